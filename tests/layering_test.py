@@ -1,0 +1,89 @@
+"""Imports go one way, and `import trustjax` stays light."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1] / "trustjax"
+
+# What each part may import of the others. A part not named here fails the test.
+FOUNDATION = {"typing", "_validate", "_numerics", "_extras", "_files"}
+PIECES = FOUNDATION | {"targets", "losses", "statistics"}
+ENGINE = PIECES | {"transforms", "gradients"}
+METHODS = ENGINE | {"bridge", "models"}
+ALLOWED = {
+    "typing": set(),
+    "_validate": {"typing"},
+    "_numerics": {"typing"},
+    "_extras": set(),
+    "_files": set(),
+    "targets": FOUNDATION,
+    "losses": FOUNDATION | {"targets"},
+    "statistics": FOUNDATION,
+    "bridge": FOUNDATION,
+    "transforms": PIECES,
+    "gradients": PIECES | {"transforms"},
+    "metrics": FOUNDATION,
+    "models": FOUNDATION | {"bridge"},
+    "data": FOUNDATION,
+    "scores": ENGINE,
+    "explain": ENGINE,
+    "introspection": METHODS,
+    "oracles": METHODS | {"train"},
+    "detectors": METHODS,
+    "train": METHODS | {"data"},
+    "assess": FOUNDATION | {"metrics", "statistics"},
+    "report": FOUNDATION | {"assess", "metrics", "statistics"},
+    "evaluate": METHODS
+    | {"data", "scores", "explain", "introspection", "oracles", "detectors", "metrics"},
+}
+ALLOWED["cli"] = set(ALLOWED)
+MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train"}
+
+
+def parts():
+    """Yields (part, file) for every module of the library."""
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        if relative.parts != ("__init__.py",):
+            yield relative.parts[0].removesuffix(".py"), path
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [pytest.param(*p, id=str(p[1].relative_to(ROOT))) for p in parts()],
+)
+def test_imports_go_one_way(part, path):
+    known = set(ALLOWED)
+    assert part in known, f"{part} has no place in the layers: add it to ALLOWED"
+    for module in imported_modules(path):
+        top, _, rest = module.partition(".")
+        target = rest.partition(".")[0]
+        if top == "trustjax" and target in known:
+            assert target == part or target in ALLOWED[part], f"{part} imports {target}"
+        assert top not in {"experiments", "benchmarks", "tests", "tensorflow"}
+        if top == "flax":
+            assert part in MAY_IMPORT_FLAX, f"{part} imports flax"
+
+
+def test_import_is_light():
+    code = (
+        "import sys, trustjax; heavy = {'flax', 'tensorflow_datasets', 'matplotlib',"
+        "'sklearn', 'orbax', 'grain', 'tyro', 'jinja2'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,43 @@
+"""The types that every part of the library shares."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from jaxtyping import Array, Float
+
+Params = Any
+"""A tree of arrays: whatever `apply_fn` takes first."""
+
+
+class ApplyFn(Protocol):
+    """A network in evaluation mode: pure, one row of logits per example."""
+
+    def __call__(self, params: Any, x: Any, /) -> Float[Array, "batch classes"]:
+        """The logits of each example."""
+        ...
+
+
+class LossFn(Protocol):
+    """An unreduced loss of the logits: one number per example, no true label."""
+
+    def __call__(
+        self, logits: Float[Array, "batch classes"], /, *args: Any
+    ) -> Float[Array, " batch"]:
+        """The loss of each example."""
+        ...
+
+
+class SplitModel(NamedTuple):
+    """A network cut at one activation: `apply_fn = head_fn . features_fn`.
+
+    Attributes:
+      features_fn: `(params, x) -> features`, shape `[batch, ...]`.
+      head_fn: `(params, features) -> logits`, shape `[batch, classes]`.
+    """
+
+    features_fn: Any
+    head_fn: Any
+
+    def apply_fn(self, params: Any, x: jax.Array) -> jax.Array:
+        """The whole network: the head applied to the features."""
+        return self.head_fn(params, self.features_fn(params, x))
