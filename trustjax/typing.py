@@ -1,6 +1,6 @@
 """The types that every part of the library shares."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float
@@ -9,6 +9,7 @@ Params = Any
 """A tree of arrays: whatever `apply_fn` takes first."""
 
 
+@runtime_checkable
 class ApplyFn(Protocol):
     """A network in evaluation mode: pure, one row of logits per example."""
 
@@ -17,6 +18,7 @@ class ApplyFn(Protocol):
         ...
 
 
+@runtime_checkable
 class LossFn(Protocol):
     """An unreduced loss of the logits: one number per example, no true label."""
 

@@ -1,0 +1,170 @@
+import logging
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+from trustjax import bridge
+
+
+class Small(nnx.Module):
+    """A convolution, BatchNorm, dropout and a list with one dense layer."""
+
+    def __init__(self, rngs, dropout_rate=0.5):
+        self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(2, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout_rate, rngs=rngs)
+        self.layers = nnx.List([nnx.Linear(2, 3, rngs=rngs)])
+
+    def features(self, x):
+        return self.dropout(self.norm(self.conv(x)).mean((1, 2)))
+
+    def __call__(self, x):
+        return self.layers[0](self.features(x))
+
+
+@pytest.fixture
+def model():
+    return Small(nnx.Rngs(0))
+
+
+@pytest.fixture
+def images():
+    return jax.random.normal(jax.random.key(1), (4, 5, 5, 1))
+
+
+def test_from_nnx_is_the_model_in_evaluation_mode(model, images):
+    model(images + 3.0)  # moves the running statistics
+    apply_fn, params = bridge.from_nnx(model)
+    logits = jax.jit(apply_fn)(params, images)
+    assert not model.dropout.deterministic  # the user's model is left as it is
+    mean_before = model.norm.mean[...]
+    model.eval()
+    np.testing.assert_allclose(logits, model(images), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.norm.mean[...], mean_before)
+
+
+def test_from_nnx_params_are_the_trainable_arrays_with_linen_paths(model):
+    _, params = bridge.from_nnx(model)
+    paths = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(params)
+    }
+    assert paths == {
+        "conv/kernel",
+        "conv/bias",
+        "norm/scale",
+        "norm/bias",
+        "layers/0/kernel",
+        "layers/0/bias",
+    }
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))
+
+
+def test_from_nnx_follows_the_params_it_is_given(model, images):
+    apply_fn, params = bridge.from_nnx(model)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    np.testing.assert_array_equal(apply_fn(zeros, images), np.zeros((4, 3)))
+    gradient = jax.grad(lambda p: apply_fn(p, images).sum())(params)
+    chex.assert_trees_all_equal_shapes(gradient, params)
+
+
+def test_from_nnx_says_when_it_leaves_training_mode(model, caplog):
+    with caplog.at_level(logging.WARNING, logger="trustjax.bridge"):
+        bridge.from_nnx(model)
+    assert caplog.messages == [
+        "Small is in training mode; taken in evaluation mode: dropout, norm"
+    ]
+    caplog.clear()
+    model.eval()
+    bridge.from_nnx(model)
+    assert not caplog.messages
+
+
+def test_later_changes_of_the_model_do_not_reach_apply_fn(model, images):
+    apply_fn, params = bridge.from_nnx(model)
+    before = apply_fn(params, images)
+    model(images + 3.0)
+    np.testing.assert_array_equal(apply_fn(params, images), before)
+
+
+def test_from_linen_agrees_with_apply(images):
+    class Network(linen.Module):
+        @linen.compact
+        def __call__(self, x, *, train):
+            x = linen.Conv(2, (3, 3))(x)
+            x = linen.BatchNorm(use_running_average=not train)(x)
+            x = linen.Dropout(0.5, deterministic=not train)(x)
+            return linen.Dense(3)(x.mean((1, 2)))
+
+    module = Network()
+    variables = module.init(jax.random.key(0), images, train=False)
+    apply_fn, params = bridge.from_linen(module, variables, train=False)
+    assert set(params) == {"Conv_0", "BatchNorm_0", "Dense_0"}
+    np.testing.assert_array_equal(
+        apply_fn(params, images), module.apply(variables, images, train=False)
+    )
+
+
+def test_from_linen_needs_the_params_collection():
+    with pytest.raises(ValueError, match=r"collection params, got \['kernel'\]"):
+        bridge.from_linen(linen.Dense(2), {"kernel": jnp.ones((3, 2))})
+
+
+def test_split_at_composes_to_the_whole(model, images):
+    model.eval()
+    apply_fn, params = bridge.from_nnx(model)
+    split = bridge.split_at(
+        model,
+        features=lambda model, x: model.features(x),
+        head=lambda model, features: model.layers[0](features),
+    )
+    assert split.features_fn(params, images).shape == (4, 2)
+    np.testing.assert_allclose(
+        jax.jit(split.apply_fn)(params, images), apply_fn(params, images), rtol=1e-5
+    )
+
+
+class TwoDropouts(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Dropout(0.5, rngs=rngs)
+        self.second = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return jnp.concatenate([self.first(x), self.second(x)], axis=-1)
+
+
+def test_stochastic_masks_differ_by_example_layer_and_key():
+    stochastic_apply_fn, params = bridge.stochastic_from_nnx(TwoDropouts(nnx.Rngs(0)))
+    key, other = jax.random.split(jax.random.key(0))
+    x = jnp.ones((2, 64))
+    out = jax.jit(stochastic_apply_fn)(params, x, key)
+    np.testing.assert_array_equal(out, stochastic_apply_fn(params, x, key))
+    assert set(np.unique(out)) == {0.0, 2.0}
+    assert (out[0] != out[1]).any()
+    assert (out[:, :64] != out[:, 64:]).any()
+    assert (out != stochastic_apply_fn(params, x, other)).any()
+
+
+def test_stochastic_mean_is_near_evaluation_and_norm_is_in_evaluation(model, images):
+    stochastic_apply_fn, params = bridge.stochastic_from_nnx(model)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    samples = jax.vmap(stochastic_apply_fn, in_axes=(None, None, 0))(
+        params, images, keys
+    )
+    model.eval()
+    np.testing.assert_allclose(samples.mean(0), model(images), atol=0.05)
+
+
+@pytest.mark.parametrize("dropout_rate", [0.0, None])
+def test_stochastic_needs_dropout(dropout_rate):
+    model = (
+        nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+        if dropout_rate is None
+        else Small(nnx.Rngs(0), dropout_rate)
+    )
+    with pytest.raises(ValueError, match=r"has no nnx.Dropout with a rate above 0"):
+        bridge.stochastic_from_nnx(model)

@@ -1,0 +1,197 @@
+"""From a Flax model to the functions that the library works with.
+
+Everything in trustjax takes `apply_fn(params, x) -> logits`: pure, in evaluation
+mode. These functions make it, and its relatives, from Flax modules.
+
+`params` is a nested dict of the trainable arrays, with the paths that Linen gives
+(`conv1/kernel`, `conv1/bias`, ...). All else that a module holds (BatchNorm
+statistics, RNG state) is closed over as it is at the time of the call: later
+changes of the module do not reach `apply_fn`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import linen, nnx
+
+from trustjax.typing import ApplyFn, Params, SplitModel
+
+_logger = logging.getLogger(__name__)
+
+_EVALUATION = {"deterministic": True, "use_running_average": True}
+
+
+def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Params]:
+    """An NNX model as a pure function and its parameters.
+
+    The function runs in evaluation mode whatever mode the model is in: dropout is
+    off and BatchNorm uses its running statistics. If that changes the mode of a
+    layer, the logger `trustjax.bridge` says so in a warning that names the layers.
+    The model itself is left as it is.
+
+    Args:
+      model: a module that maps `[batch, ...]` to logits `[batch, classes]`.
+
+    Returns:
+      `(apply_fn, params)`; `apply_fn(params, x) -> logits`. `params` holds every
+      `nnx.Param` and nothing else, so it can be differentiated.
+
+    >>> apply_fn, params = from_nnx(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+    >>> sorted(params), apply_fn(params, jax.numpy.ones((4, 3))).shape
+    (['bias', 'kernel'], (4, 2))
+    """
+    graph, params, rest = _parted(_in_evaluation_mode(model))
+
+    def apply_fn(params: Params, x: Any) -> jax.Array:
+        return nnx.merge(graph, params, rest)(x)  # type: ignore[operator]
+
+    return apply_fn, params
+
+
+def from_linen(
+    module: linen.Module, variables: Mapping[str, Any], **kwargs: Any
+) -> tuple[ApplyFn, Params]:
+    """A Linen module as a pure function and its parameters.
+
+    Args:
+      module: a module that maps `[batch, ...]` to logits `[batch, classes]`.
+      variables: what `module.init` returned, or what training made of it.
+      **kwargs: passed on to `module.apply`, to put a module with dropout or
+        BatchNorm into evaluation mode: `train=False`, `deterministic=True`, ...
+
+    Returns:
+      `(apply_fn, params)`; `apply_fn(params, x) -> logits`. The collections other
+      than `params` are closed over.
+
+    Raises:
+      ValueError: if `variables` has no collection `params`.
+
+    >>> module = linen.Dense(2)
+    >>> variables = module.init(jax.random.key(0), jax.numpy.ones((4, 3)))
+    >>> apply_fn, params = from_linen(module, variables)
+    >>> sorted(params), apply_fn(params, jax.numpy.ones((4, 3))).shape
+    (['bias', 'kernel'], (4, 2))
+    """
+    if "params" not in variables:
+        raise ValueError(
+            f"variables must hold the collection params, got {sorted(variables)}"
+        )
+    rest = {name: value for name, value in variables.items() if name != "params"}
+
+    def apply_fn(params: Params, x: Any) -> jax.Array:
+        return module.apply({"params": params, **rest}, x, **kwargs)  # type: ignore[return-value]
+
+    return apply_fn, variables["params"]
+
+
+def split_at(
+    model: nnx.Module,
+    features: Callable[[Any, Any], jax.Array],
+    head: Callable[[Any, jax.Array], jax.Array],
+) -> SplitModel:
+    """An NNX model cut at one activation, in evaluation mode.
+
+    Args:
+      model: the whole network.
+      features: `(model, x) -> features`: the part up to the activation.
+      head: `(model, features) -> logits`: the part behind it.
+
+    Returns:
+      A `SplitModel` for the parameters that `from_nnx(model)` returns: both parts
+      take the whole tree.
+
+    >>> model = nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0))
+    >>> split = split_at(model, lambda m, x: 2 * x, lambda m, features: m(features))
+    >>> _, params = from_nnx(model)
+    >>> split.apply_fn(params, jax.numpy.ones((4, 3))).shape
+    (4, 2)
+    """
+    graph, _, rest = _parted(_in_evaluation_mode(model))
+
+    def features_fn(params: Params, x: Any) -> jax.Array:
+        return features(nnx.merge(graph, params, rest), x)
+
+    def head_fn(params: Params, activation: jax.Array) -> jax.Array:
+        return head(nnx.merge(graph, params, rest), activation)
+
+    return SplitModel(features_fn, head_fn)
+
+
+def stochastic_from_nnx(
+    model: nnx.Module,
+) -> tuple[Callable[[Params, Any, jax.Array], jax.Array], Params]:
+    """An NNX model with dropout on, for Monte-Carlo dropout.
+
+    Every example of a batch gets its own mask, and so does every dropout layer.
+    BatchNorm stays in evaluation mode. The same key gives the same masks. Under
+    `jax.vmap` over examples, give each example its own key: one key for all would
+    give all the same mask.
+
+    Args:
+      model: a module with at least one active `nnx.Dropout`.
+
+    Returns:
+      `(stochastic_apply_fn, params)`;
+      `stochastic_apply_fn(params, x, key) -> logits`, `params` as in `from_nnx`.
+
+    Raises:
+      ValueError: if the model has no dropout layer with a rate above zero and an
+        RNG stream: its samples would all be equal.
+
+    >>> model = nnx.Sequential(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    >>> stochastic_apply_fn, params = stochastic_from_nnx(model)
+    >>> logits = stochastic_apply_fn(params, jax.numpy.ones((2, 9)), jax.random.key(0))
+    >>> set(logits.ravel().tolist())
+    {0.0, 2.0}
+    """
+    if not any(_drops(module) for _, module in nnx.iter_modules(model)):
+        raise ValueError(
+            f"{type(model).__name__} has no nnx.Dropout with a rate above 0 and an RNG "
+            "stream: Monte-Carlo dropout needs one"
+        )
+    model = nnx.with_attributes(
+        _in_evaluation_mode(model, notify=False), only=nnx.Dropout, deterministic=False
+    )
+    graph, *states = nnx.split(model, nnx.Param, nnx.RngKey, ...)
+    params, keys, rest = map(nnx.to_pure_dict, states)
+
+    def stochastic_apply_fn(params: Params, x: Any, key: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params, fresh_keys(keys, key), rest)(x)  # type: ignore[operator]
+
+    return stochastic_apply_fn, params
+
+
+def fresh_keys(keys: Any, key: jax.Array) -> Any:
+    """A tree of RNG keys like `keys`, all different, all derived from `key`."""
+    leaves, treedef = jax.tree.flatten(keys)
+    return jax.tree.unflatten(treedef, list(jax.random.split(key, len(leaves))))
+
+
+def _parted(model: nnx.Module) -> tuple[Any, Params, Any]:
+    """The structure, the trainable arrays and the other arrays of a model."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    # As plain arrays: `merge` then makes new variables, which a trace may change
+    # (a dropout layer counts its calls) without touching those of the model.
+    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def _in_evaluation_mode(model: nnx.Module, *, notify: bool = True) -> nnx.Module:
+    """A view of the model with dropout off and running statistics on."""
+    training = [
+        "/".join(map(str, path)) or type(module).__name__
+        for path, module in nnx.iter_modules(model)
+        if any(getattr(module, name, None) is False for name in _EVALUATION)
+    ]
+    if training and notify:
+        _logger.warning(
+            "%s is in training mode; taken in evaluation mode: %s",
+            type(model).__name__,
+            ", ".join(training),
+        )
+    return nnx.with_attributes(model, raise_if_not_found=False, **_EVALUATION)
+
+
+def _drops(module: nnx.Module) -> bool:
+    return isinstance(module, nnx.Dropout) and module.rate > 0 and bool(module.rngs)
