@@ -1,4 +1,6 @@
+import json
 import pathlib
+import zlib
 
 import jax
 import numpy as np
@@ -41,6 +43,43 @@ def test_cnn_agrees_with_the_golden_logits():
     np.testing.assert_allclose(logits, golden["f64/logits"], rtol=1e-5, atol=1e-5)
 
 
+def torch_fill(name, shape, seed=0):
+    """The rule by which the golden networks were filled (tests/golden/README.md)."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()) + seed)
+    if name.endswith("running_var"):
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    values = rng.standard_normal(shape)
+    if name.endswith("running_mean") or (
+        len(shape) == 1 and not name.endswith("weight")
+    ):
+        values = 0.1 * values
+    elif len(shape) == 1:
+        values = 1 + 0.1 * values
+    else:
+        values = values * np.sqrt(1 / np.prod(shape[1:]))
+    return values.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def resnet18():
+    """(torchvision state dict, images, golden logits)."""
+    golden = np.load(GOLDEN / "resnet18_logits.npz")
+    state_dict = {
+        name: torch_fill(name, shape) if dtype == "float32" else np.zeros(shape, int)
+        for name, shape, dtype in json.loads(bytes(golden["spec_json"]))
+    }
+    images = np.random.default_rng(100).standard_normal((2, 7, 7, 3))
+    images = images.repeat(32, axis=1).repeat(32, axis=2).astype(np.float32)
+    return state_dict, images, golden["logits_f64"]
+
+
+def test_resnet18_agrees_with_the_golden_logits(resnet18):
+    state_dict, images, expected = resnet18
+    apply_fn, params = models.from_state_dict("resnet18", state_dict)
+    logits = jax.jit(apply_fn)(params, images)
+    np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("shape", [(2, 6, 6, 3), (1, 7, 5, 2)])
 def test_max_pool_is_nnx_max_pool(shape):
     x = jax.random.normal(jax.random.key(0), shape)
@@ -64,7 +103,8 @@ def test_model_is_the_composition_of_its_parts(name):
     apply_fn, params = bridge.from_nnx(model)
     logits = jax.jit(apply_fn)(params, images)
     assert logits.shape == (2, 10)
-    for at, rank in (("feature_map", 4), ("embedding", 2)):
+    spatial = 2 if name == "mlp" else 4
+    for at, rank in (("feature_map", spatial), ("embedding", 2)):
         split = models.split(model, at=at)
         assert split.features_fn(params, images).ndim == rank
         np.testing.assert_allclose(
@@ -83,3 +123,70 @@ def test_cnn_names_images_that_are_too_small():
     assert create("cnn", (18, 18, 1)).dense.in_features == 16
     with pytest.raises(ValueError, match="at least 18x18 pixels, got 8x8"):
         create("cnn", (8, 8, 1))
+
+
+def test_from_state_dict_names_what_differs(resnet18):
+    state_dict, _, _ = resnet18
+    with pytest.raises(ValueError, match="model must be one of resnet18, resnet18_ci"):
+        models.from_state_dict("cnn", state_dict)
+    with pytest.raises(ValueError, match=r"has no conv1.weight and no fc.weight"):
+        models.from_state_dict("resnet18", {})
+    other = dict(state_dict)
+    other["layer9.bn1.bias"] = other.pop("layer1.0.bn1.bias")
+    with pytest.raises(
+        ValueError, match=r"missing layer1.0.bn1.bias, unknown layer9.bn1.bias"
+    ):
+        models.from_state_dict("resnet18", other)
+    other = {**state_dict, "bn1.bias": np.zeros(3)}
+    with pytest.raises(ValueError, match=r"norm1/bias must have shape \(64,\), got"):
+        models.from_state_dict("resnet18", other)
+
+
+def test_saved_weights_load_again(tmp_path):
+    model = models.create(
+        "resnet20", num_classes=4, image_shape=(12, 12, 1), rngs=nnx.Rngs(1)
+    )
+    images = jax.random.uniform(jax.random.key(0), (2, 12, 12, 1))
+    model(images)  # moves the running statistics: they are saved too
+    models.save(tmp_path / "weights.npz", model)
+    cnn = create("cnn")
+    models.save(tmp_path / "cnn.npz", cnn)
+    apply_fn, params = models.load(
+        "resnet20", tmp_path / "weights.npz", num_classes=4, image_shape=(12, 12, 1)
+    )
+    model.eval()
+    np.testing.assert_allclose(apply_fn(params, images), model(images), atol=1e-5)
+    with pytest.raises(ValueError, match=r"dense/bias must have shape \(10,\)"):
+        models.load("resnet20", tmp_path / "weights.npz", image_shape=(12, 12, 1))
+    with pytest.raises(ValueError, match="of another network: missing"):
+        models.load("cnn", tmp_path / "weights.npz")
+    given = models.load("cnn", dict(np.load(tmp_path / "cnn.npz")))[1]
+    np.testing.assert_array_equal(given["dense"]["kernel"], cnn.dense.kernel[...])
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("cnn", 6250),
+        ("resnet20", 269_722),
+        ("resnet18", 11_689_512),
+        ("resnet18_cifar", 11_173_962),
+    ],
+)
+def test_parameter_counts(name, count):
+    known = models._MODELS[name]
+    model = nnx.eval_shape(
+        lambda: models.create(
+            name,
+            num_classes=known.num_classes,
+            image_shape=known.image_shape,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    assert sum(leaf.size for leaf in leaves) == count
+
+
+def test_vit_names_images_that_do_not_divide():
+    with pytest.raises(ValueError, match="divide by 4, got 30x28"):
+        create("vit_tiny", (30, 28, 1))

@@ -9,17 +9,41 @@ which need an inner activation find it by the same name in each:
 * `dense(embedding)`: the logits.
 """
 
-from collections.abc import Callable
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
 
+import numpy as np
 from flax import nnx
 
-from trustjax import _validate, bridge
+from trustjax import _files, _validate, bridge
+from trustjax.models import _weights
 from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
-from trustjax.typing import SplitModel
+from trustjax.models._mlp import MLP as MLP
+from trustjax.models._resnet import ResNet as ResNet
+from trustjax.models._resnet import resnet18, resnet18_cifar, resnet20
+from trustjax.models._vit import ViT as ViT
+from trustjax.typing import ApplyFn, Params, SplitModel
 
-_MODELS: dict[str, Callable[..., Classifier]] = {
-    "cnn": CNN,
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """How to build a network, and the data that it is known for."""
+
+    build: Callable[..., Classifier]
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    torch_layout: bool = False
+
+
+_MODELS = {
+    "cnn": _Model(CNN, 10, (28, 28, 1)),
+    "mlp": _Model(MLP, 10, (28, 28, 1)),
+    "resnet18": _Model(resnet18, 1000, (224, 224, 3), torch_layout=True),
+    "resnet18_cifar": _Model(resnet18_cifar, 10, (32, 32, 3), torch_layout=True),
+    "resnet20": _Model(resnet20, 10, (32, 32, 3)),
+    "vit_tiny": _Model(ViT, 10, (32, 32, 3)),
 }
 
 _SPLITS = {
@@ -67,7 +91,9 @@ def create(
     """
     _validate.choice("model", name, names())
     _validate.count("num_classes", num_classes)
-    return _MODELS[name](num_classes=num_classes, image_shape=image_shape, rngs=rngs)
+    return _MODELS[name].build(
+        num_classes=num_classes, image_shape=image_shape, rngs=rngs
+    )
 
 
 def split(model: Classifier, at: str = "feature_map") -> SplitModel:
@@ -95,3 +121,102 @@ def split(model: Classifier, at: str = "feature_map") -> SplitModel:
     """
     _validate.choice("at", at, _SPLITS)
     return bridge.split_at(model, *_SPLITS[at])
+
+
+def load(
+    name: str,
+    weights: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    *,
+    num_classes: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> tuple[ApplyFn, Params]:
+    """A network of this package as a pure function and its parameters.
+
+    Args:
+      name: one of `names()`.
+      weights: the arrays by name, or an `.npz` file of them, as `save` writes it.
+        None gives the random weights of `nnx.Rngs(0)`: for tests and benchmarks.
+      num_classes: the number of logits; None for that of the data that the network
+        is known for (1,000 for `resnet18`, 10 for the others).
+      image_shape: (height, width, channels); None likewise.
+
+    Returns:
+      `(apply_fn, params)`, in evaluation mode.
+
+    Raises:
+      ValueError: if the name is unknown, or the weights are not of this network,
+        naming what differs.
+
+    >>> apply_fn, params = load("mlp")
+    >>> apply_fn(params, nnx.Rngs(0).normal((2, 28, 28, 1))).shape
+    (2, 10)
+    """
+    _validate.choice("model", name, names())
+    known = _MODELS[name]
+    model = create(
+        name,
+        num_classes=known.num_classes if num_classes is None else num_classes,
+        image_shape=image_shape or known.image_shape,
+        rngs=nnx.Rngs(0),
+    )
+    if isinstance(weights, Mapping):
+        _weights.assign(model, weights)
+    elif weights is not None:
+        with np.load(weights) as arrays:
+            _weights.assign(model, arrays)
+    model.eval()
+    return bridge.from_nnx(model)
+
+
+def save(path: str | os.PathLike[str], model: Classifier) -> None:
+    """Writes the weights and running statistics of a network as an `.npz` file.
+
+    The file is written whole or not at all; `load(name, path)` reads it.
+    """
+    arrays = {
+        name: np.asarray(variable[...])
+        for name, variable in _weights.variables(model).items()
+    }
+    with _files.written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def from_state_dict(
+    name: str, state_dict: Mapping[str, np.ndarray]
+) -> tuple[ApplyFn, Params]:
+    """A network with the weights of its torchvision twin.
+
+    Args:
+      name: a residual network with torchvision's layout: `resnet18`, or
+        `resnet18_cifar` for a state dict with a 3x3 stem.
+      state_dict: torchvision's names and NumPy arrays in PyTorch's layout (OIHW),
+        e.g. `{k: v.numpy() for k, v in torch_model.state_dict().items()}`.
+
+    Returns:
+      `(apply_fn, params)`, in evaluation mode; `apply_fn` takes NHWC images,
+      normalised as the weights were trained.
+
+    Raises:
+      ValueError: if the network has no torchvision layout, or a name is missing,
+        unknown, or of another shape.
+
+    References:
+      He, Zhang, Ren and Sun 2016; torchvision's `resnet18`, with which the logits
+      agree to 1e-5 of the largest.
+    """
+    _validate.choice(
+        "model", name, [name for name in names() if _MODELS[name].torch_layout]
+    )
+    missing = {"conv1.weight", "fc.weight"} - set(state_dict)
+    if missing:
+        raise ValueError(f"the state dict has no {' and no '.join(sorted(missing))}")
+    height, width, _ = _MODELS[name].image_shape
+    model = create(
+        name,
+        num_classes=state_dict["fc.weight"].shape[0],
+        image_shape=(height, width, state_dict["conv1.weight"].shape[1]),
+        rngs=nnx.Rngs(0),
+    )
+    _weights.assign_torch(model, state_dict)
+    model.eval()
+    return bridge.from_nnx(model)
