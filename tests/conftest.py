@@ -9,7 +9,18 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
-from jaxtyping import install_import_hook
+import jaxtyping
+import pytest
 
-install_import_hook("trustjax", "beartype.beartype")
+from tests import typecheck
+
+jaxtyping.install_import_hook("trustjax", f"{typecheck.__name__}.typechecked")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def without_type_checks():
+    """Bad input as a user gives it: the library's own errors, not beartype's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

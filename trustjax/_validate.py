@@ -1,5 +1,6 @@
 """The one place of argument checks: static facts only, so they survive `jax.jit`."""
 
+import math
 from collections.abc import Collection
 
 import jax
@@ -54,7 +55,13 @@ def fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
-def count(name: str, value: int, *, at_least: int = 1) -> None:
-    """Requires a whole number of at least `at_least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
+def count(
+    name: str, value: int, *, at_least: int = 1, at_most: float = math.inf
+) -> None:
+    """Requires a whole number in [at_least, at_most]."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole and at_least <= value <= at_most):
+        bound = f" and <= {at_most}" if at_most < math.inf else ""
+        raise ValueError(
+            f"{name} must be an integer >= {at_least}{bound}, got {value!r}"
+        )

@@ -1,0 +1,189 @@
+"""The scores against their definitions, the authors' numbers, and their limits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_numbers, scores_reference
+from trustjax import scores
+
+OF_LOGITS = scores.names(computable_from={"logits"})
+
+
+def random_logits(examples=64, classes=10, scale=4.0):
+    return jax.random.normal(jax.random.key(0), (examples, classes)) * scale
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("name", OF_LOGITS)
+def test_score_is_its_definition(name, classes):
+    logits = random_logits(classes=classes)
+    by_loop = getattr(scores_reference, name)
+    expected = [by_loop(row) for row in np.asarray(logits, np.float64)]
+    np.testing.assert_allclose(
+        scores.lookup(name).fn(logits), expected, rtol=3e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 9])
+@pytest.mark.parametrize("name", ["grad_trust", "grad_trust_rows"])
+def test_grad_trust_of_the_most_probable_rivals(name, top_k):
+    logits = random_logits()
+    by_loop = getattr(scores_reference, name)
+    expected = [by_loop(row, top_k) for row in np.asarray(logits, np.float64)]
+    np.testing.assert_allclose(
+        getattr(scores, name)(logits, top_k=top_k), expected, rtol=3e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("max_softmax", "demo/softmax"),
+        ("margin", "demo/margin"),
+        ("max_logit", "demo/nll"),
+        ("max_logit", "max_logit"),
+        ("log_likelihood", "log_msp"),
+        ("energy", "energy_T1"),
+        ("grad_trust_reference", "demo/gradtrust"),
+    ],
+)
+def test_score_agrees_with_the_authors(name, key):
+    g = golden_numbers.load("01_gradtrust")
+    ours = scores.lookup(name).fn(jnp.asarray(g["f32/logits"]))
+    # The margin is a difference of probabilities: float32 keeps 1e-6 of it.
+    np.testing.assert_allclose(ours, g[f"f64/{key}"], rtol=1e-5, atol=1e-6)
+
+
+def test_entropy_and_brier_agree_with_the_authors_up_to_sign_and_scale():
+    g = golden_numbers.load("01_gradtrust")
+    logits = jnp.asarray(g["f32/logits"])
+    np.testing.assert_allclose(
+        scores.negative_entropy(logits, normalised=False),
+        g["f64/demo/entropy"],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        scores.negative_brier(logits), -g["f64/demo/brier"], rtol=1e-5
+    )
+
+
+def test_energy_with_a_temperature_agrees_with_the_authors():
+    g = golden_numbers.load("01_gradtrust")
+    np.testing.assert_allclose(
+        scores.energy(jnp.asarray(g["f32/logits"]), temperature=2.0),
+        g["f64/energy_T2"],
+        rtol=1e-5,
+    )
+
+
+INF, NAN = np.inf, np.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "expected"),
+    [
+        ("max_softmax", [2.0], 1.0),
+        ("max_softmax", [1.0, 1.0, 1.0, 1.0], 0.25),
+        ("max_softmax", [INF, 0.0], 1.0),
+        ("max_softmax", [INF, INF], NAN),
+        ("max_softmax", [NAN, 0.0], NAN),
+        ("max_softmax", [NAN], NAN),
+        ("log_likelihood", [2.0], 0.0),
+        ("log_likelihood", [0.0, 0.0], -np.log(2)),
+        ("log_likelihood", [INF, 0.0], 0.0),
+        ("log_likelihood", [INF, INF], NAN),
+        ("log_likelihood", [0.0, NAN], NAN),
+        # 1 - p = exp(-30) / (1 + exp(-30)): log_softmax would round it to zero
+        ("log_likelihood", [30.0, 0.0], -9.3576e-14),
+        ("max_logit", [-3.0], -3.0),
+        ("max_logit", [INF, 0.0], INF),
+        ("max_logit", [0.0, NAN], NAN),
+        ("margin", [3.0, 3.0, 1.0], 0.0),
+        ("margin", [2.0], 1.0),
+        ("margin", [INF, 0.0], 1.0),
+        ("margin", [INF, INF], NAN),
+        ("margin", [NAN, 1.0], NAN),
+        ("negative_entropy", [2.0], 0.0),
+        ("negative_entropy", [0.0, 0.0, 0.0], -1.0),
+        ("negative_entropy", [0.0, 0.0, -INF], -np.log(2) / np.log(3)),
+        ("negative_entropy", [1000.0, 0.0], 0.0),
+        ("negative_entropy", [INF, INF], NAN),
+        ("negative_entropy", [NAN, 0.0], NAN),
+        ("negative_brier", [2.0], 0.0),
+        ("negative_brier", [0.0, 0.0], -0.25),  # -(0.5^2 + 0.5^2) / 2
+        ("negative_brier", [INF, INF], NAN),
+        ("negative_brier", [NAN, 0.0], NAN),
+        ("energy", [2.0], 2.0),
+        ("energy", [0.0, 0.0], np.log(2)),
+        ("energy", [INF, 0.0], INF),
+        ("energy", [NAN, 0.0], NAN),
+        ("grad_trust", [2.0], INF),
+        ("grad_trust", [NAN], NAN),
+        ("grad_trust", [1.0, 1.0, 1.0], 1.0),
+        ("grad_trust", [0.0, -INF], INF),
+        ("grad_trust", [100.0, 0.0], INF),
+        # two classes: the rival's |p - e|^2 is 2 p^2, the prediction's 2 (1 - p)^2
+        ("grad_trust", [20.0, 0.0], np.exp(40.0)),
+        ("grad_trust", [INF, INF], NAN),
+        ("grad_trust", [NAN, 0.0], NAN),
+        ("log_grad_trust", [2.0], INF),
+        ("log_grad_trust", [1.0, 1.0], 0.0),
+        ("log_grad_trust", [0.0, -INF], INF),
+        ("log_grad_trust", [60.0, 0.0], 120.0),
+        ("log_grad_trust", [INF, INF], NAN),
+        ("log_grad_trust", [NAN, 0.0], NAN),
+        ("grad_trust_rows", [2.0], INF),
+        ("grad_trust_rows", [3.0, 3.0], 1.0),
+        ("grad_trust_rows", [3.0, 0.5], INF),
+        ("grad_trust_rows", [0.5, 0.5], 1.0),
+        ("grad_trust_rows", [1e30, 1e29], 1e4),  # no overflow in the fourth power
+        ("grad_trust_rows", [INF, 0.0], NAN),
+        ("grad_trust_rows", [NAN, 0.0], NAN),
+        ("grad_trust_reference", [2.0], 1.0),
+        ("grad_trust_reference", [3.0, 3.0], 1.0),
+        ("grad_trust_reference", [0.5, 0.5], 1.0),
+        ("grad_trust_reference", [-INF, 0.0], NAN),
+        ("grad_trust_reference", [NAN, 0.0], NAN),
+    ],
+)
+def test_edge_case(name, row, expected):
+    value = getattr(scores, name)(jnp.array([row]))
+    np.testing.assert_allclose(value, [expected], rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"), [([2.0], INF), ([4.0, 1.5], 2.5), ([INF, 0.0], INF)]
+)
+def test_margin_of_logits(row, expected):
+    value = scores.margin(jnp.array([row]), of="logits")
+    np.testing.assert_allclose(value, [expected])
+
+
+def test_grad_trust_ignores_a_shift_of_the_logits_and_the_released_formula_does_not():
+    logits = random_logits()
+    np.testing.assert_allclose(
+        scores.grad_trust(logits + 5), scores.grad_trust(logits), rtol=1e-4
+    )
+    shifted = scores.grad_trust_reference(logits + 5)
+    assert not np.allclose(shifted, scores.grad_trust_reference(logits), rtol=0.1)
+
+
+def test_unknown_names_say_what_exists():
+    with pytest.raises(ValueError, match=r"must be one of max_softmax.*got 'msp'"):
+        scores.lookup("msp")
+    with pytest.raises(ValueError, match="of must be one of logits, probabilities"):
+        scores.margin(random_logits(), of="softmax")
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("top_k", [0, 10, 2.5, True])
+def test_top_k_outside_the_rivals_is_refused(top_k):
+    with pytest.raises(ValueError, match="top_k must be an integer >= 1 and <= 9"):
+        scores.grad_trust(random_logits(), top_k=top_k)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="'margin' is already registered"):
+        scores.register(scores.lookup("margin"))
