@@ -20,11 +20,14 @@ class ApplyFn(Protocol):
 
 @runtime_checkable
 class LossFn(Protocol):
-    """An unreduced loss of the logits: one number per example, no true label."""
+    """An unreduced loss of the logits: one number per example, no true label.
 
-    def __call__(
-        self, logits: Float[Array, "batch classes"], /, *args: Any
-    ) -> Float[Array, " batch"]:
+    Called as `loss_fn(logits, *loss_args)`: `logits` is `[batch, classes]`, and each of
+    `loss_args` is an array `[batch, ...]`, such as the class to ask about.
+    """
+
+    # The signature that type checkers take as "any arguments".
+    def __call__(self, *args: Any, **kwargs: Any) -> Float[Array, " batch"]:
         """The loss of each example."""
         ...
 

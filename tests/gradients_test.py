@@ -1,0 +1,293 @@
+"""Per-example gradients and their statistics, against loops and golden numbers."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import jax.test_util
+import numpy as np
+import pytest
+
+from tests import problems, reference
+from trustjax import gradients, statistics
+from trustjax.typing import SplitModel
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "gradient_metrics.npz"
+
+
+def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-6):
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(a, e, rtol, atol * np.abs(e).max()),
+        actual,
+        expected,
+    )
+
+
+@pytest.mark.parametrize("name", problems.ALL)
+def test_gradients_and_statistics_are_those_of_a_loop(name):
+    apply_fn, params, x = problems.get(name)
+    loop = reference.per_example_gradients(apply_fn, params, x)
+
+    @jax.jit
+    def everything(params, x):
+        return gradients.per_example_gradients(apply_fn, params, x), [
+            gradients.gradient_statistics(apply_fn, params, x, group=group)
+            for group in gradients.GROUPINGS
+        ]
+
+    gradient, results = everything(params, x)
+    assert_trees_close(gradient, loop)
+    for group, result in zip(gradients.GROUPINGS, results, strict=True):
+        expected, groups = reference.gradient_statistics(loop, group)
+        assert result.groups == groups
+        assert_statistics_close(result.values, expected)
+
+
+def assert_statistics_close(values, expected, rtol=1e-5):
+    """Means may cancel, and moments of few numbers are ill-conditioned."""
+    values, expected = np.asarray(values), np.asarray(expected)
+    spread = np.abs(expected[..., 2:4]).max(-1)
+    np.testing.assert_allclose(values[..., :4], expected[..., :4], rtol=rtol)
+    assert (np.abs(values - expected)[..., 4] <= rtol * spread).all()
+    np.testing.assert_allclose(values[..., 5], expected[..., 5], rtol=1e-4)
+    np.testing.assert_allclose(values[..., 6:], expected[..., 6:], rtol=2e-3, atol=2e-3)
+
+
+def net_b():
+    """The network of the golden file, from its own parameters."""
+    golden = np.load(GOLDEN)
+    params = {}
+    for path in [key for key in golden if key.startswith("params/")]:
+        _, layer, leaf = path.split("/")
+        params.setdefault(layer, {})[leaf] = jnp.asarray(golden[path])
+
+    def conv(layer, x):
+        y = jax.lax.conv_general_dilated(
+            x,
+            layer["kernel"],
+            (1, 1),
+            "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return jax.nn.leaky_relu(y + layer["bias"].reshape(1, 1, 1, -1), 0.1)
+
+    def pool(x):
+        return jax.lax.reduce_window(
+            x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
+        )
+
+    def apply_fn(params, x):
+        x = pool(conv(params["conv1"], x))
+        x = conv(params["conv3"], pool(conv(params["conv2"], x)))
+        dense = params["dense"]
+        return x.reshape(x.shape[0], -1) @ dense["kernel"] + dense["bias"][None]
+
+    return apply_fn, params, jnp.asarray(golden["images"]), golden
+
+
+PUBLISHED = (
+    statistics.l1_norm,
+    statistics.l2_norm,
+    statistics.maximum,
+    statistics.minimum,
+    statistics.mean,
+    statistics.standard_deviation,
+)
+MOMENTS = (statistics.skewness, statistics.kurtosis)
+
+
+@pytest.mark.parametrize(
+    ("group", "published", "moments"),
+    [
+        ("tensor", "per_tensor", "moments_per_tensor"),
+        ("layer", "per_layer", "moments_per_layer"),
+        ("network", "global", "moments_global"),
+    ],
+)
+def test_statistics_of_the_authors_package(group, published, moments):
+    apply_fn, params, x, golden = net_b()
+    result = jax.jit(
+        lambda params, x: gradients.gradient_statistics(
+            apply_fn, params, x, statistics=PUBLISHED + MOMENTS, group=group
+        )
+    )(params, x)
+    names = {
+        "tensor": list(golden["tensor_names"]),
+        "layer": list(golden["layer_names"]),
+        "network": ["network"],
+    }[group]
+    order = [result.groups.index(name) for name in names]
+    values = np.asarray(result.values)[:, order]
+    expected = golden[f"f64/{published}"].reshape(len(x), len(order), 6)
+    np.testing.assert_allclose(
+        values[..., [0, 1, 2, 3, 5]], expected[..., [0, 1, 2, 3, 5]], rtol=1e-5
+    )
+    # A mean cancels: it is judged by the size of what was added up. That of the
+    # dense layer is zero in exact arithmetic.
+    np.testing.assert_array_less(
+        np.abs(values[..., 4] - expected[..., 4]), 1e-6 * expected[..., 1]
+    )
+    # Skewness and kurtosis cancel too where they cross zero.
+    np.testing.assert_allclose(
+        values[..., 6:],
+        golden[f"f64/{moments}"][..., :2].reshape(len(x), len(order), 2),
+        rtol=1e-3,
+        atol=2e-5,
+    )
+
+
+def test_gradients_of_the_authors_package():
+    apply_fn, params, x, golden = net_b()
+    result = gradients.per_example_gradients(apply_fn, params, x[:2])
+    for layer, tensors in result.items():
+        for leaf, gradient in tensors.items():
+            for i in range(2):
+                expected = golden[f"f64/grads/sample{i}/{layer}/{leaf}"]
+                np.testing.assert_allclose(
+                    gradient[i], expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max()
+                )
+
+
+@pytest.mark.parametrize("target", ["uniform", "true_label"])
+def test_any_loss(target):
+    apply_fn, params, x, golden = net_b()
+    loss_fn, loss_args = {
+        "uniform": (lambda logits: -jax.nn.log_softmax(logits).mean(-1), ()),
+        "true_label": (
+            lambda logits, labels: (
+                -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[
+                    :, 0
+                ]
+            ),
+            (jnp.asarray(golden["labels"]),),
+        ),
+    }[target]
+    result = gradients.gradient_statistics(
+        apply_fn,
+        params,
+        x,
+        loss_fn=loss_fn,
+        loss_args=loss_args,
+        statistics=(statistics.l1_norm,),
+        group="layer",
+    )
+    np.testing.assert_allclose(
+        result.values[..., 0], golden[f"f64/per_layer_l1_{target}"], rtol=1e-5
+    )
+
+
+def test_subset_of_the_parameters():
+    apply_fn, params, x = problems.get("cnn")
+    everything = gradients.gradient_statistics(apply_fn, params, x)
+    kernels = gradients.gradient_statistics(
+        apply_fn, params, x, wrt=lambda path: path.endswith("kernel")
+    )
+    assert kernels.groups == ("conv1/kernel", "conv2/kernel", "dense/kernel")
+    np.testing.assert_allclose(
+        kernels.values, everything.values[:, 1::2], rtol=1e-4, atol=1e-5
+    )
+    dense = gradients.per_example_gradients(
+        apply_fn, params, x, wrt=lambda path: path.startswith("dense")
+    )
+    assert dense["conv1"] == {"kernel": None, "bias": None}
+    assert dense["dense"]["kernel"].shape == (problems.BATCH, 20, 3)
+
+
+def test_own_statistic_sees_the_tree_of_its_group():
+    apply_fn, params, x = problems.get("cnn")
+
+    def kernel_over_bias(gradient):
+        return jnp.linalg.norm(gradient["conv1/kernel"].ravel()) / jnp.linalg.norm(
+            gradient["conv1/bias"]
+        )
+
+    result = gradients.gradient_statistics(
+        apply_fn,
+        params,
+        x,
+        statistics=(statistics.l2_norm, kernel_over_bias),
+        group="layer",
+        wrt=lambda path: path.startswith("conv1"),
+    )
+    assert result.statistics == ("l2_norm", "kernel_over_bias")
+    gradient = reference.per_example_gradients(apply_fn, params, x)["conv1"]
+    expected = [
+        np.linalg.norm(kernel) / np.linalg.norm(bias)
+        for kernel, bias in zip(gradient["kernel"], gradient["bias"], strict=True)
+    ]
+    np.testing.assert_allclose(
+        result.select("conv1", "kernel_over_bias"), expected, rtol=1e-5
+    )
+
+
+def test_input_and_activation_gradients():
+    apply_fn, params, x = problems.get("cnn")
+    expected = [
+        jax.grad(
+            lambda x: reference.predicted_cross_entropy(apply_fn(params, x[None])[0])
+        )(example)
+        for example in x
+    ]
+    result = gradients.input_gradients(apply_fn, params, x)
+    np.testing.assert_allclose(result, np.stack(expected), rtol=1e-4, atol=1e-7)
+    # Cut at the input, the features are the input.
+    split = SplitModel(lambda params, x: x, apply_fn)
+    np.testing.assert_allclose(
+        gradients.activation_gradients(split, params, x), result, rtol=1e-6
+    )
+
+
+def test_fisher_trace_is_the_expected_squared_norm():
+    apply_fn, params, x = problems.get("cnn")
+    expected = np.zeros(problems.BATCH)
+    for label in range(problems.CLASSES):
+        gradient = reference.per_example_gradients(
+            apply_fn, params, x, lambda z, label=label: -jax.nn.log_softmax(z)[label]
+        )
+        flat = [leaf.reshape(problems.BATCH, -1) for leaf in jax.tree.leaves(gradient)]
+        squares = (np.concatenate(flat, axis=1) ** 2).sum(1)
+        expected += jax.nn.softmax(apply_fn(params, x))[:, label] * squares
+    result = jax.jit(lambda p, x: gradients.fisher_trace(apply_fn, p, x))(params, x)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("logits", [[[2.0]], [[0.0, 300.0, 0.0]]])
+def test_fisher_trace_of_a_settled_prediction_is_zero(logits):
+    # One class; a one-hot prediction.
+    result = gradients.fisher_trace(lambda p, x: p * x, jnp.ones(()), jnp.array(logits))
+    np.testing.assert_array_equal(result, [0.0])
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_microbatches_do_not_change_the_result(size):
+    apply_fn, params, x = problems.get("several_inputs")
+    lengths = []
+
+    @jax.jit
+    def fun(params, x):
+        lengths.append(len(x["words"]))
+        return gradients.gradient_statistics(apply_fn, params, x)
+
+    result = gradients.in_microbatches(fun, size=size)(params, x)
+    assert lengths == [size]  # compiled once
+    expected = fun(params, x)
+    assert result.groups == expected.groups
+    np.testing.assert_allclose(result.values, expected.values, rtol=1e-4, atol=1e-5)
+
+
+def test_errors_say_what_was_expected():
+    apply_fn, params, x = problems.get("mlp")
+
+    def call(**options):
+        gradients.gradient_statistics(apply_fn, params, x, **options)
+
+    with pytest.raises(ValueError, match="group must be one of tensor, layer, network"):
+        call(group="module")
+    with pytest.raises(ValueError, match="wrt keeps none of the parameters dense1/"):
+        call(wrt=lambda path: False)
+    with pytest.raises(ValueError, match="statistics need names that differ"):
+        call(statistics=(statistics.mean, statistics.mean))
+    with pytest.raises(ValueError, match="arrays must have the same length"):
+        call(loss_args=(jnp.zeros(3),), loss_fn=lambda logits, target: logits[:, 0])
+    with pytest.raises(ValueError, match="size must be an integer >= 1"):
+        gradients.in_microbatches(apply_fn, size=0)
