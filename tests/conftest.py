@@ -1,8 +1,14 @@
 """What every test runs under: typed calls, strict ranks, eight CPU devices."""
 
 import os
+import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Prepared datasets stay from run to run, and out of the user's cache.
+os.environ.setdefault(
+    "TRUSTJAX_DATA",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "trustjax-data"),
+)
 # Before jax starts: the sharded batteries need a mesh of eight devices.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"

@@ -1,0 +1,9 @@
+"""Datasets by name, as fixed-shape batches: read with Grain, never with TensorFlow."""
+
+from trustjax.data._batches import batches as batches
+from trustjax.data._dataset import NO_CLASS as NO_CLASS
+from trustjax.data._dataset import Dataset as Dataset
+from trustjax.data._dataset import as_arrays as as_arrays
+from trustjax.data._dataset import from_arrays as from_arrays
+from trustjax.data._registry import load as load
+from trustjax.data._registry import names as names

@@ -1,0 +1,157 @@
+"""What a dataset is here: records at random access, and what describes them."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+ImageShape = tuple[int | None, int | None, int]
+"""Height, width, channels; `None` where it differs from record to record."""
+
+NO_CLASS = -1
+"""The label of an image that shows no class at all, such as noise."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Records at random access: what `grain.MapDataset.source` reads."""
+
+    def __len__(self) -> int:
+        """The number of records."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]:
+        """One record, `{"image": [height, width, channels], "label": int}`."""
+        ...
+
+    def take(self, numbers: Sequence[int], /) -> tuple[np.ndarray, np.ndarray]:
+        """Several records at once: `(images, labels)`, stacked."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset of labelled images.
+
+    Attributes:
+      name: the name that `load` knows it by.
+      split: the part of it, e.g. `"test"`.
+      source: its records, `source[i] -> {"image", "label"}`, images uint8, or
+        floating point in [0, 1].
+      class_names: one name per class, in the order of the labels.
+      image_shape: height, width, channels.
+      fingerprint: a stable hash of the records, or, for sets too large to hold in
+        memory, of their name, version, counts and sizes.
+    """
+
+    name: str
+    split: str
+    source: Source
+    class_names: tuple[str, ...]
+    image_shape: ImageShape
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes: 0 for images that show none."""
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.source)
+
+
+class ArraySource:
+    """Records held in memory.
+
+    >>> source = ArraySource(np.zeros((3, 8, 8, 1), np.uint8), np.array([4, 5, 6]))
+    >>> len(source), source[1]["label"]
+    (3, 5)
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        if images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                "images must have shape [records, height, width, channels] and "
+                f"labels [records], got {images.shape} and {labels.shape}"
+            )
+        self.images = images
+        self.labels = labels.astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The images and the labels of these records."""
+        return self.images[numbers], self.labels[numbers]
+
+
+def from_arrays(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    split: str = "all",
+) -> Dataset:
+    """A dataset of arrays: your own images, or a corrupted copy of a dataset.
+
+    Args:
+      name: what reports call it.
+      images: `[records, height, width, channels]`, uint8 or floating in [0, 1].
+      labels: `[records]`, integers in [0, classes), or `NO_CLASS`.
+      class_names: one name per class.
+      split: what reports call this part of it.
+
+    Returns:
+      The dataset; its fingerprint is a hash of what the arrays hold.
+
+    Raises:
+      ValueError: if the shapes do not fit, a label is out of range, or an image of
+        floats leaves [0, 1] or is not finite.
+
+    >>> data = from_arrays("mine", np.zeros((2, 4, 4, 1)), np.array([0, 1]), ["a", "b"])
+    >>> data.image_shape, data.num_classes, len(data)
+    ((4, 4, 1), 2, 2)
+    """
+    labels = np.asarray(labels)
+    source = ArraySource(images, labels)
+    if len(labels) and not NO_CLASS <= labels.min() <= labels.max() < len(class_names):
+        raise ValueError(
+            f"labels of {name} must be in [0, {len(class_names)}), or {NO_CLASS} for "
+            f"none; got {labels.min()} to {labels.max()}"
+        )
+    if images.dtype != np.uint8 and not np.all((images >= 0) & (images <= 1)):
+        raise ValueError(f"images of {name} must be uint8, or finite in [0, 1]")
+    content = hashlib.sha256(np.ascontiguousarray(images).data)
+    content.update(source.labels.data)
+    description = [images.shape, str(images.dtype), list(class_names)]
+    content.update(json.dumps(description).encode())
+    height, width, channels = images.shape[1:]
+    return Dataset(
+        name=name,
+        split=split,
+        source=source,
+        class_names=tuple(class_names),
+        image_shape=(height, width, channels),
+        fingerprint=content.hexdigest(),
+    )
+
+
+def as_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Every image and label of a small dataset.
+
+    Args:
+      dataset: a dataset whose images are of one size.
+
+    Returns:
+      `(images [records, height, width, channels], labels [records])`, in the order of
+      the records; images as they are stored (uint8, or floating in [0, 1]).
+    """
+    return dataset.source.take(np.arange(len(dataset)).tolist())

