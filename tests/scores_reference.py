@@ -43,9 +43,8 @@ def grad_trust(row, top_k=None):
     """Variance of the last layer's gradients towards each class, features (1, 2)."""
     features = np.array([1.0, 2.0])
     p = softmax(row)
-    variance = [
-        np.var(np.outer(p - np.eye(len(row))[k], features)) for k in range(len(row))
-    ]
+    targets = np.eye(len(row))
+    variance = [np.var(np.outer(p - one_hot, features)) for one_hot in targets]
     first, *rivals = np.argsort(-row, kind="stable")
     return np.mean([variance[k] for k in rivals[:top_k]]) / variance[first]
 

@@ -18,3 +18,52 @@ def divide_no_nan(
 def at_least_float32(x: jax.Array) -> jax.Array:
     """The same array in float32 or wider: 8 bits of mantissa cannot rank scores."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def accurate_sum(values: jax.Array) -> jax.Array:
+    """Sum over the leading axis, as if it were added in twice the precision.
+
+    Halves are added pairwise, and the rounding error of every addition (Knuth's
+    two-sum) is carried along: a million float32 terms keep all their digits.
+    """
+    total, error = values, jnp.zeros_like(values)
+    while total.shape[0] > 1:
+        if total.shape[0] % 2:
+            widths = [(0, 1)] + [(0, 0)] * (total.ndim - 1)
+            total, error = jnp.pad(total, widths), jnp.pad(error, widths)
+        half = total.shape[0] // 2
+        a, b = total[:half], total[half:]
+        total = a + b
+        rounded_b = total - a
+        lost = (a - (total - rounded_b)) + (b - rounded_b)
+        error = error[:half] + error[half:] + lost
+    return jnp.squeeze(total + error, axis=0)
+
+
+def accurate_segment_sum(
+    values: jax.Array, segments: jax.Array, num_segments: int
+) -> jax.Array:
+    """Sum of the values of each segment, a million float32 terms keeping their digits.
+
+    What is added up are the differences to the segment's rough mean, in short blocks
+    whose sums `accurate_sum` adds: they stay small, and so does their rounding.
+
+    Args:
+      values: shape `[n]`.
+      segments: shape `[n]`; a value outside `[0, num_segments)` is left out.
+      num_segments: how many segments there are.
+    """
+    length = max(128, num_segments)
+    blocks = -(-values.shape[0] // length)
+    own = jnp.arange(values.shape[0]) // length * num_segments + segments
+    inside = (segments >= 0) & (segments < num_segments)
+    nowhere = blocks * num_segments
+    index = jnp.where(inside, own, nowhere)
+
+    def by_block(terms: jax.Array) -> jax.Array:
+        sums = jax.ops.segment_sum(terms, index, nowhere)
+        return accurate_sum(sums.reshape(blocks, num_segments))
+
+    count = by_block(jnp.ones_like(values))
+    mean = jax.lax.stop_gradient(divide_no_nan(by_block(values), count))
+    return mean * count + by_block(values - mean[jnp.where(inside, segments, 0)])

@@ -1,10 +1,16 @@
-"""The one place of argument checks: static facts only, so they survive `jax.jit`."""
+"""The one place of argument checks.
+
+Static facts are checked always, so the checks survive `jax.jit`; values are looked at
+only where they are known.
+"""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 
 def logits(value: jax.Array) -> None:
@@ -18,6 +24,20 @@ def floating(name: str, value: jax.Array) -> None:
     """Requires a floating-point array."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got {value.dtype}")
+
+
+def real(name: str, value: jax.Array) -> None:
+    """Requires floats, signed or short integers, or booleans."""
+    allowed = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
+    if (
+        not allowed
+        or jnp.issubdtype(value.dtype, jnp.complexfloating)
+        or value.dtype in (jnp.uint32, jnp.uint64)
+    ):
+        raise TypeError(
+            f"{name} must be floating point, signed integers or boolean, "
+            f"got {value.dtype}"
+        )
 
 
 def rank(name: str, value: jax.Array, axes: str) -> None:
@@ -70,4 +90,75 @@ def count(
         bound = f" and <= {at_most}" if at_most < math.inf else ""
         raise ValueError(
             f"{name} must be an integer >= {at_least}{bound}, got {value!r}"
+        )
+
+
+def some_examples(name: str, value: jax.Array) -> None:
+    """Requires a leading axis that is not empty."""
+    if value.shape[0] < 1:
+        raise ValueError(f"{name} must hold at least one example, got {value.shape}")
+
+
+def no_nan(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
+    """Refuses NaN among the values that `where` keeps, if the values are known.
+
+    Under a transformation, or where another host holds a part, nothing is known here:
+    the result is then NaN, as the caller documents.
+    """
+    _refuse(name, "must not be NaN", value, np.isnan, where)
+
+
+def probabilities(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
+    """Refuses values outside [0, 1] among those that `where` keeps, if known."""
+    outside = lambda values: ~((values >= 0) & (values <= 1))
+    _refuse(name, "must be in [0, 1]", value, outside, where)
+
+
+def classes(
+    name: str, value: jax.Array, num_classes: int, where: jax.Array | None = None
+) -> None:
+    """Requires integers, refusing known ones outside `[0, num_classes)`."""
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got {value.dtype}")
+    outside = lambda values: (values < 0) | (values >= num_classes)
+    _refuse(name, f"must be in [0, {num_classes})", value, outside, where)
+
+
+def binary(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
+    """Requires booleans, or integers of which the known ones are 0 or 1."""
+    if value.dtype != jnp.bool_:
+        if not jnp.issubdtype(value.dtype, jnp.integer):
+            raise TypeError(f"{name} must be boolean or 0 and 1, got {value.dtype}")
+        _refuse(name, "must be 0 or 1", value, lambda v: (v != 0) & (v != 1), where)
+
+
+def is_known(*arrays: jax.Array | None) -> bool:
+    """Whether the values can be looked at now: not traced, all on this host."""
+    return all(
+        not isinstance(array, jax.core.Tracer)
+        and getattr(array, "is_fully_addressable", True)
+        for array in arrays
+    )
+
+
+def _refuse(
+    name: str,
+    requirement: str,
+    value: jax.Array,
+    is_bad: Callable[[np.ndarray], np.ndarray],
+    where: jax.Array | None,
+) -> None:
+    if not is_known(value, where):
+        return
+    values = np.asarray(value)
+    bad = is_bad(values)
+    if where is not None:
+        kept = np.asarray(where)
+        bad = bad & kept.reshape(kept.shape + (1,) * (values.ndim - kept.ndim))
+    if bad.any():
+        first = tuple(np.argwhere(bad)[0].tolist())
+        index = first[0] if len(first) == 1 else first
+        raise ValueError(
+            f"{name} {requirement}, got {values[first]} at index {index} "
+            f"({bad.sum()} of {values.size} values)"
         )

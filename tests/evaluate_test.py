@@ -1,0 +1,200 @@
+"""One plan for many scores, and the loop that runs it over a data set."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from trustjax import evaluate, scores
+from trustjax.typing import SplitModel
+
+NAMES = ("max_softmax", "grad_trust", "gradient_statistics", "logits")
+INPUTS, WIDTH, CLASSES = 6, 5, 3
+
+
+def features_fn(params, x):
+    return jnp.tanh(x @ params["hidden"]["kernel"])
+
+
+def head_fn(params, features):
+    return features @ params["dense"]["kernel"]
+
+
+SPLIT = SplitModel(features_fn, head_fn)
+
+
+@pytest.fixture
+def params():
+    keys = jax.random.split(jax.random.key(0))
+    return {
+        "hidden": {"kernel": jax.random.normal(keys[0], (INPUTS, WIDTH))},
+        "dense": {"kernel": jax.random.normal(keys[1], (WIDTH, CLASSES))},
+    }
+
+
+def made_batches(records=21, batch_size=8):
+    """Padded batches in a shuffled order, as `data.batches` makes them."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(records, INPUTS)).astype(np.float32)
+    order = rng.permutation(records)
+    batches = []
+    for start in range(0, records, batch_size):
+        index = order[start : start + batch_size]
+        padding = batch_size - len(index)
+        padded = np.pad(index, (0, padding))
+        batches.append(
+            {
+                "image": images[padded],
+                "label": (padded % CLASSES).astype(np.int32),
+                "index": padded.astype(np.int32),
+                "mask": np.arange(batch_size) < len(index),
+            }
+        )
+    return images, batches
+
+
+def test_plan_lists_each_ingredient_once_in_a_computable_order():
+    ingredients = {
+        **evaluate.INGREDIENTS,
+        "doubled": evaluate.Ingredient(lambda batch, z: 2 * z, needs=("logits",)),
+    }
+    assert evaluate.plan(
+        ["doubled", "margin", "logits", "energy"], ingredients=ingredients
+    ) == ("logits", "doubled")
+
+
+def test_the_network_runs_once_however_many_scores_ask(params):
+    calls = chex.assert_max_traces(features_fn, n=1)
+    split = SplitModel(calls, head_fn)
+    asked = [*scores.names(computable_from={"logits"}), "features", "logits"]
+    out = evaluate.score_batch(asked, split, params, jnp.ones((4, INPUTS)))
+    assert list(out) == asked
+
+
+def test_scores_are_those_of_the_functions(params):
+    x = jnp.asarray(made_batches()[0])
+    out = evaluate.score_batch(NAMES, SPLIT, params, x)
+    logits = SPLIT.apply_fn(params, x)
+    np.testing.assert_allclose(out["max_softmax"], scores.max_softmax(logits))
+    np.testing.assert_allclose(out["grad_trust"], scores.grad_trust(logits))
+    np.testing.assert_allclose(out["logits"], logits)
+    assert out["gradient_statistics"].groups == ("dense/kernel", "hidden/kernel")
+
+
+def test_results_are_in_record_order_without_padding(params):
+    images, batches = made_batches()
+    results = evaluate.run(NAMES, SPLIT, params, batches)
+    np.testing.assert_array_equal(results.index, np.arange(len(images)))
+    np.testing.assert_array_equal(results.labels, np.arange(len(images)) % CLASSES)
+    expected = evaluate.score_batch(NAMES, SPLIT, params, jnp.asarray(images))
+    chex.assert_trees_all_close(results.values, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sharded_results_are_the_unsharded_ones(params):
+    _, batches = made_batches()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    chex.assert_trees_all_close(
+        evaluate.run(NAMES, SPLIT, params, batches, sharding=sharding),
+        evaluate.run(NAMES, SPLIT, params, batches),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+class KilledError(Exception):
+    """Stands for the end of the process: nothing after it runs."""
+
+
+def killed_after(batches):
+    def on_batch(records):
+        del records
+        nonlocal batches
+        batches -= 1
+        if not batches:
+            raise KilledError
+
+    return on_batch
+
+
+def counted(model):
+    """The model, and a list that grows by one for each batch that is computed."""
+    computed = []
+
+    def apply_fn(params, x):
+        jax.debug.callback(lambda: computed.append(1))
+        return model(params, x)
+
+    return apply_fn, computed
+
+
+def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
+    _, batches = made_batches()
+    expected = evaluate.run(["energy"], SPLIT, params, batches)
+    apply_fn, computed = counted(SPLIT.apply_fn)
+    run = lambda **more: evaluate.run(
+        ["energy"], apply_fn, params, batches, workdir=tmp_path, **more
+    )
+    with pytest.raises(KilledError):
+        run(on_batch=killed_after(2))
+    jax.effects_barrier()
+    assert len(computed) == 2
+    results = run()
+    jax.effects_barrier()
+    assert len(computed) == 3
+    chex.assert_trees_all_equal(results, expected)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_parts_of_other_parameters_or_data_are_not_taken(params, tmp_path):
+    _, batches = made_batches()
+    with pytest.raises(KilledError):
+        evaluate.run(
+            ["energy"], SPLIT, params, batches, workdir=tmp_path,
+            on_batch=killed_after(2),
+        )  # fmt: skip
+    others = jax.tree.map(lambda leaf: 2 * leaf, params)
+    chex.assert_trees_all_equal(
+        evaluate.run(["energy"], SPLIT, others, batches, workdir=tmp_path),
+        evaluate.run(["energy"], SPLIT, others, batches),
+    )
+
+
+def test_one_example_is_enough(params):
+    _, batches = made_batches(records=1)
+    assert evaluate.run(["margin"], SPLIT, params, batches).labels.shape == (1,)
+
+
+def test_no_batches_are_an_error(params):
+    with pytest.raises(ValueError, match="there are no batches to score"):
+        evaluate.run(["margin"], SPLIT, params, [])
+
+
+def test_an_unknown_name_says_what_exists(params):
+    with pytest.raises(ValueError, match=r"must be one of max_softmax.*got 'maxsoft'"):
+        evaluate.run(["maxsoft"], SPLIT, params, [])
+
+
+def test_features_of_a_network_in_one_piece_are_an_error(params):
+    with pytest.raises(ValueError, match="give a SplitModel"):
+        evaluate.score_batch(["features"], SPLIT.apply_fn, params, jnp.ones((1, 6)))
+
+
+def test_a_score_of_ones_own(params):
+    own = scores.Score(
+        name="own_feature_norm",
+        fn=lambda features: jnp.linalg.norm(features, axis=-1),
+        needs=("features",),
+        title="Feature norm",
+        paper="none",
+        equation="|h|_2",
+    )
+    scores.register(own)
+    try:
+        out = evaluate.score_batch([own.name], SPLIT, params, jnp.ones((2, INPUTS)))
+    finally:
+        scores.unregister(own.name)
+    features = features_fn(params, jnp.ones((2, INPUTS)))
+    np.testing.assert_allclose(out[own.name], jnp.linalg.norm(features, axis=1))

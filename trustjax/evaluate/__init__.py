@@ -1,0 +1,9 @@
+"""One forward, one backward, every score: batches in, per-example results out."""
+
+from trustjax.evaluate._ingredients import INGREDIENTS as INGREDIENTS
+from trustjax.evaluate._ingredients import Batch as Batch
+from trustjax.evaluate._ingredients import Ingredient as Ingredient
+from trustjax.evaluate._ingredients import plan as plan
+from trustjax.evaluate._ingredients import score_batch as score_batch
+from trustjax.evaluate._loop import Results as Results
+from trustjax.evaluate._loop import run as run

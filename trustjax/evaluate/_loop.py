@@ -1,0 +1,131 @@
+"""The one loop: batches -> scores -> results, sharded and resumable."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from trustjax.evaluate._ingredients import INGREDIENTS, Ingredient, plan, score_batch
+from trustjax.evaluate._parts import Parts, fingerprint
+from trustjax.typing import ApplyFn, Params, SplitModel
+
+
+class Results(NamedTuple):
+    """What was asked of a data set, on the host, in the order of its records.
+
+    Attributes:
+      values: name -> array or tree of `[records, ...]`: the scores and ingredients.
+      labels: true classes, `[records]`; no score has seen them.
+      index: record numbers, `[records]`, ascending.
+    """
+
+    values: dict[str, Any]
+    labels: np.ndarray
+    index: np.ndarray
+
+
+def run(
+    names: Iterable[str],
+    model: ApplyFn | SplitModel,
+    params: Params,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    *,
+    ingredients: Mapping[str, Ingredient] = INGREDIENTS,
+    sharding: jax.sharding.NamedSharding | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Results:
+    """Scores a data set in one jitted pass per batch.
+
+    With several processes, each gives the batches that it read (`data.batches` deals
+    them out evenly), and all of them return the results of the whole data set.
+
+    Args:
+      names: registered scores and ingredients, as `score_batch` takes them.
+      model: `apply_fn(params, x) -> logits`, or a `SplitModel`.
+      params: what the model takes first.
+      batches: dicts of `image`, `label`, `index` and `mask`, all of one size; rows
+        whose mask is False are padding and reach no result.
+      ingredients: what scores may be computed from.
+      sharding: of the batch axis over devices; None computes on the default device.
+      workdir: a folder for finished batches, so that a killed run goes on where it
+        stopped; it is emptied at the end. None keeps nothing.
+      on_batch: called after each batch with the number of its records.
+
+    Returns:
+      The results, without padding, in the order of the records.
+
+    Raises:
+      ValueError: as `score_batch`, or if there are no batches.
+
+    >>> batch = dict(image=np.eye(2, dtype=np.float32), label=np.array([0, 0]),
+    ...              index=np.array([0, 1]), mask=np.array([True, False]))
+    >>> linear = lambda params, x: x @ params
+    >>> run(["max_logit"], linear, np.eye(2, dtype=np.float32), [batch]).values
+    {'max_logit': array([1.], dtype=float32)}
+    """
+    names = tuple(names)
+    plan(names, ingredients=ingredients)  # an unknown name fails before any work
+    origin = fingerprint((names, params))
+    parts = None if workdir is None else Parts(_process_folder(workdir))
+    params = _replicated(params, sharding)
+
+    @jax.jit
+    def step(params: Params, x: jax.Array) -> dict[str, Any]:
+        return score_batch(names, model, params, x, ingredients=ingredients)
+
+    rows: list[Any] = []
+    structure = None
+    for number, batch in enumerate(batches):
+        x = _placed(batch["image"], sharding)
+        computed_from = fingerprint((origin, batch))
+        leaves = parts.read(number, computed_from) if parts else None
+        if leaves is None:
+            leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(step(params, x))]
+            if parts:
+                parts.write(number, computed_from, leaves)
+        structure = structure or jax.tree.structure(jax.eval_shape(step, params, x))
+        values = jax.tree.unflatten(structure, leaves)
+        rows.append((values, batch["label"], batch["index"], batch["mask"]))
+        if on_batch:
+            on_batch(int(batch["mask"].sum()))
+    if not rows:
+        raise ValueError("there are no batches to score")
+
+    gathered = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
+    if jax.process_count() > 1:
+        gathered = multihost_utils.process_allgather(gathered, tiled=True)
+    *_, index, mask = gathered
+    kept = np.flatnonzero(mask)[np.argsort(index[mask])]
+    values, labels, index, _ = jax.tree.map(lambda leaf: leaf[kept], gathered)
+    if parts:
+        parts.remove()
+    return Results(values, labels, index)
+
+
+def _process_folder(workdir: str | os.PathLike[str]) -> str:
+    return os.path.join(workdir, f"scoring-{jax.process_index()}")
+
+
+def _replicated(params: Params, sharding: jax.sharding.NamedSharding | None) -> Params:
+    if sharding is None:
+        return params
+    everywhere = jax.sharding.PartitionSpec()
+    return jax.device_put(params, jax.sharding.NamedSharding(sharding.mesh, everywhere))
+
+
+def _placed(x: np.ndarray, sharding: jax.sharding.NamedSharding | None) -> jax.Array:
+    if sharding is None:
+        return jax.device_put(x)
+    return jax.make_array_from_process_local_data(sharding, x)
+
+
+def _local_rows(leaf: jax.Array) -> np.ndarray:
+    """The rows that this process holds, in order."""
+    if leaf.is_fully_addressable:
+        return np.asarray(leaf)
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])

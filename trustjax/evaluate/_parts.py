@@ -1,0 +1,66 @@
+"""Finished batches on disk, so that a killed run goes on where it stopped."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from trustjax import _files
+
+
+def fingerprint(tree: Any) -> str:
+    """A digest of a tree of arrays and plain values: same content, same digest.
+
+    >>> fingerprint({"a": np.arange(3)}) == fingerprint({"a": np.arange(3)})
+    True
+    >>> fingerprint({"a": np.arange(3)}) == fingerprint({"b": np.arange(3)})
+    False
+    """
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        name = jax.tree_util.keystr(path)
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+class Parts:
+    """Numbered parts of one run, each a file that is there whole or not at all.
+
+    A part carries the fingerprint of all that it was computed from, so that a part of
+    other parameters, names or data is never taken for one's own.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self._folder = pathlib.Path(folder)
+
+    def read(self, number: int, origin: str) -> list[np.ndarray] | None:
+        """The arrays of a finished part of that origin, or None."""
+        path = self._path(number)
+        if not path.exists():
+            return None
+        with np.load(path) as part:
+            if part["origin"] != origin:
+                return None
+            return [part[f"array_{i}"] for i in range(len(part.files) - 1)]
+
+    def write(self, number: int, origin: str, arrays: list[np.ndarray]) -> None:
+        """Keeps the arrays of a finished part."""
+        named = {f"array_{i}": array for i, array in enumerate(arrays)}
+        with _files.written_whole(self._path(number)) as temporary:
+            np.savez(temporary, allow_pickle=False, origin=origin, **named)
+
+    def remove(self) -> None:
+        """Drops all parts, and the folder if nothing else is in it."""
+        for path in self._folder.glob("part-*.npz"):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+
+    def _path(self, number: int) -> pathlib.Path:
+        return self._folder / f"part-{number:06d}.npz"
