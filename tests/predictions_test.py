@@ -1,9 +1,12 @@
 """Predictions refuse what cannot be assessed, and say where it is wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from trustjax import assess
+from trustjax.statistics import GradientStatistics
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.5]])
 LABELS = np.array([0, 2, 0])
@@ -38,7 +41,7 @@ def with_value(array, index, value):
     return changed
 
 
-TABLE = assess.GradientTable(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
+TABLE = GradientStatistics(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
 
 
 @pytest.mark.parametrize(
@@ -68,11 +71,15 @@ TABLE = assess.GradientTable(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
         ({"images": np.zeros((3, 4, 4), np.int64)}, "uint8 or floats"),
         ({"images": np.full((3, 4, 4), 2.0)}, r"floats must be in \[0, 1\]: 3 rows"),
         (
-            {"gradient_statistics": TABLE._replace(groups=("a",))},
+            {"gradient_statistics": dataclasses.replace(TABLE, groups=("a",))},
             r"shape \(3, 1, 1\) .*got \(3, 2, 1\)",
         ),
         (
-            {"gradient_statistics": TABLE._replace(values=np.full((3, 2, 1), np.nan))},
+            {
+                "gradient_statistics": dataclasses.replace(
+                    TABLE, values=np.full((3, 2, 1), np.nan)
+                )
+            },
             "gradient statistics must not be NaN",
         ),
         (

@@ -1,5 +1,15 @@
 """Per-example arrays in, every number and curve of a trust report out."""
 
-from trustjax.assess._predictions import GradientTable as GradientTable
+from trustjax.assess._assess import assess as assess
+from trustjax.assess._assess import trust as trust
+from trustjax.assess._assessment import Assessment as Assessment
+from trustjax.assess._assessment import ClassTrust as ClassTrust
+from trustjax.assess._assessment import Curve as Curve
+from trustjax.assess._assessment import GradientSeparation as GradientSeparation
+from trustjax.assess._assessment import Mistake as Mistake
+from trustjax.assess._assessment import Quantity as Quantity
+from trustjax.assess._assessment import Reliability as Reliability
+from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
 from trustjax.assess._predictions import Predictions as Predictions
 from trustjax.assess._predictions import read_predictions as read_predictions
+from trustjax.assess._scores import all_scores as all_scores

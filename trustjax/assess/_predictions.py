@@ -4,23 +4,11 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-
-class GradientTable(NamedTuple):
-    """Gradient statistics of every example, on the host.
-
-    Attributes:
-      values: `[examples, groups, statistics]`.
-      groups: a name for each group of parameters, in network order.
-      statistics: a name for each statistic.
-    """
-
-    values: np.ndarray
-    groups: tuple[str, ...]
-    statistics: tuple[str, ...]
+from trustjax.statistics import GradientStatistics
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +26,8 @@ class Predictions:
       score_info: name -> one sentence on what the score is, and where it is from.
       images: `[examples, height, width]` or `[..., channels]` with one or three
         channels, uint8 or floats in [0, 1]; None if there are none to show.
-      gradient_statistics: anything with the fields of `GradientTable`, or None.
+      gradient_statistics: of the same examples, values `[examples, groups,
+        statistics]`; None if there are none.
       out_of_distribution: data set -> score name -> `[others]`: the same scores on
         inputs that belong to none of the classes.
       run: how the arrays came to be: versions, configuration, seed, data set and its
@@ -61,7 +50,7 @@ class Predictions:
     score_titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     score_info: Mapping[str, str] = dataclasses.field(default_factory=dict)
     images: np.ndarray | None = None
-    gradient_statistics: Any = None
+    gradient_statistics: GradientStatistics | None = None
     out_of_distribution: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict
     )
@@ -318,7 +307,7 @@ def _checked_images(images: np.ndarray, count: int) -> np.ndarray:
     return np.round(images * 255).astype(np.uint8)
 
 
-def _checked_gradients(table: Any, count: int) -> GradientTable:
+def _checked_gradients(table: GradientStatistics, count: int) -> GradientStatistics:
     values = np.asarray(table.values)
     wanted = (count, len(table.groups), len(table.statistics))
     if values.shape != wanted:
@@ -328,4 +317,4 @@ def _checked_gradients(table: Any, count: int) -> GradientTable:
         )
     values = values.astype(np.float64)
     _refuse("gradient statistics must not be NaN", np.isnan(values))
-    return GradientTable(values, tuple(table.groups), tuple(table.statistics))
+    return dataclasses.replace(table, values=values)

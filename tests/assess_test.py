@@ -1,0 +1,300 @@
+"""The numbers of an assessment: against loops, scikit-learn and hand-worked cases."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from tests import made_up
+from trustjax import assess, metrics
+from trustjax.assess import _resampling
+from trustjax.assess._scores import RANK_METRICS
+
+COUNTS = [[1, 1, 1, 1, 1, 1, 1], [0, 2, 1, 3, 0, 1, 0], [2, 0, 0, 1, 2, 0, 2]]
+SCORES = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 0.5, np.inf])
+CORRECT = np.array([True, False, True, True, False, False, True])
+
+
+@pytest.mark.parametrize("counts", COUNTS)
+@pytest.mark.parametrize("name", RANK_METRICS)
+def test_resampled_metrics_are_the_metrics_of_the_resample(name, counts):
+    found = _resampling.rank_metrics(
+        _resampling.rank(SCORES), CORRECT, np.array([counts])
+    )
+    drawn = np.repeat(np.arange(7), counts)
+    expected = RANK_METRICS[name](
+        jnp.asarray(SCORES[drawn]), jnp.asarray(CORRECT[drawn])
+    )
+    np.testing.assert_allclose(found[name], [expected], rtol=1e-6)
+
+
+def test_resampled_metrics_are_not_defined_without_errors():
+    found = _resampling.rank_metrics(
+        _resampling.rank(SCORES), CORRECT, np.array([[1, 0, 0, 1, 0, 0, 1]])
+    )
+    assert np.isnan(found["auroc"]).all()
+    np.testing.assert_array_equal(found["aurc"], [0.0])
+
+
+def test_resamples_are_reproducible_and_whole():
+    resamples = _resampling.Resamples(num_examples=50_000, num_samples=200, seed=3)
+    chunks = list(resamples.chunks())
+    assert len(chunks) > 1, "so many examples are drawn in parts"
+    assert sum(len(chunk) for chunk in chunks) == 200
+    assert all((chunk.sum(axis=1) == 50_000).all() for chunk in chunks)
+    for one, other in zip(chunks, resamples.chunks(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_resampled_means_are_those_of_a_loop():
+    generator = np.random.default_rng(0)
+    values, labels = generator.random(40), generator.integers(3, size=40)
+    right = generator.random(40) < 0.7
+    resamples = _resampling.Resamples(40, 30, seed=1)
+    (counts,) = resamples.chunks()
+    columns = _resampling.weighted_means(values[:, None], right[:, None], resamples)
+    by_class = _resampling.class_means(values, labels, 4, resamples)
+    for row, count in enumerate(counts):
+        drawn = np.repeat(np.arange(40), count)
+        np.testing.assert_allclose(columns[row, 0], values[drawn][right[drawn]].mean())
+        for index in range(3):
+            mine = values[drawn][labels[drawn] == index]
+            np.testing.assert_allclose(by_class[row, index], mine.mean())
+    assert np.isnan(by_class[:, 3]).all()
+
+
+@pytest.fixture(scope="module")
+def said():
+    return made_up.predictions()
+
+
+@pytest.fixture(scope="module")
+def found(said):
+    return assess.assess(said, num_samples=200)
+
+
+def test_headline_by_hand():
+    # Probabilities .9, .8, .6, .7 of the answers 0, 0, 1, 1; the second is wrong.
+    answers = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    said = assess.Predictions(np.log(answers), np.array([0, 1, 1, 1]))
+    headline = assess.assess(said, num_samples=50).headline
+    values = {name: quantity.value for name, quantity in headline.items()}
+    assert values == {
+        "accuracy": 0.75,
+        # Trust .9, 1 - .8 = .2, .6, .7.
+        "net_trust_score": pytest.approx((0.9 + 0.2 + 0.6 + 0.7) / 4),
+        "net_trust_score_uniform": pytest.approx((0.9 + (0.2 + 0.6 + 0.7) / 3) / 2),
+        "confidence_when_right": pytest.approx((0.9 + 0.6 + 0.7) / 3),
+        "confidence_when_wrong": pytest.approx(0.8),
+    }
+
+
+def test_every_headline_number_lies_in_its_interval(found):
+    for name, quantity in found.headline.items():
+        assert quantity.low < quantity.value < quantity.high, name
+    for score in found.scores:
+        for metric in RANK_METRICS:
+            quantity = score.numbers[metric]
+            assert quantity.low <= quantity.value <= quantity.high, (score.name, metric)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap(said, found):
+    (counts,) = _resampling.Resamples(300, 200, seed=0).chunks()
+    margin, right = said.scores["margin"], said.correct
+    samples = [
+        sklearn.metrics.roc_auc_score(right, margin, sample_weight=count)
+        for count in counts
+    ]
+    low, high = np.quantile(samples, [0.025, 0.975])
+    auroc = found.by_name["margin"].numbers["auroc"]
+    np.testing.assert_allclose(
+        auroc[:2], [sklearn.metrics.roc_auc_score(right, margin), low]
+    )
+    np.testing.assert_allclose(auroc.high, high)
+
+
+def test_a_wider_level_gives_a_wider_interval(said, found):
+    wide = assess.assess(said, num_samples=200, confidence_level=0.999)
+    narrow = found.headline["accuracy"]
+    assert wide.headline["accuracy"].low < narrow.low
+    assert wide.headline["accuracy"].high > narrow.high
+
+
+def test_paired_comparison_tells_a_coin_from_a_score_but_no_twin(said):
+    twin = dataclasses.replace(
+        said, scores={**said.scores, "twin": 10 * said.confidence}
+    )
+    found = assess.assess(twin, num_samples=200)
+    by_name = found.by_name
+    assert found.best == "max_softmax"
+    other = by_name["twin"]
+    assert other.tied_with_best
+    assert other.behind_best[:3] == (0, 0, 0)
+    assert not by_name["coin"].tied_with_best
+    assert (by_name["coin"].behind_best.low or 0) > 0.2
+    assert not by_name[found.best].tied_with_best, "it is the best itself"
+    auroc = np.array([score.numbers["auroc"].value for score in found.scores])
+    assert (np.diff(auroc) <= 0).all(), "the best first"
+
+
+def test_infinite_scores_rank_first(said, found):
+    finite = np.where(
+        np.isinf(said.scores["grad_trust"]), 1e30, said.scores["grad_trust"]
+    )
+    expected = sklearn.metrics.roc_auc_score(said.correct, finite)
+    score = found.by_name["grad_trust"]
+    np.testing.assert_allclose(score.numbers["auroc"].value, expected, rtol=1e-6)
+    assert score.num_infinite == 30
+    assert score.title == "GradTrust"
+
+
+def test_risk_coverage_curve_ends_at_the_error_rate(found):
+    for score in found.scores:
+        assert score.risk_coverage.x[-1] == pytest.approx(1)
+        assert score.risk_coverage.y[-1] == pytest.approx(found.num_errors / 300)
+        assert (np.diff(score.risk_coverage.x) >= 0).all()
+
+
+def test_classes_confusion_and_mistakes_are_those_of_loops(said, found):
+    trust = np.where(said.correct, said.confidence, 1 - said.confidence)
+    for index, c in enumerate(found.classes):
+        mine = said.labels == index
+        assert c.count == mine.sum()
+        np.testing.assert_allclose(c.accuracy.value, said.correct[mine].mean())
+        np.testing.assert_allclose(c.trust.value, trust[mine].mean(), rtol=1e-6)
+        for answer in range(5):
+            cell = mine & (said.predicted == answer)
+            assert found.confusion[index, answer] == cell.sum()
+            expected = trust[cell].mean() if cell.any() else np.nan
+            np.testing.assert_allclose(
+                found.trust_matrix[index, answer], expected, rtol=1e-6
+            )
+    counts = [mistake.count for mistake in found.mistakes]
+    assert counts == sorted(counts, reverse=True)
+    assert sum(counts) == found.num_errors
+    first = found.mistakes[0]
+    cell = (said.labels == first.label) & (said.predicted == first.answer)
+    np.testing.assert_allclose(first.confidence, said.confidence[cell].mean())
+
+
+def test_densities_are_of_the_least_and_the_most_trusted_classes():
+    found = assess.assess(made_up.predictions(300, 9), num_samples=5)
+    trust = np.array([c.trust.value for c in found.classes])
+    order = np.argsort(trust)
+    assert list(found.densities) == [*order[:3], *order[-3:]]
+    for density in found.densities.values():
+        area = np.trapezoid(density, found.density_grid)
+        np.testing.assert_allclose(area, 1, atol=0.01)
+
+
+def test_gradient_statistics_are_judged_by_auroc(said, found):
+    table = said.gradient_statistics
+    expected = [
+        [
+            sklearn.metrics.roc_auc_score(said.correct, table.values[:, g, s])
+            for s in (0, 1)
+        ]
+        for g in range(3)
+    ]
+    np.testing.assert_allclose(found.gradients.auroc, expected, rtol=1e-6)
+    assert (found.gradients.auroc < 0.5).all(), "large gradients mean doubt here"
+
+
+def test_other_data_is_told_by_auroc(said, found):
+    noise = said.out_of_distribution["noise"]["margin"]
+    inside = said.scores["margin"]
+    expected = sklearn.metrics.roc_auc_score(
+        np.repeat([1, 0], [300, 200]), np.concatenate([inside, noise])
+    )
+    numbers = found.out_of_distribution["noise"]["margin"]
+    np.testing.assert_allclose(numbers["auroc"].value, expected, rtol=1e-6)
+    passing = np.mean(noise >= np.sort(inside)[int(np.ceil(0.05 * 300))])
+    assert numbers["fpr_at_95_tpr"].value == pytest.approx(passing, abs=0.03)
+
+
+def test_gallery_shows_the_extremes(said, found):
+    gallery = found.gallery
+    wrong = gallery["confidently_wrong"]
+    assert not said.correct[wrong].any()
+    assert said.confidence[wrong[0]] == said.confidence[~said.correct].max()
+    hesitant = gallery["hesitantly_right"]
+    assert said.correct[hesitant].all()
+    assert said.confidence[hesitant[0]] == said.confidence[said.correct].min()
+    score = assess.all_scores(said)[found.best]
+    assert score[gallery["most_trusted"][0]] == score.max()
+    assert score[gallery["least_trusted"][0]] == score.min()
+
+
+def test_all_right_is_said_not_computed(said):
+    found = assess.assess(
+        dataclasses.replace(said, labels=said.predicted), num_samples=20
+    )
+    assert found.headline["accuracy"][:3] == (1, 1, 1)
+    assert found.headline["confidence_when_wrong"] == assess.Quantity(
+        None, not_defined="no answer is wrong"
+    )
+    for score in found.scores:
+        assert score.numbers["auroc"].not_defined == "every answer is right"
+        assert score.numbers["aurc"].value == 0
+        assert not score.tied_with_best
+    assert found.gradients is not None
+    assert np.isnan(found.gradients.auroc).all()
+    assert found.mistakes == ()
+    assert found.gallery["confidently_wrong"].size == 0
+
+
+def test_all_wrong_is_said_not_computed(said):
+    labels = (said.predicted + 1) % 5
+    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=20)
+    assert found.headline["accuracy"].value == 0
+    assert found.headline["confidence_when_right"].not_defined == "no answer is right"
+    for score in found.scores:
+        assert score.numbers["auroc"].not_defined == "every answer is wrong"
+
+
+def test_one_example(said):
+    one = assess.Predictions(said.logits[:1], said.predicted[:1])
+    found = assess.assess(one, num_samples=20)
+    value = found.headline["net_trust_score"].value
+    assert value == pytest.approx(one.confidence[0], rel=1e-6)
+    assert found.headline["net_trust_score"].low == pytest.approx(value)
+    assert [s.name for s in found.scores] == ["max_softmax"]
+
+
+def test_an_empty_class_is_excluded_and_said(said):
+    logits = np.pad(said.logits, ((0, 0), (0, 1)), constant_values=-20)
+    padded = assess.Predictions(logits, said.labels)
+    found = assess.assess(padded, num_samples=20)
+    without = assess.assess(
+        assess.Predictions(said.logits, said.labels), num_samples=20
+    )
+    assert found.classes[5].count == 0
+    assert found.classes[5].trust.not_defined == "no example has this label"
+    for name in ("net_trust_score", "net_trust_score_uniform"):
+        assert found.headline[name].value == pytest.approx(
+            without.headline[name].value, rel=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence_level": 1.5}, r"confidence_level must be in \[0, 1\], got 1.5"),
+        ({"num_samples": 0}, "num_samples must be an integer >= 1, got 0"),
+    ],
+)
+def test_bad_options_are_named(said, options, message):
+    with pytest.raises(ValueError, match=message):
+        assess.assess(said, **options)
+
+
+def test_reliability_is_the_metrics(said, found):
+    error = metrics.expected_calibration_error(
+        jnp.asarray(said.confidence), jnp.asarray(said.correct)
+    )
+    np.testing.assert_allclose(
+        found.reliability.expected_calibration_error.value, error, rtol=1e-6
+    )
+    assert found.reliability.count.sum() == 300

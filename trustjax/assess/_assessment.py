@@ -1,0 +1,167 @@
+"""What an assessment holds: numbers with their intervals, and curves."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Quantity(NamedTuple):
+    """A number and its interval, or the reason why there is none.
+
+    Attributes:
+      value: the number; None where it is not defined.
+      low: lower end of its confidence interval; None where there is no interval.
+      high: upper end.
+      not_defined: why there is no value; empty where there is one.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    not_defined: str = ""
+
+
+class Curve(NamedTuple):
+    """Points of a line, `[points]` each."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreAssessment:
+    """How well one score tells right answers from wrong ones.
+
+    Attributes:
+      name: of the score.
+      title: how the page writes it.
+      info: one sentence on what it is.
+      numbers: metric name -> value, e.g. `auroc`, `fpr_at_95_tpr`, `aurc`.
+      behind_best: AUROC of the best score less this one's, from paired resamples.
+      tied_with_best: whether that difference is not distinguishable from zero.
+      risk_coverage: error rate of the answers kept, against the share kept.
+      num_infinite: how many values are infinite.
+    """
+
+    name: str
+    title: str
+    info: str
+    numbers: Mapping[str, Quantity]
+    behind_best: Quantity
+    tied_with_best: bool
+    risk_coverage: Curve
+    num_infinite: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassTrust:
+    """How far the answers to one class can be trusted.
+
+    Attributes:
+      name: of the class.
+      count: examples with this label.
+      accuracy: share of them that are answered rightly.
+      trust: mean question-answer trust: the class's place in the trust spectrum.
+    """
+
+    name: str
+    count: int
+    accuracy: Quantity
+    trust: Quantity
+
+
+class Mistake(NamedTuple):
+    """A kind of error: label and answer, how often, and how sure."""
+
+    label: int
+    answer: int
+    count: int
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy, in bins of confidence.
+
+    Attributes:
+      confidence: `[bins]`, mean confidence of the bin; NaN where it is empty.
+      accuracy: `[bins]`, share of right answers in it.
+      count: `[bins]`, examples in it.
+      expected_calibration_error: mean gap between the two, weighted by count.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+    expected_calibration_error: Quantity
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientSeparation:
+    """Which statistic of which gradient separates right from wrong.
+
+    Attributes:
+      groups: a name for each row.
+      statistics: a name for each column.
+      auroc: `[groups, statistics]`: above 0.5 where a larger value means a right
+        answer, below where it means a wrong one; NaN where AUROC is not defined.
+    """
+
+    groups: tuple[str, ...]
+    statistics: tuple[str, ...]
+    auroc: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Assessment:
+    """Every number and curve of a trust report.
+
+    Attributes:
+      num_examples: in the test set.
+      num_errors: wrong answers among them.
+      confidence_level: of every interval.
+      num_samples: bootstrap resamples behind the intervals.
+      headline: `accuracy`, `net_trust_score`, `net_trust_score_uniform`,
+        `confidence_when_right`, `confidence_when_wrong`.
+      scores: from the best AUROC to the worst.
+      best: name of the first of them.
+      classes: the trust spectrum, in class order.
+      density_grid: `[grid]`, where the trust densities are evaluated.
+      densities: class -> `[grid]`, of the least trusted classes, then the most.
+      trust_matrix: `[classes, classes]`, mean trust by label (row) and answer
+        (column); NaN where there is no such example.
+      confusion: `[classes, classes]`, how many such examples there are.
+      mistakes: the kinds of error, most frequent first.
+      reliability: confidence against accuracy.
+      gradients: None where no gradient statistics were given.
+      out_of_distribution: data set -> score name -> AUROC and FPR at 95 % TPR of
+        telling the test set from that data set.
+      gallery: what it shows -> indices of examples.
+      run: as in `Predictions`.
+    """
+
+    num_examples: int
+    num_errors: int
+    confidence_level: float
+    num_samples: int
+    headline: Mapping[str, Quantity]
+    scores: tuple[ScoreAssessment, ...]
+    best: str
+    classes: tuple[ClassTrust, ...]
+    density_grid: np.ndarray
+    densities: Mapping[int, np.ndarray]
+    trust_matrix: np.ndarray
+    confusion: np.ndarray
+    mistakes: tuple[Mistake, ...]
+    reliability: Reliability
+    gradients: GradientSeparation | None
+    out_of_distribution: Mapping[str, Mapping[str, Mapping[str, Quantity]]]
+    gallery: Mapping[str, np.ndarray]
+    run: Mapping[str, Any]
+
+    @property
+    def by_name(self) -> dict[str, ScoreAssessment]:
+        """The scores by their names."""
+        return {score.name: score for score in self.scores}

@@ -1,0 +1,489 @@
+"""The figures of the page: each an SVG, with a caption that says what to look for."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from trustjax import _extras
+from trustjax.assess import Assessment, Predictions, ScoreAssessment, all_scores
+from trustjax.report import _style
+
+with _extras.required("report"):
+    from matplotlib.figure import Figure
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+    from matplotlib.ticker import MaxNLocator
+
+MOST_ROWS = 30  # more classes than this are drawn as one line
+MOST_POINTS = 4000  # of each kind in a scatter plot
+SMALLEST_DOUBT = 1e-8  # beyond it, confidence counts as 1 on the axis of doubt
+
+
+class Drawing(NamedTuple):
+    """A figure of the page.
+
+    Attributes:
+      name: unique on the page.
+      title: its heading.
+      svg: the element.
+      caption: one sentence: what to look for.
+    """
+
+    name: str
+    title: str
+    svg: str
+    caption: str
+
+
+def shortened(name: str, longest: int = 20) -> str:
+    """A name that fits beside an axis."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def spectrum(found: Assessment) -> Drawing:
+    """Mean trust of every class, with its interval."""
+    classes = [c for c in found.classes if c.trust.value is not None]
+    classes.sort(key=lambda c: c.trust.value or 0.0)
+    net = found.headline["net_trust_score"].value or 0.0
+    with _style.drawing("spectrum"):
+        if len(classes) <= MOST_ROWS:
+            figure, axes = _style.new_figure(85 + 21 * len(classes))
+            _spectrum_rows(axes, classes, net)
+        else:
+            figure, axes = _style.new_figure(300)
+            _spectrum_line(axes, classes)
+        along = axes.axvline if len(classes) <= MOST_ROWS else axes.axhline
+        along(net, color=_style.INK, linewidth=1, dashes=(4, 3), zorder=1)
+        low, high = classes[0], classes[-1]
+        alternative = (
+            f"Mean trust of {len(classes)} classes, from {low.name} "
+            f"({low.trust.value:.3f}) to {high.name} ({high.trust.value:.3f}); "
+            f"the NetTrustScore is {net:.3f}."
+        )
+        svg = _style.to_svg(figure, "spectrum", alternative)
+    return Drawing(
+        "spectrum",
+        "Trust spectrum: which classes deserve it",
+        svg,
+        "Look for classes left of the dashed line, in orange where even their interval "
+        "is: answers there deserve less trust than the network's average one."
+        if len(classes) <= MOST_ROWS
+        else "Look for how early the line reaches the dashed NetTrustScore: the "
+        "classes before that pull the network down.",
+    )
+
+
+def _spectrum_rows(axes, classes, net: float) -> None:
+    rows = np.arange(len(classes))[::-1]
+    values = np.array([c.trust.value for c in classes])
+    low = np.array(
+        [c.trust.value if c.trust.low is None else c.trust.low for c in classes]
+    )
+    high = np.array(
+        [c.trust.value if c.trust.high is None else c.trust.high for c in classes]
+    )
+    colours = [_style.WRONG if end < net else _style.RIGHT for end in high]
+    axes.hlines(rows, low, high, colors=colours, linewidth=5, alpha=0.3)
+    axes.scatter(values, rows, color=colours, s=36, zorder=3)
+    axes.annotate(
+        f"NetTrustScore {net:.3f}",
+        (net, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=10.5,
+        color=_style.INK,
+    )
+    for row, value in zip(rows, values, strict=True):
+        axes.annotate(
+            f"{value:.3f}",
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=10.5,
+            color=_style.INK,
+            annotation_clip=False,
+        )
+    axes.set_yticks(rows, [shortened(c.name) for c in classes])
+    axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+    axes.set_ylim(-0.7, len(classes) - 0.3)
+    axes.set_xlim(right=min(1.0, axes.get_xlim()[1]))
+    axes.set_xlabel("mean trust, with its interval")
+
+
+def _spectrum_line(axes, classes) -> None:
+    values = np.array([c.trust.value for c in classes])
+    place = np.arange(1, len(values) + 1)
+    axes.fill_between(place, 0, values, color=_style.RIGHT, alpha=0.15, linewidth=0)
+    axes.plot(place, values, color=_style.RIGHT)
+    axes.set_xlim(1, len(values))
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("classes, from the least trusted to the most")
+    axes.set_ylabel("mean trust")
+    listed = "\n".join(
+        f"{c.trust.value:.2f}  {shortened(c.name, 28)}" for c in classes[:5]
+    )
+    axes.text(
+        0.97,
+        0.05,
+        f"least trusted\n{listed}",
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=10.5,
+    )
+
+
+def densities(found: Assessment) -> Drawing:
+    """Trust densities of the least and the most trusted classes, as ridges."""
+    order = list(found.densities)
+    with _style.drawing("densities"):
+        figure, axes = _style.new_figure(70 + 46 * len(order))
+        for row, index in enumerate(reversed(order)):
+            # The root of a density shows the few wrong answers beside the many right.
+            heights = np.sqrt(np.maximum(found.densities[index], 0))
+            heights = 0.85 * heights / max(heights.max(), 1e-9)
+            least = order.index(index) < (len(order) + 1) // 2
+            colour = _style.WRONG if least else _style.RIGHT
+            axes.fill_between(
+                found.density_grid,
+                row,
+                row + heights,
+                color=colour,
+                alpha=0.25,
+                linewidth=0,
+            )
+            axes.plot(found.density_grid, row + heights, color=colour, linewidth=1.4)
+        names = [found.classes[index] for index in reversed(order)]
+        axes.set_yticks(
+            np.arange(len(order)) + 0.3,
+            [f"{shortened(c.name, 16)}\n{c.trust.value:.2f}" for c in names],
+        )
+        axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, len(order))
+        axes.set_xlabel("trust in one answer: 0 sure and wrong, 1 sure and right")
+        axes.spines["left"].set_visible(False)
+        alternative = "Distribution of trust in the classes " + ", ".join(
+            found.classes[index].name for index in order
+        )
+        svg = _style.to_svg(figure, "densities", alternative)
+    return Drawing(
+        "densities",
+        "Trust densities: how a class fails",
+        svg,
+        "Look for a hill at the left end: answers that were wrong and sure; a hill in "
+        "the middle is doubt (least trusted classes in orange, most trusted in blue; "
+        "heights are square roots, each class on its own scale).",
+    )
+
+
+def distinct(scores: Sequence[ScoreAssessment], most: int) -> list[ScoreAssessment]:
+    """The first scores that order the examples differently from one another."""
+    chosen: list[ScoreAssessment] = []
+    for score in scores:
+        twin = any(
+            np.array_equal(score.risk_coverage.x, other.risk_coverage.x)
+            and np.allclose(score.risk_coverage.y, other.risk_coverage.y)
+            for other in chosen
+        )
+        if not twin and len(chosen) < most:
+            chosen.append(score)
+    return chosen
+
+
+def risk_coverage(found: Assessment) -> Drawing:
+    """Error rate of the answers kept against the share kept."""
+    error_rate = found.num_errors / found.num_examples
+    shown = distinct(found.scores, len(_style.SERIES))
+    with _style.drawing("risk"):
+        figure, axes = _style.new_figure(300)
+        for score in found.scores:
+            if score not in shown:
+                axes.plot(*_percent(score), color=_style.RULE, linewidth=1)
+        coverage = np.linspace(1 - error_rate, 1, 100)
+        ideal = 1 - (1 - error_rate) / np.maximum(coverage, 1e-9)
+        axes.plot(
+            100 * np.concatenate([[0], coverage]),
+            100 * np.concatenate([[0], ideal]),
+            color=_style.MUTED,
+            linewidth=1,
+            label="perfect order",
+        )
+        axes.axhline(
+            100 * error_rate,
+            color=_style.MUTED,
+            linewidth=1,
+            dashes=(1, 2),
+            label="random order",
+        )
+        for score, (colour, dashes) in zip(shown, _style.SERIES, strict=False):
+            axes.plot(
+                *_percent(score), color=colour, linestyle=dashes, label=score.title
+            )
+        axes.set_xlim(0, 100)
+        top = max(100 * error_rate * 1.45, 1e-3)
+        axes.set_ylim(0, top)
+        axes.set_xlabel("coverage: share of questions answered, %")
+        axes.set_ylabel("errors among the answers, %")
+        handles, labels = axes.get_legend_handles_labels()
+        # The scores first, best on top; the two references after them.
+        order = [*range(2, len(handles)), 0, 1]
+        axes.legend(
+            [handles[i] for i in order],
+            [shortened(labels[i], 28) for i in order],
+            loc="upper left",
+            ncols=2,
+            frameon=True,
+            facecolor=_style.PAPER,
+            edgecolor="none",
+            framealpha=0.9,
+        )
+        alternative = "Error rate against coverage. At 80 % coverage: " + "; ".join(
+            f"{score.title} {100 * risk_at(score, 0.8):.2f} %" for score in shown
+        )
+        svg = _style.to_svg(figure, "risk", alternative)
+    return Drawing(
+        "risk",
+        "Risk and coverage: what refusing to answer buys",
+        svg,
+        "Look for the lowest line: it makes the fewest errors when the network may "
+        "leave its least trusted questions unanswered.",
+    )
+
+
+def _percent(score: ScoreAssessment) -> tuple[np.ndarray, np.ndarray]:
+    return 100 * score.risk_coverage.x, 100 * score.risk_coverage.y
+
+
+def risk_at(score: ScoreAssessment, coverage: float) -> float:
+    """The error rate when that share of the questions is answered."""
+    return float(np.interp(coverage, score.risk_coverage.x, score.risk_coverage.y))
+
+
+def histograms(found: Assessment, predictions: Predictions) -> Drawing:
+    """The best scores' values, right answers above the line and wrong ones below."""
+    shown = distinct(found.scores, 4)
+    values = all_scores(predictions)
+    with _style.drawing("histograms"):
+        figure = Figure(figsize=(_style.WIDTH / 72, 150 * -(-len(shown) // 2) / 72))
+        panels = figure.subplots(-(-len(shown) // 2), 2, squeeze=False).ravel()
+        for panel, score in zip(panels, shown, strict=False):
+            _mirrored(panel, values[score.name], predictions.correct)
+            panel.set_title(shortened(score.title, 26))
+        for panel in panels[len(shown) :]:
+            panel.set_visible(False)
+        panels[0].text(
+            0.03, 0.93, "right", color=_style.RIGHT, va="top", **_corner(panels[0])
+        )
+        panels[0].text(
+            0.03, 0.07, "wrong", color=_style.WRONG, va="bottom", **_corner(panels[0])
+        )
+        alternative = (
+            "Histograms of "
+            + ", ".join(f"{score.title}" for score in shown)
+            + ", split by right and wrong answers."
+        )
+        svg = _style.to_svg(figure, "histograms", alternative)
+    return Drawing(
+        "histograms",
+        "The best scores, right answers against wrong",
+        svg,
+        "Look for blue bars on the right and orange bars on the left: where both are "
+        "tall, the score cannot tell right answers from wrong ones (each colour is "
+        "scaled to its tallest bar).",
+    )
+
+
+def _corner(axes) -> dict:
+    return {"transform": axes.transAxes, "fontsize": 10.5, "ha": "left"}
+
+
+def _mirrored(axes, values: np.ndarray, correct: np.ndarray, bins: int = 30) -> None:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        finite = np.array([0.0])
+    low, high = np.quantile(finite, [0.005, 0.995])
+    logarithmic = low > 0 and high > 100 * low
+    if finite.min() >= 0 and finite.max() <= 1:
+        low, high = 0.0, 1.0
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = (
+        np.geomspace(low, high, bins + 1)
+        if logarithmic
+        else np.linspace(low, high, bins + 1)
+    )
+    clipped = np.clip(values, low, high)  # what lies outside joins the last bars
+    for where, colour, sign in (
+        (correct, _style.RIGHT, 1),
+        (~correct, _style.WRONG, -1),
+    ):
+        counts = np.histogram(clipped[where], edges)[0]
+        axes.stairs(
+            sign * counts / max(counts.max(), 1),
+            edges,
+            fill=True,
+            color=colour,
+            alpha=0.75,
+        )
+    axes.axhline(0, color=_style.MUTED, linewidth=0.8)
+    if logarithmic:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_ylim(-1.08, 1.08)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+
+
+def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> Drawing:
+    """GradTrust against the max softmax probability, right and wrong."""
+    values = predictions.scores["grad_trust"]
+    doubt = np.maximum(_doubt(predictions), SMALLEST_DOUBT)
+    finite = values[np.isfinite(values)]
+    # An edge above all that is drawn: infinite values are at home there.
+    edge = 10 * min(max(finite.max(initial=10), 10), 1 / SMALLEST_DOUBT**2)
+    trust = np.clip(values, 1e-12, edge)
+    with _style.drawing("scatter"):
+        figure, axes = _style.new_figure(300)
+        generator = np.random.default_rng(seed)
+        for where, colour, size, label in (
+            (predictions.correct, _style.RIGHT, 2.6, "right"),
+            (~predictions.correct, _style.WRONG, 4.0, "wrong"),
+        ):
+            rows = np.flatnonzero(where)
+            if rows.size > MOST_POINTS:
+                rows = np.sort(generator.choice(rows, MOST_POINTS, replace=False))
+            _dots(axes, 1 / doubt[rows], trust[rows], colour, size)
+            axes.plot(
+                [],
+                [],
+                "o",
+                color=colour,
+                markersize=5,
+                label=f"{label} ({where.sum():,})",
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.autoscale_view()
+        ticks = [p for p in range(0, 9) if 10.0**p <= 10 * (1 / doubt).max()]
+        axes.set_xticks([10.0**p for p in ticks], [_confidence_label(p) for p in ticks])
+        if np.isinf(values).any():
+            axes.axhline(edge, color=_style.MUTED, linewidth=0.8, dashes=(2, 2))
+            axes.annotate(
+                "infinite",
+                (1, edge),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=10.5,
+                color=_style.MUTED,
+            )
+        axes.set_xlabel("max softmax probability")
+        axes.set_ylabel("GradTrust")
+        axes.legend(loc="upper left", handletextpad=0.1)
+        svg = _style.to_svg(
+            figure,
+            "scatter",
+            "Scatter plot of GradTrust against the max softmax probability, "
+            "right and wrong answers.",
+        )
+    return Drawing(
+        "scatter",
+        "GradTrust against confidence",
+        svg,
+        "Look for dots that stray from a line: there GradTrust knows something that "
+        "confidence does not; orange dots at the upper right are errors that neither "
+        "would catch (both axes stretch the crowded end near certainty; confidence "
+        "beyond 1−10⁻⁸ is drawn at that edge).",
+    )
+
+
+def _doubt(predictions: Predictions) -> np.ndarray:
+    """1 - confidence as the sum of the other probabilities: exact near zero."""
+    others = predictions.probabilities.copy()
+    others[np.arange(len(others)), predictions.predicted] = 0
+    return others.sum(axis=1)
+
+
+def _confidence_label(nines: int) -> str:
+    """0, 0.9, 0.99, ... as long as that can be read."""
+    if nines <= 3:
+        return "0." + "9" * nines if nines else "0"
+    return "" if nines % 2 else f"1−10⁻{'⁰¹²³⁴⁵⁶⁷⁸'[nines]}"
+
+
+def _dots(axes, x: np.ndarray, y: np.ndarray, colour: str, size: float) -> None:
+    """Many dots as one path of strokes without length, round at the ends: small."""
+    vertices = np.repeat(np.stack([x, y], axis=1), 2, axis=0)
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(x))
+    path = Path(vertices, codes)
+    path.should_simplify = False
+    axes.add_patch(
+        PathPatch(
+            path,
+            fill=False,
+            edgecolor=colour,
+            linewidth=size,
+            capstyle="round",
+            alpha=0.6,
+        )
+    )
+
+
+def reliability(found: Assessment) -> Drawing:
+    """Accuracy against confidence, with the number of examples below."""
+    bins = found.reliability
+    filled = bins.count > 0
+    with _style.drawing("reliability"):
+        figure = Figure(figsize=(_style.WIDTH / 72, 330 / 72))
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        axes.plot([0, 1], [0, 1], color=_style.MUTED, linewidth=1, dashes=(4, 3))
+        x, y = bins.confidence[filled], bins.accuracy[filled]
+        axes.vlines(
+            x,
+            np.minimum(x, y),
+            np.maximum(x, y),
+            color=_style.WRONG,
+            linewidth=4,
+            alpha=0.35,
+        )
+        axes.plot(x, y, "o-", color=_style.RIGHT, markersize=5)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.03)
+        axes.set_ylabel("share that is right")
+        axes.text(0.04, 0.93, "too modest", fontsize=10.5, color=_style.MUTED, va="top")
+        axes.text(0.96, 0.05, "too sure", fontsize=10.5, color=_style.MUTED, ha="right")
+        edges = np.linspace(0, 1, len(bins.count) + 1)
+        below.stairs(bins.count, edges, fill=True, color=_style.RIGHT, alpha=0.5)
+        below.set_xlabel("confidence")
+        below.set_ylabel("examples")
+        below.set_yscale("symlog", linthresh=1)
+        largest = max(int(bins.count.max()), 1)
+        below.set_ylim(0, 2 * largest)
+        powers = range(0, len(str(largest)), 1 if largest < 1000 else 2)
+        below.set_yticks([10**p for p in powers], [f"{10**p:,}" for p in powers])
+        error = found.reliability.expected_calibration_error.value
+        svg = _style.to_svg(
+            figure,
+            "reliability",
+            f"Accuracy against confidence in {len(bins.count)} bins; the expected "
+            f"calibration error is {error:.3f}.",
+        )
+    return Drawing(
+        "reliability",
+        "Reliability: is 90 % sure right 90 % of the time?",
+        svg,
+        "Look for points below the dashed diagonal: there the network is surer than "
+        "it is right (the orange gaps, weighted by the examples in each bin, average "
+        f"to the expected calibration error of {error:.3f}).",
+    )

@@ -1,0 +1,102 @@
+"""The assessment as strict JSON: what is not defined is null, with a reason."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trustjax.assess import Assessment, Quantity
+
+MOST_CLASSES = 100  # a matrix of more classes is left to scores.npz
+
+
+def to_json(found: Assessment) -> str:
+    """Every number of an assessment, without JSON's NaN and Infinity extensions."""
+    matrices = {}
+    if len(found.classes) <= MOST_CLASSES:
+        matrices = {"trust_matrix": found.trust_matrix, "confusion": found.confusion}
+    content = {
+        "num_examples": found.num_examples,
+        "num_errors": found.num_errors,
+        "confidence_level": found.confidence_level,
+        "num_samples": found.num_samples,
+        "headline": found.headline,
+        "best_score": found.best,
+        "scores": {
+            score.name: {
+                **score.numbers,
+                "auroc_behind_best": score.behind_best,
+                "tied_with_best": score.tied_with_best,
+                "num_infinite": score.num_infinite,
+            }
+            for score in found.scores
+        },
+        "classes": [
+            {
+                "name": c.name,
+                "count": c.count,
+                "accuracy": c.accuracy,
+                "trust": c.trust,
+            }
+            for c in found.classes
+        ],
+        "calibration": {
+            "expected_calibration_error": found.reliability.expected_calibration_error,
+            "confidence": found.reliability.confidence,
+            "accuracy": found.reliability.accuracy,
+            "count": found.reliability.count,
+        },
+        "mistakes": [
+            {
+                "label": found.classes[mistake.label].name,
+                "answer": found.classes[mistake.answer].name,
+                "count": mistake.count,
+                "confidence": mistake.confidence,
+            }
+            for mistake in found.mistakes[:MOST_CLASSES]
+        ],
+        **matrices,
+        "gradients": None
+        if found.gradients is None
+        else {
+            "groups": found.gradients.groups,
+            "statistics": found.gradients.statistics,
+            "auroc": found.gradients.auroc,
+        },
+        "out_of_distribution": found.out_of_distribution,
+        "run": found.run,
+    }
+    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON knows: NaN and infinity become null."""
+    if isinstance(value, Quantity):
+        return _plain_quantity(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def _plain_quantity(quantity: Quantity) -> dict[str, Any]:
+    if quantity.value is None:
+        return {"value": None, "not_defined": quantity.not_defined}
+    if quantity.low is None:
+        return {"value": _plain(quantity.value)}
+    return {
+        "value": _plain(quantity.value),
+        "low": _plain(quantity.low),
+        "high": _plain(quantity.high),
+    }

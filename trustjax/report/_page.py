@@ -1,0 +1,210 @@
+"""The words and tables around the figures, and the page they make together."""
+
+import importlib.resources
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trustjax import _extras
+from trustjax.assess import Assessment, Predictions, Quantity
+from trustjax.report import _figures, _gallery, _tables, _text
+
+with _extras.required("report"):
+    import jinja2
+    import markupsafe
+
+SHELVES = {
+    "confidently_wrong": (
+        "Sure and wrong",
+        "Look for a reason: a mislabelled image, a shape that a person would misread "
+        "too, or a blind spot of the network.",
+    ),
+    "hesitantly_right": (
+        "Right but hesitant",
+        "Look for what makes these hard: the network found the answer with the least "
+        "confidence here.",
+    ),
+    "least_trusted": (
+        "Least trusted",
+        "Look for wrong answers, in orange: a good score gathers them here.",
+    ),
+    "most_trusted": (
+        "Most trusted",
+        "Look for anything but easy cases: an error here would be the worst kind.",
+    ),
+}
+
+
+def render(found: Assessment, predictions: Predictions) -> str:
+    """The page: one HTML document that needs nothing beside it."""
+    folder = importlib.resources.files("trustjax.report")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+    )
+    environment.globals["place"] = place
+    environment.filters["emphasised"] = emphasised
+    css = (folder / "page.css").read_text("utf-8")
+    page = environment.get_template("page.html.jinja")
+    return page.render(css=css, **_content(found, predictions))
+
+
+def emphasised(sentence: str) -> markupsafe.Markup:
+    """Escaped text, with `*this*` in bold."""
+    parts = str(markupsafe.escape(sentence)).split("*")
+    return markupsafe.Markup(
+        "".join(f"<b>{part}</b>" if i % 2 else part for i, part in enumerate(parts))
+    )
+
+
+def place(value: float, low: float, high: float) -> float:
+    """Where a value stands on a track from `low` to `high`, in per cent."""
+    if high <= low:
+        return 50.0
+    return round(float(np.clip(100 * (value - low) / (high - low), 0, 100)), 2)
+
+
+def _content(found: Assessment, predictions: Predictions) -> dict[str, Any]:
+    shelves = _shelves(found, predictions)
+    strangers = _tables.strangers(found)
+    gradients = _tables.gradients(found)
+    contents = [
+        ("scores", "Scores"),
+        ("classes", "Classes"),
+        ("gradients", "Gradients"),
+        ("strangers", "Other inputs"),
+        ("gallery", "Images"),
+        ("terms", "How to read this"),
+        ("run", "What was run"),
+    ]
+    empty = {
+        name
+        for name, part in (
+            ("gradients", gradients),
+            ("strangers", strangers),
+            ("gallery", shelves),
+        )
+        if not part
+    }
+    return {
+        "title": str(found.run.get("dataset", "predictions")),
+        "facts": _facts(found),
+        "verdict": _text.verdict(found),
+        "contents": [entry for entry in contents if entry[0] not in empty],
+        "tiles": _tiles(found),
+        "comparison": _text.comparison(found),
+        "level": f"{100 * found.confidence_level:g} %",
+        **_tables.scores(found),
+        "score_figures": _score_figures(found, predictions),
+        "classes_lead": _text.classes(found),
+        "class_figures": _class_figures(found),
+        "matrix": _tables.trust_matrix(found),
+        "mistakes": _tables.mistakes(found),
+        "gradients": gradients,
+        "gradients_lead": _text.gradients(found),
+        "strangers": strangers,
+        "shelves": shelves,
+        "gallery_lead": _text.gallery(found),
+        "terms": _text.terms(found),
+        "run": list(flattened(found.run)),
+    }
+
+
+def _facts(found: Assessment) -> list[str]:
+    facts = [
+        f"{found.num_examples:,} {_text.plural('example', found.num_examples)}",
+        f"{len(found.classes):,} {_text.plural('class', len(found.classes))}",
+    ]
+    if "model" in found.run:
+        facts.insert(0, str(found.run["model"]))
+    return facts
+
+
+def _tiles(found: Assessment) -> list[dict[str, Any]]:
+    def tile(name: str, quantity: Quantity, note: str, *, percent=False, warn=False):
+        write = _text.percent if percent else _text.number
+        return {
+            "name": name,
+            "quantity": quantity,
+            "text": "" if quantity.value is None else write(quantity.value),
+            "interval": _text.interval(quantity, write),
+            "note": note,
+            "warn": warn,
+        }
+
+    headline = found.headline
+    return [
+        tile(
+            "Accuracy",
+            headline["accuracy"],
+            f"{found.num_examples - found.num_errors:,} right, "
+            f"{found.num_errors:,} wrong",
+            percent=True,
+        ),
+        tile(
+            "NetTrustScore",
+            headline["net_trust_score"],
+            "1 is always right and sure; sure but wrong costs most",
+        ),
+        tile(
+            "Confidence when right",
+            headline["confidence_when_right"],
+            "the higher, the less it hesitates",
+            percent=True,
+        ),
+        tile(
+            "Confidence when wrong",
+            headline["confidence_when_wrong"],
+            "the lower, the better it knows what it does not know",
+            percent=True,
+            warn=True,
+        ),
+    ]
+
+
+def _score_figures(
+    found: Assessment, predictions: Predictions
+) -> list[_figures.Drawing]:
+    drawings = [
+        _figures.risk_coverage(found),
+        _figures.histograms(found, predictions),
+    ]
+    if "grad_trust" in predictions.scores:
+        drawings.append(_figures.grad_trust_scatter(predictions))
+    drawings.append(_figures.reliability(found))
+    return drawings
+
+
+def _class_figures(found: Assessment) -> list[_figures.Drawing]:
+    return [_figures.spectrum(found), _figures.densities(found)]
+
+
+def _shelves(found: Assessment, predictions: Predictions) -> list[dict[str, Any]]:
+    pictures = _gallery.pictures(found, predictions)
+    return [
+        {
+            "name": name,
+            "title": title,
+            "caption": caption,
+            "pictures": [
+                picture._asdict() | {"confidence": _text.sureness(picture.confidence)}
+                for picture in pictures[name]
+            ],
+        }
+        for name, (title, caption) in SHELVES.items()
+        if name in pictures
+    ]
+
+
+def flattened(values: Mapping[str, Any], prefix: str = ""):
+    """Yields (dotted name, text) for every leaf of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", str(value)

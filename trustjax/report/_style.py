@@ -1,0 +1,147 @@
+"""The look of the figures: one palette for light and dark, one kind of axes."""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from trustjax import _extras
+
+with _extras.required("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, darkened until they can be read on white. The page turns
+# each into a variable of its style sheet, which has a brighter twin for the dark.
+INK, MUTED, RULE, PAPER = "#1b2330", "#5b6573", "#d9dee5", "#fefefe"
+RIGHT, WRONG = "#0b6db5", "#d4560a"
+GREEN, PURPLE, SKY, GOLD = "#0a8a63", "#a84f8c", "#3f9fd4", "#b98a00"
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    PAPER: "paper",
+    RIGHT: "right",
+    WRONG: "wrong",
+    GREEN: "green",
+    PURPLE: "purple",
+    SKY: "sky",
+    GOLD: "gold",
+}
+SERIES = ((RIGHT, "-"), (GREEN, "--"), (PURPLE, "-."), (GOLD, (0, (1, 1))), (SKY, "-"))
+"""Colour and dash of the first few lines: told apart without colour, too."""
+
+WIDTH = 420  # points: drawn at about the size of a phone, enlarged on a desk
+
+RC: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 11.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11.5,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 72,
+    "font.family": "DejaVu Sans",
+    "font.size": 11.5,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.image_inline": True,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 10.5,
+    "xtick.major.size": 3,
+    "xtick.minor.size": 0,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 10.5,
+    "ytick.major.size": 3,
+    "ytick.minor.size": 0,
+}
+
+
+@contextlib.contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """The style of every figure; ids are derived from `name`, not from the clock."""
+    with mpl.rc_context({**RC, "svg.hashsalt": name}):
+        yield
+
+
+def new_figure(height: float, **kwargs) -> tuple[Figure, Axes]:
+    """A figure of the common width with one pair of axes."""
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    return figure, figure.subplots(**kwargs)
+
+
+def to_svg(figure: Figure, name: str, alternative: str) -> str:
+    """The figure as an `<svg>` element for the page.
+
+    Args:
+      figure: drawn under `drawing(name)`.
+      name: unique on the page; every id begins with it.
+      alternative: what a reader who cannot see it is told.
+
+    Returns:
+      The element: no fixed size, text as text in the page's font, colours as
+      variables of the page's style sheet.
+    """
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return _for_page(file.getvalue(), name, alternative)
+
+
+def _for_page(svg: str, name: str, alternative: str) -> str:
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    # A style element inside one figure would reach the whole page.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'="[^"]*"', lambda attribute: _rounded(attribute[0]), svg)
+    used = set(re.findall(r"(?:url\(|href=\")#([\w.-]+)", svg))
+    svg = re.sub(
+        r'\s*\bid="([\w.-]+)"',
+        lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "",
+        svg,
+    )
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r"font: ([\w. ]*?)([\d.]+px) [^;\"]*", r"font-size: \2", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    svg = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
+    svg = re.sub(r"M ([\d.]+ [\d.]+) L \1 ", r"M\1h0", svg)  # a dot
+    view = re.search(r'viewBox="[^"]*"', svg)
+    assert view is not None, "matplotlib writes a view box"
+    opening = (
+        f'<svg class="plot" {view[0]} role="img" aria-label="{_escaped(alternative)}" '
+        'xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return opening + svg[svg.index(">") + 1 :]
+
+
+def _rounded(attribute: str) -> str:
+    """An attribute with coordinates to a hundredth of a point."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", attribute)
+
+
+def _escaped(text: str) -> str:
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), ('"', "&quot;")):
+        text = text.replace(character, entity)
+    return text

@@ -1,0 +1,303 @@
+"""The tables of the page: scores, trust matrix, gradients, other data sets."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trustjax.assess import Assessment, Quantity, ScoreAssessment
+from trustjax.report import _text
+
+MOST_CLASSES = 20  # a matrix of more cannot be read
+MOST_GROUPS = 24
+MOST_MISTAKES = 9
+DEEPEST = 55  # per cent of colour in a cell: text stays readable on it
+
+
+class Column(NamedTuple):
+    """A column of the table of scores."""
+
+    metric: str
+    title: str
+    better: str
+    hint: str
+    scale: float = 1.0
+    digits: int = 3
+    forest: bool = False
+
+
+COLUMNS = (
+    Column(
+        "auroc",
+        "AUROC",
+        "higher is better",
+        "How often a right answer scores higher than a wrong one",
+        forest=True,
+    ),
+    Column(
+        "fpr_at_95_tpr",
+        "FPR95, %",
+        "lower is better",
+        "Wrong answers that pass where 95 % of the right ones do",
+        scale=100,
+        digits=1,
+    ),
+    Column(
+        "aupr_error",
+        "AUPR-error",
+        "higher is better",
+        "Average precision at finding the errors",
+    ),
+    Column(
+        "aurc",
+        "AURC × 1000",
+        "lower is better",
+        "Mean error rate over all shares of questions answered",
+        scale=1000,
+        digits=2,
+    ),
+    Column(
+        "auac_quantile",
+        "AUAC",
+        "quantile grid, higher",
+        "Mean accuracy of what a threshold at the score's quantiles keeps",
+    ),
+    Column(
+        "auac_range",
+        "AUAC",
+        "range grid, higher",
+        "The same with thresholds evenly over the score's range: depends on its scale",
+    ),
+)
+
+
+def scores(found: Assessment) -> dict[str, Any]:
+    """The table of scores: its columns, rows, scale and notes."""
+    columns = [
+        column
+        for column in COLUMNS
+        if any(column.metric in score.numbers for score in found.scores)
+    ]
+    best = {column.metric: _best(found, column) for column in columns}
+    ends = [
+        end
+        for score in found.scores
+        for end in score.numbers["auroc"][:3]
+        if end is not None
+    ]
+    highest = np.ceil(20 * max(ends, default=1.0)) / 20
+    # One hopeless score would squeeze the others into a point.
+    lowest = np.floor(20 * min(ends, default=0.0)) / 20
+    forest = {"low": max(lowest, highest - 0.25), "high": highest}
+    return {
+        "columns": columns,
+        "rows": [
+            {
+                "title": score.title,
+                "info": score.info,
+                "tied": _tied(found, score),
+                "cells": [_cell(score, column, best) for column in columns],
+            }
+            for score in found.scores
+        ],
+        "forest": {name: round(float(end), 2) for name, end in forest.items()},
+        "any_tied": any(score.tied_with_best for score in found.scores),
+        "table_note": _note(found),
+        "infos": [
+            {"title": score.title, "info": score.info}
+            for score in found.scores
+            if score.info
+        ],
+    }
+
+
+def _tied(found: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
+    """How a score that equals the best is marked, and what that means."""
+    if not score.tied_with_best:
+        return None
+    if _text.same_order(score, found.scores[0]):
+        return "= best", "orders the examples as the best score does"
+    return "≈ best", "not distinguishable from the best"
+
+
+def _shown(quantity: Quantity, column: Column) -> str:
+    if quantity.value is None:
+        return "not defined"
+    return f"{column.scale * quantity.value:.{column.digits}f}"
+
+
+def _best(found: Assessment, column: Column) -> str | None:
+    """The best value as it is shown, so that equal-looking cells are all marked."""
+    shown = [
+        _shown(score.numbers[column.metric], column)
+        for score in found.scores
+        if score.numbers[column.metric].value is not None
+    ]
+    pick = min if column.better.startswith("lower") else max
+    return pick(shown, key=float, default=None)
+
+
+def _cell(
+    score: ScoreAssessment, column: Column, best: dict[str, str | None]
+) -> dict[str, Any]:
+    quantity = score.numbers[column.metric]
+    text = _shown(quantity, column)
+    return {
+        "text": text,
+        "best": quantity.value is not None and text == best[column.metric],
+        "hint": quantity.not_defined,
+        "quantity": quantity if column.forest else None,
+    }
+
+
+def _note(found: Assessment) -> str:
+    infinite = [score for score in found.scores if score.num_infinite]
+    if not infinite:
+        return ""
+    listed = _text.listed(
+        f"{score.title} ({score.num_infinite:,})" for score in infinite
+    )
+    return (
+        f"Infinite values, which rank above all others, occur in {listed}; over their "
+        "range no AUAC is defined."
+    )
+
+
+def trust_matrix(found: Assessment) -> dict[str, Any] | None:
+    """Mean trust by label and answer; None for more classes than can be read."""
+    names = [c.name for c in found.classes]
+    if not 1 < len(names) <= MOST_CLASSES:
+        return None
+
+    def cell(label: int, answer: int) -> dict[str, Any]:
+        count, trust = found.confusion[label, answer], found.trust_matrix[label, answer]
+        if not count:
+            return {"text": "", "small": "", "kind": "", "level": 0, "hint": ""}
+        right = label == answer
+        return {
+            "text": f"{trust:.2f}",
+            "small": f"{count:,}",
+            "kind": "right" if right else "wrong",
+            "level": round(DEEPEST * float(trust if right else 1 - trust)),
+            "hint": f"{count:,} × {names[label]} answered {names[answer]}: "
+            f"mean trust {trust:.3f}",
+        }
+
+    places = range(len(names))
+    return {
+        "name": "matrix",
+        "title": "Trust matrix: label in rows, answer in columns",
+        "corner": "",
+        "width": 90 / len(names),
+        "columns": names,
+        "rows": [
+            {"name": names[i], "cells": [cell(i, j) for j in places]} for i in places
+        ],
+        "caption": "Look for deep orange away from the diagonal: confusions that the "
+        "network is sure of (large: mean trust; small: how many examples).",
+    }
+
+
+def mistakes(found: Assessment) -> list[dict[str, str]]:
+    """The most frequent kinds of error."""
+    return [
+        {
+            "label": found.classes[mistake.label].name,
+            "answer": found.classes[mistake.answer].name,
+            "count": f"{mistake.count:,}",
+            "confidence": _text.percent(mistake.confidence),
+        }
+        for mistake in found.mistakes[:MOST_MISTAKES]
+    ]
+
+
+def gradients(found: Assessment) -> dict[str, Any] | None:
+    """Layers by statistics: how well each tells right from wrong."""
+    table = found.gradients
+    if table is None or not np.isfinite(table.auroc).any():
+        return None
+    strength = np.maximum(table.auroc, 1 - table.auroc)
+    best = np.unravel_index(np.nanargmax(strength), strength.shape)
+    rows = np.arange(len(table.groups))
+    if len(rows) > MOST_GROUPS:
+        strongest = np.argsort(-np.nanmax(strength, axis=1), kind="stable")
+        rows = np.sort(strongest[:MOST_GROUPS])
+
+    def cell(row: int, column: int) -> dict[str, Any]:
+        value = table.auroc[row, column]
+        if not np.isfinite(value):
+            return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
+        larger = "right" if value >= 0.5 else "wrong"
+        return {
+            "text": f"{strength[row, column]:.3f} {'↑' if value >= 0.5 else '↓'}",
+            "small": "",
+            "kind": "top" if (row, column) == best else "",
+            "level": round(DEEPEST * 2 * float(strength[row, column] - 0.5)),
+            "hint": f"larger values go with {larger} answers",
+        }
+
+    columns = range(len(table.statistics))
+    left_out = len(table.groups) - len(rows)
+    return {
+        "name": "gradients",
+        "title": "Gradient statistics, from the input (top) to the output (bottom)",
+        "corner": "layer",
+        "width": 80 / len(table.statistics),
+        "columns": [name.replace("_", " ") for name in table.statistics],
+        "rows": [
+            {"name": table.groups[row], "cells": [cell(row, c) for c in columns]}
+            for row in rows.tolist()
+        ],
+        "caption": "Look for the deepest blue (the best is outlined): that statistic "
+        "of that layer knows best when the network is wrong; ↑ larger means right, ↓ "
+        "larger means wrong."
+        + (f" {left_out} weaker layers are left out." if left_out else ""),
+    }
+
+
+def strangers(found: Assessment) -> dict[str, Any] | None:
+    """Scores by other data sets: how well each keeps strangers out."""
+    datasets = list(found.out_of_distribution)
+    names = [
+        score
+        for score in found.scores
+        if any(score.name in found.out_of_distribution[d] for d in datasets)
+    ]
+    if not names:
+        return None
+    best = {
+        dataset: max(
+            (numbers["auroc"].value or 0.0)
+            for numbers in found.out_of_distribution[dataset].values()
+        )
+        for dataset in datasets
+        if found.out_of_distribution[dataset]
+    }
+
+    def cell(score: ScoreAssessment, dataset: str) -> dict[str, Any]:
+        numbers = found.out_of_distribution[dataset].get(score.name)
+        if numbers is None:
+            return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
+        auroc, passing = numbers["auroc"].value or 0.0, numbers["fpr_at_95_tpr"].value
+        worse = auroc < 0.5
+        return {
+            "text": f"{auroc:.3f}",
+            "small": f"{100 * (passing or 0.0):.0f} % pass",
+            "kind": "top" if auroc == best[dataset] else "wrong" if worse else "",
+            "level": round(DEEPEST * min(1.0, 2 * abs(auroc - 0.5))),
+            "hint": "",
+        }
+
+    return {
+        "name": "strangers",
+        "title": "Telling the test set from other data",
+        "corner": "score",
+        "width": 70 / len(datasets),
+        "columns": datasets,
+        "rows": [
+            {"name": score.title, "cells": [cell(score, d) for d in datasets]}
+            for score in names
+        ],
+        "caption": "Look for a row that is blue in every column: that score also warns "
+        "of inputs the network was never meant to see (orange: worse than chance; "
+        "outlined: the best for that data set).",
+    }

@@ -1,0 +1,237 @@
+"""Sentences about an assessment, for a reader who has not read the papers."""
+
+from collections.abc import Callable, Iterable
+
+from trustjax.assess import Assessment, Quantity, ScoreAssessment
+from trustjax.report import _figures
+
+THIN = "\u202f"  # a narrow space that does not break: 97.1 %
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as per cent."""
+    return f"{100 * value:.{digits}f}{THIN}%"
+
+
+def sureness(confidence: float) -> str:
+    """A confidence as per cent: 100 % only where it is that."""
+    if 0.9995 <= confidence < 1:
+        return f">{THIN}99.9{THIN}%"
+    return percent(confidence)
+
+
+def number(value: float) -> str:
+    """A number on the scale of 0 to 1."""
+    return f"{value:.3f}"
+
+
+def interval(quantity: Quantity, write: Callable[[float], str]) -> str:
+    """The interval of a quantity; empty where it has none."""
+    if quantity.low is None or quantity.high is None:
+        return ""
+    low, high = write(quantity.low), write(quantity.high)
+    if low.endswith(f"{THIN}%"):
+        low = low.removesuffix(f"{THIN}%")
+    return f"{low} to {high}"
+
+
+def plural(noun: str, count: int) -> str:
+    """The noun, in the plural where there are several."""
+    if count == 1:
+        return noun
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def verdict(found: Assessment) -> list[str]:
+    """What a hurried reader should take away; `*bold*` are the numbers."""
+    right = found.headline["confidence_when_right"].value
+    wrong = found.headline["confidence_when_wrong"].value
+    accuracy = found.headline["accuracy"].value or 0.0
+    sentences = [
+        f"The network is right on *{percent(accuracy)}* of {found.num_examples:,} "
+        f"{plural('example', found.num_examples)}."
+    ]
+    if right is not None and wrong is not None:
+        sentences.append(
+            f"When it is right it is *{percent(right)}* sure on average; when it "
+            f"is wrong, still *{percent(wrong)}*."
+        )
+        best = found.scores[0]
+        sentences.append(
+            f"Left to answer only the 80{THIN}% that {best.title} trusts most, it errs "
+            f"in *{percent(_figures.risk_at(best, 0.8), 2)}* of its answers instead of "
+            f"*{percent(1 - accuracy, 2)}*."
+        )
+    else:
+        sentences.append(
+            f"As every answer is {'right' if wrong is None else 'wrong'}, nothing here "
+            "can say which score tells right from wrong."
+        )
+    return sentences
+
+
+def comparison(found: Assessment) -> list[str]:
+    """Which score is the best, and which are not distinguishable from it."""
+    best = found.scores[0]
+    auroc = best.numbers["auroc"]
+    if auroc.value is None:
+        return [f"No score can be compared with another: {auroc.not_defined}."]
+    sentences = [
+        f"{best.title} is the best at telling right answers from wrong ones: a right "
+        f"answer scores higher than a wrong one {percent(auroc.value)} of the time "
+        "(AUROC)."
+    ]
+    others = found.scores[1:]
+    if not others:
+        return sentences
+    twins = [score for score in others if same_order(score, best)]
+    tied = [score for score in others if score.tied_with_best and score not in twins]
+    behind = len(others) - len(tied) - len(twins)
+    if twins:
+        verb = "orders" if len(twins) == 1 else "order"
+        sentences.append(
+            f"{listed(score.title for score in twins)} {verb} the examples alike."
+        )
+    if tied:
+        verb = "is" if len(tied) == 1 else "are"
+        sentences.append(
+            f"{listed(score.title for score in tied)} {verb} not distinguishable from "
+            f"it: the interval of the difference includes zero (paired bootstrap, "
+            f"{found.num_samples:,} resamples)."
+        )
+    if behind:
+        who = "The other" if tied or twins else "The"
+        what = "score is" if behind == 1 else f"{behind} scores are"
+        if not (tied or twins):
+            what = "other score is" if behind == 1 else f"other {behind} scores are"
+        sentences.append(f"{who} {what} behind by more than chance.")
+    return sentences
+
+
+def same_order(one: ScoreAssessment, other: ScoreAssessment) -> bool:
+    """Whether two scores accept the same answers at every threshold."""
+    return len(_figures.distinct([one, other], 2)) == 1
+
+
+def classes(found: Assessment) -> str:
+    """What the trust spectrum says."""
+    known = [c for c in found.classes if c.trust.value is not None]
+    worst = min(known, key=lambda c: c.trust.value or 0.0)
+    best = max(known, key=lambda c: c.trust.value or 0.0)
+    sentence = (
+        "Question-answer trust rewards right answers by their confidence and punishes "
+        "wrong ones by theirs; averaged over the examples of a class it says how far "
+        "the network can be trusted there. "
+    )
+    if worst is not best:
+        sentence += (
+            f"It deserves the most on {best.name} ({number(best.trust.value or 0.0)}) "
+            f"and the least on {worst.name} ({number(worst.trust.value or 0.0)})."
+        )
+    empty = [c.name for c in found.classes if c.count == 0]
+    if empty:
+        shown = listed(empty) if len(empty) <= 5 else f"{len(empty)} classes"
+        sentence += f" Trust in {shown} is not defined: no example has such a label."
+    return sentence
+
+
+def gradients(found: Assessment) -> str:
+    """What the table of gradient statistics says."""
+    return (
+        "Ask the network to be surer of its own answer, and see how hard each layer "
+        "would have to change. Each cell says how well one statistic of one layer's "
+        "gradient tells right answers from wrong ones without knowing the labels "
+        "(AUROC; 0.5 is chance, 1 is perfect)."
+    )
+
+
+def gallery(found: Assessment) -> str:
+    """What the pictures are ordered by."""
+    return (
+        "The first two rows are ordered by the network's confidence, the last two by "
+        f"{found.scores[0].title}, the best score above. Below each image: the "
+        "answer, the label where it is another, and the confidence."
+    )
+
+
+def terms(found: Assessment) -> list[tuple[str, str]]:
+    """The words of the page."""
+    level = f"{100 * found.confidence_level:g}{THIN}%"
+    return [
+        (
+            "Confidence",
+            "The probability that the network gives to its own answer (max softmax).",
+        ),
+        (
+            "Score",
+            "Any number that claims to say how far an answer can be trusted; higher is "
+            "more. No score has seen the true label.",
+        ),
+        (
+            "Question-answer trust",
+            "The confidence of a right answer; one minus that of a wrong one.",
+        ),
+        (
+            "NetTrustScore",
+            "The mean question-answer trust over all examples (Wong et al. 2020). With "
+            "every class counted alike it is "
+            f"{number(found.headline['net_trust_score_uniform'].value or 0.0)}.",
+        ),
+        (
+            "Trust spectrum, density, matrix",
+            "The same trust by class, its distribution within a class, and its mean by "
+            "label and answer.",
+        ),
+        (
+            "AUROC",
+            "How often a right answer scores higher than a wrong one. 0.5 is a coin, 1 "
+            "is perfect. It does not depend on the share of errors.",
+        ),
+        (
+            "FPR95",
+            f"Set a threshold that keeps 95{THIN}% of the right answers: the share of "
+            "wrong answers that pass it too.",
+        ),
+        (
+            "AUPR-error",
+            "Average precision at finding the errors, the least trusted first. Chance "
+            "is the error rate, "
+            f"{number(found.num_errors / found.num_examples)}.",
+        ),
+        (
+            "Coverage and risk, AURC",
+            "Answer only the most trusted share of the questions (coverage) and count "
+            "the errors among those answers (risk). AURC is the mean risk over all "
+            "coverages; it depends on the accuracy as well as on the score.",
+        ),
+        (
+            "AUAC, two readings",
+            "Mean accuracy of what a rising threshold keeps. With thresholds at the "
+            "score's quantiles it is a ranking metric; with thresholds evenly over its "
+            "range it depends on the score's scale as well, and a heavy-tailed score "
+            "wins. Published numbers fit the second only.",
+        ),
+        (
+            "Calibration",
+            "Whether confidence can be read as a probability. The expected calibration "
+            "error is the mean gap between confidence and accuracy.",
+        ),
+        (
+            "Interval",
+            f"Where {level} of {found.num_samples:,} resamples of the test set fall "
+            "(percentile bootstrap). It says how much would change with other test "
+            "examples, not with another training.",
+        ),
+        (
+            "Not distinguishable",
+            "The difference of two scores on the same resamples includes zero: this "
+            "test set cannot say which is better. The best score was picked on the "
+            "same examples, so a narrow lead deserves caution.",
+        ),
+    ]
