@@ -1,5 +1,6 @@
 """The types that every part of the library shares."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -29,6 +30,17 @@ class LossFn(Protocol):
     # The signature that type checkers take as "any arguments".
     def __call__(self, *args: Any, **kwargs: Any) -> Float[Array, " batch"]:
         """The loss of each example."""
+        ...
+
+
+@runtime_checkable
+class ProgressFn(Protocol):
+    """Hears how far a long task is; the library itself prints nothing."""
+
+    def __call__(
+        self, task: str, done: int, total: int, facts: Mapping[str, float], /
+    ) -> None:
+        """`done` of at most `total` pieces of `task`; `facts` are worth showing."""
         ...
 
 

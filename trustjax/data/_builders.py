@@ -26,7 +26,7 @@ _DIGITS = tuple(str(digit) for digit in range(10))
 class _ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Arrays to array_record, with nothing that needs TensorFlow."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.0.1")
     IMAGE_SHAPE: tuple[int, int, int]
     CLASS_NAMES: tuple[str, ...]
     KEEP_ORDER = True
@@ -131,16 +131,18 @@ def stratified(
     """
     hashes = [hashlib.sha256(image.tobytes()).digest() for image in images]
     order = np.array(sorted(range(len(images)), key=hashes.__getitem__), np.int64)
-    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for label in np.unique(labels):
-        members = np.flatnonzero(labels[order] == label)
+        members = order[labels[order] == label]
         ends = np.round(np.array([train, train + validation]) * len(members))
-        for part, positions in zip(
-            parts.values(), np.split(members, ends.astype(int)), strict=True
-        ):
-            part.append(positions)
-    chosen = {name: order[np.sort(np.concatenate(p))] for name, p in parts.items()}
-    return {name: (images[c], labels[c]) for name, c in chosen.items()}
+        shares = np.split(members, ends.astype(int))
+        for part, share in zip(parts.values(), shares, strict=True):
+            part.extend(share.tolist())
+    # The hash read backwards is a second shuffle: by the first one, the classes that
+    # end early would come first.
+    for part in parts.values():
+        part.sort(key=lambda number: hashes[number][::-1])
+    return {name: (images[part], labels[part]) for name, part in parts.items()}
 
 
 # Of the content, unzipped: distributors compress the same files differently.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trustjax import _extras
-from trustjax.data import _cache
+from trustjax.data import _cache, _records
 
 with _extras.required("data"):
     import requests
@@ -66,6 +66,7 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         # tfds' word for an unknown config, e.g. "emnist/nothing", lists the configs.
         raise UnknownDatasetError(f"{error}.") from error
     if not _cache.is_prepared(builder):
+        _records.keys(builder.info, name)
         _require_files(builder, root)
     try:
         return _cache.prepared(make_builder, root, quiet=False)

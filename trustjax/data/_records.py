@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class RecordSource:
     """Records of a tfds data source, decoded as they are read."""
 
     records: Any
+    folder: str
     image_key: str
     label_key: str
 
@@ -31,54 +32,59 @@ class RecordSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._named(self.records[index])
-
-    def _named(self, record: dict[str, Any]) -> dict[str, Any]:
-        label = int(record[self.label_key])
-        return {"image": record[self.image_key], "label": label}
+        images, labels = self.take([range(len(self))[index]])
+        return {"image": images[0], "label": int(labels[0])}
 
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The images, which must be of one size, and the labels of these records."""
-        records = self.records.__getitems__(list(numbers))
+        try:
+            records = self.records.__getitems__(list(numbers))
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"the records in {self.folder} are truncated or damaged ({error}): "
+                "delete that folder to prepare them again"
+            ) from error
         images = np.stack([record[self.image_key] for record in records])
         labels = np.array([record[self.label_key] for record in records], np.int32)
         return images, labels
 
 
-def open_split(builder: Any, name: str, split: str, records: str) -> Dataset:
+def open_split(
+    builder: Any, name: str, split: str, derived: Mapping[str, str]
+) -> Dataset:
     """Opens one split of a prepared dataset.
 
     Args:
       builder: a prepared builder with one image and one label per record.
       name: the name that the dataset goes by.
-      split: the name that the split goes by.
-      records: the same split in the words of tfds, e.g. `"train[:55000]"`.
+      split: the split, one of tfds' or of `derived`.
+      derived: names of further splits, and what they are in tfds' syntax.
 
     Raises:
       ValueError: if there is no such split, if the records are not labelled images,
-        or if files do not hold as many records as they were written with.
+        or if a file is truncated or damaged.
     """
     info = builder.info
-    image_key, label_key = _keys(info, name)
+    image_key, label_key = keys(info, name)
+    records = derived.get(split, split)
     try:
         count = info.splits[records].num_examples
     except (KeyError, ValueError) as error:
+        listed = sorted({*info.splits, *derived})
         raise ValueError(
-            f"{name} has no split {split!r}: it has {', '.join(info.splits)}, and "
-            "slices of them such as 'train[:80%]'"
+            f"{name} has no split {split!r}: it has {', '.join(listed)}, and slices of "
+            "them such as 'test[:80%]'"
         ) from error
-    source = RecordSource(builder.as_data_source(records), image_key, label_key)
-    if len(source) != count:
-        raise ValueError(
-            f"{name} was written with {count} records of {split!r} but its files in "
-            f"{builder.data_dir} hold {len(source)}: delete that folder to prepare "
-            "it again"
-        )
+    source = RecordSource(
+        builder.as_data_source(records), str(builder.data_dir), image_key, label_key
+    )
     image_shape = tuple(info.features[image_key].shape)
     class_names = tuple(info.features[label_key].names)
     if None not in image_shape and count * math.prod(image_shape) < MAX_BYTES_IN_MEMORY:
         images, labels = source.take(range(count))
         return from_arrays(name, images, labels, class_names, split=split)
+    if count:
+        source[count - 1]  # the end of a truncated file, before hours of work
     return Dataset(
         name=name,
         split=split,
@@ -89,8 +95,12 @@ def open_split(builder: Any, name: str, split: str, records: str) -> Dataset:
     )
 
 
-def _keys(info: Any, name: str) -> tuple[str, str]:
-    """The names of the image and of the label in a record."""
+def keys(info: Any, name: str) -> tuple[str, str]:
+    """The names of the image and of the label in a record.
+
+    Raises:
+      ValueError: if a record is not a labelled image.
+    """
     features = dict(info.features.items())
     keys = info.supervised_keys
     if keys is not None and len(keys) == 2:

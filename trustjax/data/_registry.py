@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 from trustjax.data import _builders, _cache, _official, _records
 from trustjax.data._dataset import Dataset
+from trustjax.data._synthetic import SYNTHETIC
 
 FASHION_MNIST_VARIABLE = "TRUSTJAX_FASHION_MNIST"
 """The environment variable that names a folder with Fashion-MNIST's IDX files."""
 
 _DEBIAN_FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 _PACKAGED = {"digits": _builders.Digits, "mnist5k": _builders.Mnist5k}
+
+# Of noise and letters where none is asked for: that of MNIST.
+_SYNTHETIC_SHAPE = (28, 28, 1)
 
 _FASHION_MNIST_ADVICE = (
     " Debian's package dataset-fashion-mnist has the files, and any folder with the "
@@ -41,7 +45,7 @@ def names(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     >>> {"digits", "mnist5k"} <= set(names())
     True
     """
-    found = set(_PACKAGED) | set(_prepared_before(_cache.folder(data_dir)))
+    found = {*_PACKAGED, *SYNTHETIC, *_prepared_before(_cache.folder(data_dir))}
     if _fashion_mnist_folder(data_dir) is not None:
         found.add("fashion_mnist")
     return tuple(sorted(found))
@@ -64,6 +68,9 @@ def load(
                                                            180, test 539
     `fashion_mnist`  70,000, from IDX files or a download  train 55,000, validation
                                                            5,000, test 10,000
+    `letters`        A to J in 15 fonts, 28x28             test 2,250
+    `uniform_noise`  noise of 28x28, and so                test 1,000
+    `normal_noise`   (`out_of_distribution` for others)    test 1,000
     ===============  ====================================  =========================
 
     Any other name goes to tensorflow-datasets (`"cifar10"`, `"emnist/letters"`,
@@ -88,9 +95,12 @@ def load(
     >>> load("mnist5k", "validation").class_names
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
+    if make := SYNTHETIC.get(name):
+        if split != "test":
+            raise ValueError(f"{name} has no split {split!r}: it has test")
+        return make(_SYNTHETIC_SHAPE)
     builder = _prepared(name, data_dir)
-    records = _SPLITS.get(name, {}).get(split, split)
-    return _records.open_split(builder, name, split, records)
+    return _records.open_split(builder, name, split, _SPLITS.get(name, {}))
 
 
 def _prepared(name: str, data_dir: str | os.PathLike[str] | None) -> _cache.Builder:

@@ -1,0 +1,150 @@
+"""Out-of-distribution images and images in another shape."""
+
+import numpy as np
+import pytest
+
+from trustjax import data
+
+
+@pytest.mark.parametrize("name", ["letters", "normal_noise", "uniform_noise"])
+@pytest.mark.parametrize("image_shape", [(28, 28, 1), (12, 20, 3)])
+def test_made_on_the_spot(name, image_shape):
+    dataset = data.out_of_distribution(name, image_shape, num_examples=30)
+    images, labels = data.as_arrays(dataset)
+    assert images.shape == (30, *image_shape)
+    assert images.dtype == np.uint8
+    again = data.out_of_distribution(name, image_shape, num_examples=30)
+    other = data.out_of_distribution(name, image_shape, num_examples=30, seed=1)
+    assert dataset.fingerprint == again.fingerprint != other.fingerprint
+    assert (labels == data.NO_CLASS).all() == (dataset.num_classes == 0)
+    (batch,) = data.batches(dataset, 30)
+    np.testing.assert_array_equal(batch["label"], labels)
+
+
+def test_noise_has_its_distribution():
+    shape = (32, 32, 3)
+    uniform, normal = (
+        data.as_arrays(data.out_of_distribution(name, shape, num_examples=50))[0] / 255
+        for name in ("uniform_noise", "normal_noise")
+    )
+    # 153,600 values: a standard error of 0.0008 for the mean, 0.0012 for a share.
+    np.testing.assert_allclose(uniform.mean(), 0.5, atol=0.005)
+    np.testing.assert_allclose(uniform.std(), np.sqrt(1 / 12), atol=0.005)
+    # P(N(1/2, 1) < 0) = 0.3085, and as much above 1.
+    np.testing.assert_allclose((normal == 0).mean(), 0.3085, atol=0.007)
+    np.testing.assert_allclose((normal == 1).mean(), 0.3085, atol=0.007)
+
+
+def test_letters_are_all_there_and_differ():
+    images, labels = data.as_arrays(data.load("letters"))
+    assert np.bincount(labels).tolist() == [225] * 10
+    assert len({image.tobytes() for image in images}) == len(images)
+    ink = images.reshape(len(images), -1).mean(1) / 255
+    assert 0.02 < ink.min() < ink.max() < 0.5
+    edges = np.concatenate([images[:, [0, -1]].ravel(), images[:, :, [0, -1]].ravel()])
+    assert (edges > 128).mean() < 0.001
+
+
+def test_letters_are_told_apart():
+    # The nearest image among one half of them has the label of each in the other.
+    images, labels = data.as_arrays(data.load("letters"))
+    images = images.reshape(len(images), -1).astype(np.float32) / 255
+    known, asked = images[::2], images[1::2]
+    distance = (known**2).sum(1) - 2 * asked @ known.T
+    assert (labels[::2][distance.argmin(1)] == labels[1::2]).mean() > 0.9
+
+
+def test_first_records_of_a_loaded_set():
+    converted = data.out_of_distribution("mnist5k", (28, 28, 1), num_examples=7)
+    whole = data.load("mnist5k")
+    for part, expected in zip(
+        data.as_arrays(converted), data.as_arrays(whole), strict=True
+    ):
+        np.testing.assert_array_equal(part, expected[:7])
+    assert converted.class_names == whole.class_names
+    assert converted.fingerprint != whole.fingerprint
+    assert converted.source[-1]["label"] == whole.source[6]["label"]
+    with pytest.raises(IndexError):
+        converted.source[7]
+
+
+def colours(dtype):
+    """Two images of 2x2: left red, right white; and all black."""
+    images = np.zeros((2, 2, 2, 3), dtype)
+    white = 255 if dtype == np.uint8 else 1
+    images[0, :, 0] = [white, 0, 0]
+    images[0, :, 1] = white
+    return data.from_arrays("colours", images, np.array([0, 1]), ["a", "b"])
+
+
+def test_grey_is_the_luma():
+    images, labels = data.as_arrays(data.convert(colours(np.uint8), (2, 2, 1)))
+    # 0.299 * 255 = 76.2
+    np.testing.assert_array_equal(images[0, ..., 0], [[76, 255], [76, 255]])
+    np.testing.assert_array_equal(images[1], 0)
+    assert labels.tolist() == [0, 1]
+    floating, _ = data.as_arrays(data.convert(colours(np.float32), (2, 2, 1)))
+    assert floating.dtype == np.float32
+    np.testing.assert_allclose(floating[0, 0, :, 0], [0.299, 1], atol=1e-6)
+
+
+def test_grey_becomes_rgb_and_back():
+    digits = data.load("digits", "validation")
+    rgb = data.convert(digits, (8, 8, 3))
+    images, _ = data.as_arrays(rgb)
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+    np.testing.assert_array_equal(
+        data.as_arrays(data.convert(rgb, (8, 8, 1)))[0], data.as_arrays(digits)[0]
+    )
+
+
+def test_resizing_keeps_the_picture():
+    digits = data.load("digits", "validation")
+    larger = data.convert(digits, (32, 24, 1))
+    images, _ = data.as_arrays(larger)
+    assert images.shape == (180, 32, 24, 1)
+    back, _ = data.as_arrays(data.convert(larger, (8, 8, 1)))
+    original, _ = data.as_arrays(digits)
+    # Bilinear up and down blurs: by 0.13 of the range on average, never shifted.
+    error = np.abs(back.astype(float) - original) / 255
+    assert error.mean() < 0.15
+    np.testing.assert_allclose(back.mean(), original.mean(), rtol=0.02)
+    mirrored = np.abs(back[:, :, ::-1].astype(float) - original) / 255
+    assert error.mean() < 0.7 * mirrored.mean()
+
+
+def test_the_same_shape_is_the_same_dataset():
+    digits = data.load("digits")
+    assert data.convert(digits, (8, 8, 1)) is digits
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: data.out_of_distribution("letters", (8, 8, 2)), "1 or 3 channels"),
+        (lambda: data.out_of_distribution("letters", (0, 8, 1)), "height must be"),
+        (
+            lambda: data.out_of_distribution("letters", (8, 8, 1), num_examples=2251),
+            "there are 2250 letters, not 2251",
+        ),
+        (
+            lambda: data.out_of_distribution("letters", (8, 8, 1), num_examples=0),
+            "num_examples must be an integer >= 1",
+        ),
+        (
+            lambda: data.out_of_distribution("digits", (8, 8, 1), num_examples=540),
+            "digits has 539 records, not 540",
+        ),
+        (lambda: data.out_of_distribution("noise", (8, 8, 1)), "uniform_noise"),
+        (
+            lambda: data.convert(
+                data.from_arrays("two", np.zeros((1, 2, 2, 2)), np.array([0]), ["a"]),
+                (2, 2, 1),
+            ),
+            "images of two must have 1 or 3 channels",
+        ),
+    ],
+)
+def test_what_cannot_be(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

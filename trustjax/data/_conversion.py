@@ -1,0 +1,182 @@
+"""Any dataset in the image shape of another: grey or RGB, resized."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trustjax import _extras, _validate
+from trustjax.data import _registry
+from trustjax.data._dataset import Dataset, Source
+from trustjax.data._synthetic import SYNTHETIC, Shape
+
+with _extras.required("data"):
+    from PIL import Image
+
+# ITU-R BT.601, the weights of JPEG and of PIL.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def out_of_distribution(
+    name: str,
+    image_shape: Shape,
+    *,
+    split: str = "test",
+    num_examples: int | None = None,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Images that a network has not been trained on, in the shape that it takes.
+
+    Args:
+      name: `"uniform_noise"`, `"normal_noise"` or `"letters"`, made on the spot, or any
+        name that `load` takes, whose images are turned grey or RGB and resized.
+      image_shape: height, width, channels of the network's images.
+      split: the part of a loaded dataset.
+      num_examples: the first so many records; all if `None` (of noise: 1,000).
+      seed: of noise, and of the order of the letters.
+      data_dir: the folder of prepared datasets; `None` for the default.
+
+    Returns:
+      The dataset. Its labels are its own, not those of the network's classes.
+
+    Raises:
+      ValueError: if there is no such dataset, or fewer examples than wanted.
+
+    >>> out_of_distribution("digits", (28, 28, 1), num_examples=100).image_shape
+    (28, 28, 1)
+    """
+    _shape(image_shape)
+    if num_examples is not None:
+        _validate.count("num_examples", num_examples)
+    if make := SYNTHETIC.get(name):
+        return make(image_shape, num_examples=num_examples, seed=seed)
+    dataset = _registry.load(name, split, data_dir=data_dir)
+    if num_examples is not None:
+        dataset = first(dataset, num_examples)
+    return convert(dataset, image_shape)
+
+
+def convert(dataset: Dataset, image_shape: Shape) -> Dataset:
+    """The same records with images of another shape.
+
+    RGB becomes grey by the luma of ITU-R BT.601, grey becomes RGB by repeating it, and
+    sizes change by bilinear interpolation, smoothed where the image shrinks. An aspect
+    ratio is not kept. Images are converted as they are read.
+
+    Args:
+      dataset: images of one channel or three; their sizes may vary.
+      image_shape: height, width, channels.
+
+    Returns:
+      The dataset, with a fingerprint of its own.
+
+    Raises:
+      ValueError: if either has neither one channel nor three.
+    """
+    height, width, channels = _shape(image_shape)
+    if dataset.image_shape == image_shape:
+        return dataset
+    if dataset.image_shape[2] not in (1, 3):
+        raise ValueError(
+            f"the images of {dataset.name} must have 1 or 3 channels to be converted, "
+            f"got {dataset.image_shape[2]}"
+        )
+    return dataclasses.replace(
+        dataset,
+        source=_Converted(dataset.source, (height, width, channels)),
+        image_shape=image_shape,
+        fingerprint=_derived(dataset.fingerprint, "convert", *image_shape),
+    )
+
+
+def first(dataset: Dataset, num_examples: int) -> Dataset:
+    """The first records of a dataset.
+
+    Raises:
+      ValueError: if it has fewer.
+    """
+    if num_examples > len(dataset):
+        raise ValueError(
+            f"{dataset.name} has {len(dataset)} records, not {num_examples}"
+        )
+    return dataclasses.replace(
+        dataset,
+        source=_First(dataset.source, num_examples),
+        fingerprint=_derived(dataset.fingerprint, "first", num_examples),
+    )
+
+
+def _derived(fingerprint: str, *change: str | int) -> str:
+    return hashlib.sha256(json.dumps([fingerprint, *change]).encode()).hexdigest()
+
+
+def _shape(image_shape: Shape) -> Shape:
+    """Requires the shape of a grey or RGB image."""
+    height, width, channels = image_shape
+    _validate.count("height", height)
+    _validate.count("width", width)
+    if channels not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels, got {image_shape}")
+    return image_shape
+
+
+@dataclasses.dataclass(frozen=True)
+class _First:
+    source: Source
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return self.source[range(self.length)[index]]
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The images and the labels of these records."""
+        return self.source.take([range(self.length)[number] for number in numbers])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Converted:
+    source: Source
+    image_shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.source[index]
+        image = _converted(record["image"], self.image_shape)
+        return {"image": image, "label": record["label"]}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The images, of one size now, and the labels of these records."""
+        records = [self[number] for number in numbers]
+        images = np.stack([record["image"] for record in records])
+        return images, np.array([record["label"] for record in records], np.int32)
+
+
+def _converted(image: np.ndarray, image_shape: Shape) -> np.ndarray:
+    """One image in another shape, of the same type."""
+    height, width, channels = image_shape
+    values = image.astype(np.float32)
+    if channels == 1 and values.shape[-1] == 3:
+        values = values @ _LUMA[:, None]
+    if values.shape[:2] != (height, width):
+        values = np.stack(
+            [_resized(c, height, width) for c in np.moveaxis(values, -1, 0)], -1
+        )
+    values = np.broadcast_to(values, image_shape)
+    if image.dtype == np.uint8:
+        return np.round(values).astype(np.uint8)
+    return values.astype(image.dtype)
+
+
+def _resized(channel: np.ndarray, height: int, width: int) -> np.ndarray:
+    image = Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)

@@ -1,0 +1,15 @@
+"""Training of the networks in `models`: Optax steps, Orbax checkpoints.
+
+result = train.fit(train.config_for("cnn"), train_set, validation_set, workdir=path)
+apply_fn, params = bridge.from_nnx(result.model)
+"""
+
+from trustjax.train._config import Config as Config
+from trustjax.train._config import config_for as config_for
+from trustjax.train._fit import NonFiniteLossError as NonFiniteLossError
+from trustjax.train._fit import TrainResult as TrainResult
+from trustjax.train._fit import fit as fit
+from trustjax.train._fit import load as load
+from trustjax.train._position import Epoch as Epoch
+from trustjax.train._step import TrainState as TrainState
+from trustjax.train._step import make_train_step as make_train_step

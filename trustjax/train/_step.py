@@ -1,0 +1,191 @@
+"""One training step: what it changes, and the jitted function that changes it."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from trustjax import bridge
+from trustjax.train._config import Config
+from trustjax.typing import Params
+
+Batch = Mapping[str, Any]
+"""`image`, `label` and `mask` of a batch; where `mask` is False there is padding."""
+
+
+class TrainState(NamedTuple):
+    """All that training steps change.
+
+    Attributes:
+      step: steps taken.
+      params: the trainable arrays.
+      statistics: the running statistics of BatchNorm.
+      optimizer: the state of the optimiser.
+      loss_sum: the data losses of the steps since the epoch began, added up.
+      first_bad_step: the first step whose loss was not finite; -1 while there is none.
+    """
+
+    step: jax.Array
+    params: Params
+    statistics: Any
+    optimizer: Any
+    loss_sum: jax.Array
+    first_bad_step: jax.Array
+
+
+TrainStep = Callable[[TrainState, Batch, jax.typing.ArrayLike], TrainState]
+"""`(state, batch, scale) -> state`; `scale` multiplies the learning rate."""
+
+
+def make_train_step(
+    model: nnx.Module, config: Config, *, steps_per_epoch: int
+) -> tuple[TrainState, TrainStep]:
+    """The first state of a run, and the function that takes a step.
+
+    The loss is the mean cross entropy of the examples that are not padding, plus the
+    L2 penalty. Dropout and shifts are drawn from the seed and the number of the step,
+    so a resumed run draws what the first would have drawn.
+
+    Args:
+      model: the network, with fresh weights.
+      config: the choices of the run.
+      steps_per_epoch: for the cosine schedule.
+
+    Returns:
+      `(state, train_step)`; `train_step` is jitted and gives its input state away.
+    """
+    graph, *states = nnx.split(
+        _in_training_mode(model), nnx.Param, nnx.BatchStat, nnx.RngKey, ...
+    )
+    params, statistics, keys, rest = map(nnx.to_pure_dict, states)
+    optimizer = _direction(config)
+    learning_rate = _schedule(config, steps_per_epoch)
+    seed = jax.random.key(config.seed)
+
+    def loss_fn(params, statistics, images, labels, mask, key):
+        network = nnx.merge(
+            graph, params, statistics, bridge.fresh_keys(keys, key), rest
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            network(images), labels
+        )
+        data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
+        penalty = config.l2 * sum(jnp.sum(kernel**2) for kernel in _kernels(params))
+        statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+        return data_loss + penalty, (data_loss, statistics)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_step(
+        state: TrainState, batch: Batch, scale: jax.typing.ArrayLike
+    ) -> TrainState:
+        dropout_key, shift_key = jax.random.split(jax.random.fold_in(seed, state.step))
+        images = batch["image"]
+        if config.max_shift:
+            images = random_shift(images, shift_key, config.max_shift)
+        gradient, (data_loss, statistics) = jax.grad(loss_fn, has_aux=True)(
+            state.params,
+            state.statistics,
+            images,
+            batch["label"],
+            batch["mask"],
+            dropout_key,
+        )
+        direction, optimizer_state = optimizer.update(
+            gradient, state.optimizer, state.params
+        )
+        rate = scale * learning_rate(state.step)
+        bad = (state.first_bad_step < 0) & ~jnp.isfinite(data_loss)
+        return TrainState(
+            step=state.step + 1,
+            params=jax.tree.map(
+                lambda value, towards: value - rate * towards, state.params, direction
+            ),
+            statistics=statistics,
+            optimizer=optimizer_state,
+            loss_sum=state.loss_sum + data_loss,
+            first_bad_step=jnp.where(bad, state.step, state.first_bad_step),
+        )
+
+    state = TrainState(
+        step=jnp.int32(0),
+        params=params,
+        statistics=statistics,
+        optimizer=optimizer.init(params),
+        loss_sum=jnp.float32(0),
+        first_bad_step=jnp.int32(-1),
+    )
+    return state, train_step
+
+
+def make_count_correct(
+    model: nnx.Module,
+) -> Callable[[TrainState, Batch], jax.Array]:
+    """A jitted `(state, batch) -> number of examples classified right`."""
+    model = nnx.with_attributes(
+        model, raise_if_not_found=False, deterministic=True, use_running_average=True
+    )
+    graph, _, _, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    rest = nnx.to_pure_dict(rest)
+
+    @jax.jit
+    def count_correct(state: TrainState, batch: Batch) -> jax.Array:
+        network = nnx.merge(graph, state.params, state.statistics, rest)
+        predictions = jnp.argmax(network(batch["image"]), axis=-1)
+        return jnp.sum((predictions == batch["label"]) & batch["mask"])
+
+    return count_correct
+
+
+def random_shift(images: jax.Array, key: jax.Array, max_shift: int) -> jax.Array:
+    """Each image moved by up to `max_shift` pixels in both directions."""
+    around = (max_shift, max_shift)
+    padded = jnp.pad(images, ((0, 0), around, around, (0, 0)))
+    corners = jax.random.randint(key, (len(images), 2), 0, 2 * max_shift + 1)
+
+    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
+
+    return jax.vmap(crop)(padded, corners)
+
+
+def _in_training_mode(model: nnx.Module) -> nnx.Module:
+    return nnx.with_attributes(
+        model, raise_if_not_found=False, deterministic=False, use_running_average=False
+    )
+
+
+def _direction(config: Config) -> optax.GradientTransformation:
+    """The optimiser without its learning rate."""
+    if config.optimizer == "sgd":
+        return optax.trace(decay=config.momentum)
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(config.weight_decay, mask=_kernel_mask),
+    )
+
+
+def _schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
+    if config.schedule == "plateau":
+        return optax.constant_schedule(config.learning_rate)
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=min(steps_per_epoch, config.epochs * steps_per_epoch // 2),
+        decay_steps=config.epochs * steps_per_epoch,
+    )
+
+
+def _kernel_mask(params: Params) -> Any:
+    """True for the kernels: what L2 and weight decay act on."""
+    return jax.tree.map_with_path(
+        lambda path, _: getattr(path[-1], "key", None) == "kernel", params
+    )
+
+
+def _kernels(params: Params) -> list[jax.Array]:
+    leaves, mask = jax.tree.leaves(params), jax.tree.leaves(_kernel_mask(params))
+    return [leaf for leaf, is_kernel in zip(leaves, mask, strict=True) if is_kernel]
