@@ -19,6 +19,7 @@ ALLOWED = {
     "_validate": {"typing"},
     "_numerics": {"typing"},
     "_extras": set(),
+    "_progress": {"typing", "_extras"},
     "_files": set(),
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},

@@ -183,7 +183,8 @@ class _Run:
             if checkpoints and (finished or self.position.step % checkpoint_every == 0):
                 self.save(checkpoints)
             now = time.monotonic()
-            if progress and (end_of_epoch or now - reported > _SECONDS_BETWEEN_REPORTS):
+            waited = now - reported > _SECONDS_BETWEEN_REPORTS
+            if progress and (waited or end_of_epoch):
                 self.report(progress)
                 reported = now
 
@@ -233,7 +234,10 @@ class _Run:
         """Says how far the run is."""
         facts = self.position.history[-1]._asdict() if self.position.history else {}
         facts.pop("step", None)
-        total = self.config.epochs * self.steps_per_epoch
+        # A run that ends before the last epoch is complete all the same.
+        finished = self.position.finished(self.config)
+        most = self.config.epochs * self.steps_per_epoch
+        total = self.position.step if finished else most
         progress("training", self.position.step, total, facts)
 
 
