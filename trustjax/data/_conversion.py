@@ -1,8 +1,6 @@
 """Any dataset in the image shape of another: grey or RGB, resized."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 
 from trustjax import _extras, _validate
 from trustjax.data import _registry
-from trustjax.data._dataset import Dataset, Source
+from trustjax.data._dataset import Dataset, MappedSource, Source, derived_fingerprint
 from trustjax.data._synthetic import SYNTHETIC, Shape
 
 with _extras.required("data"):
@@ -78,7 +76,7 @@ def convert(dataset: Dataset, image_shape: Shape) -> Dataset:
     Raises:
       ValueError: if either has neither one channel nor three.
     """
-    height, width, channels = _shape(image_shape)
+    shape = _shape(image_shape)
     if dataset.image_shape == image_shape:
         return dataset
     if dataset.image_shape[2] not in (1, 3):
@@ -88,9 +86,9 @@ def convert(dataset: Dataset, image_shape: Shape) -> Dataset:
         )
     return dataclasses.replace(
         dataset,
-        source=_Converted(dataset.source, (height, width, channels)),
-        image_shape=image_shape,
-        fingerprint=_derived(dataset.fingerprint, "convert", *image_shape),
+        source=MappedSource(dataset.source, lambda image, _: _converted(image, shape)),
+        image_shape=shape,
+        fingerprint=derived_fingerprint(dataset.fingerprint, "convert", *shape),
     )
 
 
@@ -107,12 +105,8 @@ def first(dataset: Dataset, num_examples: int) -> Dataset:
     return dataclasses.replace(
         dataset,
         source=_First(dataset.source, num_examples),
-        fingerprint=_derived(dataset.fingerprint, "first", num_examples),
+        fingerprint=derived_fingerprint(dataset.fingerprint, "first", num_examples),
     )
-
-
-def _derived(fingerprint: str, *change: str | int) -> str:
-    return hashlib.sha256(json.dumps([fingerprint, *change]).encode()).hexdigest()
 
 
 def _shape(image_shape: Shape) -> Shape:
@@ -139,26 +133,6 @@ class _First:
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The images and the labels of these records."""
         return self.source.take([range(self.length)[number] for number in numbers])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Converted:
-    source: Source
-    image_shape: Shape
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self.source[index]
-        image = _converted(record["image"], self.image_shape)
-        return {"image": image, "label": record["label"]}
-
-    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The images, of one size now, and the labels of these records."""
-        records = [self[number] for number in numbers]
-        images = np.stack([record["image"] for record in records])
-        return images, np.array([record["label"] for record in records], np.int32)
 
 
 def _converted(image: np.ndarray, image_shape: Shape) -> np.ndarray:

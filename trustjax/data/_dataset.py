@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -90,6 +90,39 @@ class ArraySource:
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The images and the labels of these records."""
         return self.images[numbers], self.labels[numbers]
+
+
+@dataclasses.dataclass(frozen=True)
+class MappedSource:
+    """Records of another source with their images changed as they are read.
+
+    Attributes:
+      source: the records.
+      change: `(image, record number) -> image`; the images come out in one size.
+    """
+
+    source: Source
+    change: Callable[[np.ndarray, int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = range(len(self))[index]
+        record = self.source[number]
+        image = self.change(record["image"], number)
+        return {"image": image, "label": record["label"]}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The images and the labels of these records."""
+        records = [self[number] for number in numbers]
+        images = np.stack([record["image"] for record in records])
+        return images, np.array([record["label"] for record in records], np.int32)
+
+
+def derived_fingerprint(fingerprint: str, *change: str | int) -> str:
+    """The fingerprint of a dataset made from another by a named change."""
+    return hashlib.sha256(json.dumps([fingerprint, *change]).encode()).hexdigest()
 
 
 def from_arrays(
