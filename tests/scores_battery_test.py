@@ -11,93 +11,146 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from trustjax import scores
 
 EXAMPLES, CLASSES, FEATURES = 16, 7, 5
-CLOSED_FORM = scores.names(computable_from={"logits", "features"})
 
 
-def ingredients(needs, *, dtype=jnp.float32, examples=EXAMPLES):
-    keys = jax.random.split(jax.random.key(1), 2)
-    made = {
-        "logits": 3 * jax.random.normal(keys[0], (examples, CLASSES), dtype),
-        "features": jax.random.normal(keys[1], (examples, FEATURES), dtype),
+def _fitted_states():
+    """The states of the scores that are fitted, on one small training set."""
+    features = jax.random.normal(jax.random.key(3), (64, FEATURES))
+    labels = np.arange(64) % CLASSES
+    return {
+        "trust_score_state": scores.fit_trust_score(features, labels, alpha=0.1, k=2),
+        "knn_state": scores.fit_knn(features),
+        "mahalanobis_state": scores.fit_mahalanobis(features, labels),
+        "centroid_state": scores.fit_centroids(features, labels),
     }
-    return [made[need] for need in needs]
 
 
-@pytest.fixture(params=CLOSED_FORM)
-def score(request):
-    return scores.lookup(request.param)
+STATES = _fitted_states()
 
 
-def test_shape_dtype_and_finite(score):
-    value = score.fn(*ingredients(score.needs))
+def _per_example():
+    """Ingredients with one row for each example."""
+    keys = jax.random.split(jax.random.key(1), 2)
+    logits = 3 * jax.random.normal(keys[0], (EXAMPLES, CLASSES))
+    return {
+        "logits": logits,
+        "features": jax.random.normal(keys[1], (EXAMPLES, FEATURES)),
+        "predictions": jnp.argmax(logits, axis=-1),
+    }
+
+
+class Case:
+    """A score as a function of its per-example ingredients, and those."""
+
+    def __init__(self, name):
+        self.needs = scores.lookup(name).needs
+        self.rows = {n: r for n, r in _per_example().items() if n in self.needs}
+
+    def score(self, rows, fn):
+        return fn(*((STATES | rows)[need] for need in self.needs))
+
+    def of(self, change=lambda row: row):
+        """The rows, each changed; predictions stay classes."""
+        return {n: r if n == "predictions" else change(r) for n, r in self.rows.items()}
+
+
+ALL = scores.names(computable_from=[*_per_example(), *STATES])
+
+
+@pytest.fixture(params=ALL)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def case(name):
+    return Case(name)
+
+
+@pytest.fixture
+def score(name, case):
+    """`rows -> [batch]`: the score of named per-example ingredients."""
+    return lambda rows: case.score(rows, scores.lookup(name).fn)
+
+
+def test_every_registered_score_is_here():
+    assert set(scores.names()) == set(ALL)
+
+
+def test_shape_dtype_and_finite(case, score):
+    value = score(case.rows)
     chex.assert_shape(value, (EXAMPLES,))
     chex.assert_type(value, jnp.float32)
     chex.assert_tree_all_finite(value)
 
 
-def test_half_precision_is_scored_in_float32(score):
-    half = ingredients(score.needs, dtype=jnp.bfloat16)
-    value = score.fn(*half)
+def test_half_precision_is_scored_in_float32(case, score):
+    value = score(case.of(lambda a: a.astype(jnp.bfloat16)))
     chex.assert_type(value, jnp.float32)
-    np.testing.assert_array_equal(
-        value, score.fn(*(a.astype(jnp.float32) for a in half))
-    )
+    rounded = case.of(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32))
+    np.testing.assert_array_equal(value, score(rounded))
 
 
-def test_jit_is_eager_and_compiles_once(score):
-    args = ingredients(score.needs)
-    jitted = jax.jit(chex.assert_max_traces(score.fn, n=1))
-    np.testing.assert_allclose(jitted(*args), score.fn(*args), rtol=1e-5, atol=1e-6)
-    jitted(*(2 * a for a in args))
-
-
-def test_vmap_over_batches_is_one_batch(score):
-    args = ingredients(score.needs)
-    stacked = [a.reshape(4, EXAMPLES // 4, -1) for a in args]
+def test_jit_is_eager_and_compiles_once(case, score):
+    chex.clear_trace_counter()
+    jitted = jax.jit(chex.assert_max_traces(score, n=1))
     np.testing.assert_allclose(
-        jax.vmap(score.fn)(*stacked).ravel(), score.fn(*args), rtol=1e-5, atol=1e-6
+        jitted(case.rows), score(case.rows), rtol=1e-5, atol=1e-6
+    )
+    jitted(case.of(lambda a: 2 * a))
+
+
+def test_vmap_over_batches_is_one_batch(case, score):
+    stacked = jax.tree.map(
+        lambda a: a.reshape(4, EXAMPLES // 4, *a.shape[1:]), case.rows
+    )
+    np.testing.assert_allclose(
+        jax.vmap(score)(stacked).ravel(), score(case.rows), rtol=1e-5, atol=1e-6
     )
 
 
-def test_each_example_is_scored_by_itself(score):
-    args = ingredients(score.needs)
+def test_each_example_is_scored_by_itself(case, score):
     order = jax.random.permutation(jax.random.key(2), EXAMPLES)
-    value = score.fn(*args)
-    np.testing.assert_allclose(
-        score.fn(*(a[order] for a in args)), value[order], rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        score.fn(*(a[3:4] for a in args)), value[3:4], rtol=1e-5, atol=1e-6
-    )
+    value = score(case.rows)
+    for rows in (order, slice(3, 4)):
+        np.testing.assert_allclose(
+            score(jax.tree.map(lambda a, rows=rows: a[rows], case.rows)),
+            value[rows],
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
-def test_sharded_is_unsharded_and_stays_sharded(score):
+def test_sharded_is_unsharded_and_stays_sharded(case, score):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    args = ingredients(score.needs)
-    value = jax.jit(score.fn)(*(jax.device_put(a, sharding) for a in args))
+    value = jax.jit(score)(jax.device_put(case.rows, sharding))
     assert value.sharding.is_equivalent_to(sharding, 1)
-    np.testing.assert_allclose(value, score.fn(*args), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(value, score(case.rows), rtol=1e-5, atol=1e-6)
 
 
-def test_gradient_is_finite_and_right(score):
-    args = ingredients(score.needs)
-    total = lambda *a: jnp.sum(jnp.tanh(score.fn(*map(jnp.asarray, a))))
+def test_gradient_is_finite_and_right(case, score):
+    fixed = {n: r for n, r in case.rows.items() if n == "predictions"}
+    size = 1 + abs(score(case.rows))
+    total = lambda rows: jnp.sum(score(jax.tree.map(jnp.asarray, rows | fixed)) / size)
     with jax.enable_x64(True):
-        wide = [jnp.asarray(np.asarray(a), jnp.float64) for a in args]
-        jax.test_util.check_grads(total, wide, order=1, modes=("rev",), rtol=1e-3)
+        wide = {
+            n: jnp.asarray(np.asarray(r), jnp.float64)
+            for n, r in case.rows.items()
+            if n not in fixed
+        }
+        jax.test_util.check_grads(total, (wide,), order=1, modes=("rev",), rtol=1e-3)
 
 
 @pytest.mark.usefixtures("without_type_checks")
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
-def test_a_wrong_shape_is_named(score, shape):
-    args = [jnp.zeros(shape) for _ in score.needs]
-    with pytest.raises(ValueError, match=r"logits must have shape \[batch, classes\]"):
-        jax.jit(score.fn)(*args)
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 5)])
+def test_a_wrong_shape_is_named(case, score, shape):
+    rows = jax.tree.map(lambda a: jnp.zeros(shape, a.dtype), case.rows)
+    with pytest.raises(ValueError, match=r"must have shape \[batch, "):
+        jax.jit(score)(rows)
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_integers_are_refused(score):
-    args = [jnp.zeros((2, 3), jnp.int32) for _ in score.needs]
-    with pytest.raises(TypeError, match="logits must be floating point, got int32"):
-        jax.jit(score.fn)(*args)
+def test_integers_are_refused(case, score):
+    with pytest.raises(TypeError, match="must be floating point, got int32"):
+        jax.jit(score)(case.of(lambda a: a.astype(jnp.int32)))

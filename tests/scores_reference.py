@@ -61,3 +61,14 @@ def grad_trust_reference(row):
     gradient = 2 / len(row) * np.outer(row - 1 / len(row), features)
     variances = np.var(gradient**2, axis=1, ddof=1)
     return variances.max() / variances.mean()
+
+
+def grad_norm(row, features, temperature=1.0):
+    """L1 norm of the last layer's gradient of sum_k -log p_k."""
+    gradient = (len(row) * softmax(row / temperature) - 1) / temperature
+    return np.abs(np.outer(gradient, features)).sum()
+
+
+def introspective_norm(row, features):
+    """L2 norm of the last layer's gradient of the mean squared error to all ones."""
+    return np.linalg.norm(np.outer(2 * (row - 1) / len(row), features))

@@ -8,22 +8,27 @@ import pytest
 from tests import golden_numbers, scores_reference
 from trustjax import scores
 
-OF_LOGITS = scores.names(computable_from={"logits"})
+CLOSED_FORM = scores.names(computable_from={"logits", "features"})
 
 
 def random_logits(examples=64, classes=10, scale=4.0):
     return jax.random.normal(jax.random.key(0), (examples, classes)) * scale
 
 
+def random_features(examples=64, width=6):
+    return jax.random.normal(jax.random.key(1), (examples, width))
+
+
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-@pytest.mark.parametrize("name", OF_LOGITS)
+@pytest.mark.parametrize("name", CLOSED_FORM)
 def test_score_is_its_definition(name, classes):
-    logits = random_logits(classes=classes)
+    score = scores.lookup(name)
+    made = {"logits": random_logits(classes=classes), "features": random_features()}
+    args = [made[need] for need in score.needs]
     by_loop = getattr(scores_reference, name)
-    expected = [by_loop(row) for row in np.asarray(logits, np.float64)]
-    np.testing.assert_allclose(
-        scores.lookup(name).fn(logits), expected, rtol=3e-5, atol=1e-6
-    )
+    rows = zip(*(np.asarray(a, np.float64) for a in args), strict=True)
+    expected = [by_loop(*row) for row in rows]
+    np.testing.assert_allclose(score.fn(*args), expected, rtol=3e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 9])
@@ -78,7 +83,92 @@ def test_energy_with_a_temperature_agrees_with_the_authors():
     )
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_grad_norm_agrees_with_the_authors(temperature):
+    g = golden_numbers.load("01_gradtrust")
+    ours = scores.grad_norm(
+        jnp.asarray(g["f32/logits"]),
+        jnp.asarray(g["f32/features"]),
+        temperature=temperature,
+    )
+    authors = g[f"f64/gradnorm_huang_T{temperature:.0f}"]
+    np.testing.assert_allclose(ours, authors, rtol=1e-5)
+
+
+def test_the_demo_calls_another_gradient_grad_norm():
+    """There: -|p (log p + H)|_2 |h|_2 / C, the gradient of the entropy over C."""
+    g = golden_numbers.load("01_gradtrust")
+    logits, features = g["f64/logits"], g["f64/features"]
+    p = np.stack([scores_reference.softmax(row) for row in logits])
+    entropy = -(p * np.log(p)).sum(1, keepdims=True)
+    change = p * (np.log(p) + entropy) / logits.shape[1]
+    as_run = -np.linalg.norm(change, axis=1) * np.linalg.norm(features, axis=1)
+    np.testing.assert_allclose(g["f64/demo/gradnorm"], as_run, rtol=1e-6)
+    ours = scores.grad_norm(jnp.asarray(g["f32/logits"]), jnp.asarray(features, "f4"))
+    assert (ours > 0).all()
+    assert (as_run < 0).all()
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy"])
+def test_introspective_norm_is_that_of_the_gradient(loss):
+    logits, features = random_logits(examples=8), random_features(examples=8)
+
+    def of_kernel(kernel, features, bias):
+        z = features @ kernel + bias
+        if loss == "squared_error":
+            return jnp.mean((z - 2.0) ** 2)
+        log_p, log_q = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
+        return -jnp.mean(2.0 * log_p - 1.0 * log_q)
+
+    kernel = jnp.zeros((features.shape[1], logits.shape[1]))
+    gradients = jax.vmap(jax.grad(of_kernel), in_axes=(None, 0, 0))(
+        kernel, features, logits
+    )
+    np.testing.assert_allclose(
+        scores.introspective_norm(logits, features, loss=loss, target=2.0),
+        jnp.linalg.norm(gradients.reshape(8, -1), axis=1),
+        rtol=1e-5,
+    )
+
+
 INF, NAN = np.inf, np.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "features", "expected"),
+    [
+        ("grad_norm", [2.0], [1.0, 2.0], 0.0),
+        ("grad_norm", [3.0, 3.0], [1.0, 2.0], 0.0),
+        ("grad_norm", [3.0, 1.0], [0.0, 0.0], 0.0),
+        ("grad_norm", [INF, 1.0], [1.0, 2.0], 6.0),  # |2 - 1| + |0 - 1|, times 3
+        ("grad_norm", [INF, INF], [1.0, 2.0], NAN),
+        ("grad_norm", [3.0, NAN], [1.0, 2.0], NAN),
+        ("grad_norm", [3.0, 1.0], [1.0, NAN], NAN),
+        ("introspective_norm", [1.0, 1.0], [1.0, 2.0], 0.0),
+        ("introspective_norm", [3.0, 1.0], [0.0, 0.0], 0.0),
+        ("introspective_norm", [2.0], [3.0, 4.0], 10.0),  # 2 / 1 * (2 - 1) * 5
+        ("introspective_norm", [3e30, 4e30], [1.0, 0.0], 5e30),
+        ("introspective_norm", [INF, 1.0], [1.0, 2.0], NAN),
+        ("introspective_norm", [3.0, NAN], [1.0, 2.0], NAN),
+        ("introspective_norm", [3.0, 1.0], [1.0, NAN], NAN),
+    ],
+)
+def test_edge_case_of_the_last_layer(name, row, features, expected):
+    value = getattr(scores, name)(jnp.array([row]), jnp.array([features]))
+    np.testing.assert_allclose(value, [expected], rtol=2e-5, atol=1e-6)
+
+
+def test_introspective_norm_of_an_infinite_logit_under_the_binary_cross_entropy():
+    value = scores.introspective_norm(
+        jnp.array([[INF, -INF]]), jnp.array([[3.0, 4.0]]), loss="binary_cross_entropy"
+    )
+    np.testing.assert_allclose(value, [2.5])  # |(0, -1) / 2| * 5
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_features_of_another_batch_are_refused():
+    with pytest.raises(ValueError, match="logits has 64, features has 3"):
+        scores.grad_norm(random_logits(), random_features(examples=3))
 
 
 @pytest.mark.parametrize(

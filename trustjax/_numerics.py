@@ -67,3 +67,16 @@ def accurate_segment_sum(
     count = by_block(jnp.ones_like(values))
     mean = jax.lax.stop_gradient(divide_no_nan(by_block(values), count))
     return mean * count + by_block(values - mean[jnp.where(inside, segments, 0)])
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """Square root whose derivative at 0 is 0 rather than infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), x)
+
+
+def safe_norm(x: jax.Array) -> jax.Array:
+    """L2 norm over the last axis: no square overflows, and its derivative at 0 is 0."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    squares = jnp.sum(divide_no_nan(x, largest) ** 2, axis=-1)
+    return jnp.squeeze(largest, axis=-1) * safe_sqrt(squares)

@@ -108,6 +108,11 @@ def no_nan(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
     _refuse(name, "must not be NaN", value, np.isnan, where)
 
 
+def finite(name: str, value: jax.Array) -> None:
+    """Refuses NaN and infinities, if the values are known."""
+    _refuse(name, "must be finite", value, lambda values: ~np.isfinite(values), None)
+
+
 def probabilities(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
     """Refuses values outside [0, 1] among those that `where` keeps, if known."""
     outside = lambda values: ~((values >= 0) & (values <= 1))

@@ -1,6 +1,13 @@
 """One number per example, higher = more trust; no score sees a true label."""
 
 from trustjax.scores import _table as _table
+from trustjax.scores._centroid import CentroidState as CentroidState
+from trustjax.scores._centroid import MahalanobisState as MahalanobisState
+from trustjax.scores._centroid import centroid_kernel as centroid_kernel
+from trustjax.scores._centroid import fit_centroids as fit_centroids
+from trustjax.scores._centroid import fit_mahalanobis as fit_mahalanobis
+from trustjax.scores._centroid import mahalanobis as mahalanobis
+from trustjax.scores._centroid import relative_mahalanobis as relative_mahalanobis
 from trustjax.scores._confidence import energy as energy
 from trustjax.scores._confidence import log_likelihood as log_likelihood
 from trustjax.scores._confidence import margin as margin
@@ -12,6 +19,14 @@ from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows
 from trustjax.scores._grad_trust import log_grad_trust as log_grad_trust
+from trustjax.scores._last_layer import grad_norm as grad_norm
+from trustjax.scores._last_layer import introspective_norm as introspective_norm
+from trustjax.scores._neighbour import NeighbourState as NeighbourState
+from trustjax.scores._neighbour import TrustScoreState as TrustScoreState
+from trustjax.scores._neighbour import fit_knn as fit_knn
+from trustjax.scores._neighbour import fit_trust_score as fit_trust_score
+from trustjax.scores._neighbour import knn_distance as knn_distance
+from trustjax.scores._neighbour import trust_score as trust_score
 from trustjax.scores._registry import Score as Score
 from trustjax.scores._registry import lookup as lookup
 from trustjax.scores._registry import names as names

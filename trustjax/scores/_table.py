@@ -1,6 +1,12 @@
 """The rows of the score table, in the order in which tables and reports list them."""
 
-from trustjax.scores import _confidence, _grad_trust
+from trustjax.scores import (
+    _centroid,
+    _confidence,
+    _grad_trust,
+    _last_layer,
+    _neighbour,
+)
 from trustjax.scores._registry import Score, register
 
 TUTORIAL = "AlRegib and Prabhushankar 2025"
@@ -90,6 +96,72 @@ for _score in (
         paper=TUTORIAL,
         equation="C max_k (z_k - 1/C)^4 / sum_k (z_k - 1/C)^4",
         provenance="The largest row is often the most negative logit's.",
+    ),
+    Score(
+        name="grad_norm",
+        fn=_last_layer.grad_norm,
+        needs=("logits", "features"),
+        title="GradNorm",
+        paper="Huang et al. 2021, eq. 5",
+        equation="C |p - 1/C|_1 |h|_1",
+        provenance="The GradTrust demo's GradNorm is another gradient, negated.",
+    ),
+    Score(
+        name="introspective_norm",
+        fn=_last_layer.introspective_norm,
+        needs=("logits", "features"),
+        title="Introspective norm",
+        paper="Prabhushankar and AlRegib 2022",
+        equation="2/C |z - 1|_2 |h|_2",
+        provenance="The norm, and its direction, are this library's reading.",
+    ),
+    Score(
+        name="trust_score",
+        fn=_neighbour.trust_score,
+        needs=("trust_score_state", "features", "predictions"),
+        title="Trust Score",
+        paper="Jiang et al. 2018",
+        equation="min_(c != yhat) d_c / d_yhat",
+        cost="distances to the training features",
+        provenance="The nearest of a class; the authors' code takes the second.",
+    ),
+    Score(
+        name="knn_distance",
+        fn=_neighbour.knn_distance,
+        needs=("knn_state", "features"),
+        title="k-NN distance",
+        paper="Sun et al. 2022, eq. 3",
+        equation="-|h - h_(k)|_2, unit vectors",
+        cost="distances to the training features",
+    ),
+    Score(
+        name="mahalanobis",
+        fn=_centroid.mahalanobis,
+        needs=("mahalanobis_state", "features"),
+        title="Mahalanobis",
+        paper="Lee et al. 2018, eq. 2",
+        equation="max_c -(h - m_c)' S^-1 (h - m_c)",
+        cost="distances to the class means",
+        provenance="One layer, without input perturbation.",
+    ),
+    Score(
+        name="relative_mahalanobis",
+        fn=_centroid.relative_mahalanobis,
+        needs=("mahalanobis_state", "features"),
+        title="Relative Mahalanobis",
+        paper="Ren et al. 2021, eq. 3",
+        equation="Mahalanobis less that of all classes together",
+        cost="distances to the class means",
+    ),
+    Score(
+        name="centroid_kernel",
+        fn=_centroid.centroid_kernel,
+        needs=("centroid_state", "features"),
+        title="Centroid kernel",
+        paper="van Amersfoort et al. 2020, eq. 1",
+        equation="max_c exp(-|h - m_c|^2 / (2 s^2 D))",
+        cost="distances to the class means",
+        provenance="On the features of any network, without trained weight matrices.",
     ),
 ):
     register(_score)

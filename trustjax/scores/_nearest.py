@@ -1,0 +1,142 @@
+r"""Exact nearest neighbours by class, a block of points at a time.
+
+Distances come from :math:`|a|^2 - 2 a \cdot b + |b|^2`, one matrix product for each
+block, and never more of them are held than one block has. That product loses the digits
+of a small distance. So each block is centred on its own mean first, and the nearest
+candidates of a block are measured again by their difference.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from trustjax import _validate
+from trustjax._numerics import at_least_float32, safe_sqrt
+
+_ROWS = 4096
+_SPARE_CANDIDATES = 3  # so that rounding may swap near ties without loss
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """Points by class, in blocks of one class each; the last of a class is padded.
+
+    Attributes:
+      points: `[blocks, rows, features]`, each block relative to its centre.
+      centres: `[blocks, features]`, the mean of each block.
+      occupied: `[blocks, rows]`, False where a row is padding.
+      classes: `[blocks]`, the class of each block.
+      num_classes: how many classes there are, with and without points; static.
+      num_points: how many points there are; static.
+    """
+
+    points: Any
+    centres: Any
+    occupied: Any
+    classes: Any
+    num_classes: int = dataclasses.field(metadata={"static": True})
+    num_points: int = dataclasses.field(metadata={"static": True})
+
+    def only(self, c: int) -> "Bank":
+        """The bank of one class alone; on the host, as `make_bank`."""
+        mine = np.flatnonzero(np.asarray(self.classes) == c)
+        return Bank(
+            points=self.points[mine],
+            centres=self.centres[mine],
+            occupied=self.occupied[mine],
+            classes=jnp.zeros(len(mine), int),
+            num_classes=1,
+            num_points=int(np.asarray(self.occupied)[mine].sum()),
+        )
+
+
+def make_bank(points: np.ndarray, labels: np.ndarray, num_classes: int) -> Bank:
+    """A bank of points; on the host, for the number of points a class has is data."""
+    members = [np.flatnonzero(labels == c) for c in range(num_classes)]
+    rows = min(_ROWS, max(len(m) for m in members))
+    blocks = [
+        (c, m[start : start + rows])
+        for c, m in enumerate(members)
+        for start in range(0, len(m), rows)
+    ]
+    relative = np.zeros((len(blocks), rows, points.shape[1]), np.float32)
+    occupied = np.zeros((len(blocks), rows), bool)
+    centres = np.zeros((len(blocks), points.shape[1]), np.float32)
+    for b, (_, m) in enumerate(blocks):
+        centres[b] = points[m].mean(axis=0, dtype=np.float64)
+        relative[b, : len(m)] = points[m] - centres[b]
+        occupied[b, : len(m)] = True
+    return Bank(
+        points=jnp.asarray(relative),
+        centres=jnp.asarray(centres),
+        occupied=jnp.asarray(occupied),
+        classes=jnp.asarray([c for c, _ in blocks]),
+        num_classes=num_classes,
+        num_points=len(labels),
+    )
+
+
+def nearest_distances(
+    bank: Bank, queries: Float[Array, "batch features"], k: int
+) -> Float[Array, "batch classes k"]:
+    """Euclidean distances to the `k` nearest points of each class, ascending.
+
+    Where a class has fewer than `k` points, the missing distances are inf.
+    """
+    queries = at_least_float32(queries)
+
+    def visit(nearest: jax.Array, block: tuple) -> tuple[jax.Array, None]:
+        points, centre, occupied, c = block
+        found = _squared_distances(points, queries - centre[None], occupied, k)
+        return nearest.at[:, c].set(_smallest(k, nearest[:, c], found)), None
+
+    unknown = jnp.full((len(queries), bank.num_classes, k), jnp.inf, queries.dtype)
+    blocks = (bank.points, bank.centres, bank.occupied, bank.classes)
+    nearest, _ = jax.lax.scan(visit, unknown, blocks)
+    no_place = jnp.isnan(queries).any(axis=-1)[:, None, None]
+    return jnp.where(no_place, jnp.nan, safe_sqrt(nearest))
+
+
+def _squared_distances(
+    points: jax.Array, queries: jax.Array, occupied: jax.Array, k: int
+) -> jax.Array:
+    """Squared distances `[batch, <= k + spare]` to the nearest points of one block."""
+    rows = points.shape[0]
+    product = jnp.matmul(queries, points.T, precision=jax.lax.Precision.HIGHEST)
+    # |q|^2 is the same for all points of the block: not needed to order them.
+    order = jnp.where(
+        occupied[None], jnp.sum(points**2, axis=-1)[None] - 2 * product, jnp.inf
+    )
+    _, candidates = jax.lax.top_k(-order, min(rows, k + _SPARE_CANDIDATES))
+    exact = jnp.sum((queries[:, None] - points[candidates]) ** 2, axis=-1)
+    return jnp.where(occupied[candidates], exact, jnp.inf)
+
+
+def _smallest(k: int, *values: jax.Array) -> jax.Array:
+    return -jax.lax.top_k(-jnp.concatenate(values, axis=-1), k)[0]
+
+
+def check_fit(
+    features: np.ndarray | jax.Array,
+    labels: np.ndarray | jax.Array | None,
+    num_classes: int | None,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The points, labels and number of classes of a fit, checked, on the host."""
+    points = jnp.asarray(features, jnp.float32)
+    _validate.rank("features", points, "examples features")
+    _validate.some_examples("features", points)
+    _validate.finite("features", points)
+    if labels is None:
+        return np.asarray(points), np.zeros(len(points), np.int64), 1
+    labels = jnp.asarray(labels)
+    _validate.rank("labels", labels, "examples")
+    _validate.same_length(features=points, labels=labels)
+    if num_classes is None:
+        num_classes = int(labels.max()) + 1
+    _validate.classes("labels", labels, num_classes)
+    return np.asarray(points), np.asarray(labels), num_classes
