@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import importlib.resources
+import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -10,19 +12,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils import lazy_imports_utils
 
 from trustjax import data
 from trustjax.data import _builders, _official, _records, _registry
 
-FASHION_FILES = [
-    f"{part}-{kind}-ubyte"
-    for part in ("train", "t10k")
-    for kind in ("images-idx3", "labels-idx1")
-]
+KINDS = ("images-idx3", "labels-idx1")
+FASHION_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in KINDS]
 
 
 @pytest.fixture
@@ -243,14 +244,8 @@ class TestFashionMnist:
         )
         assert (len(train), len(validation), len(test)) == (55_000, 1_000, 100)
         assert test.class_names[9] == "Ankle boot"
-        images, labels = data.as_arrays(test)
-        records = {(i.tobytes(), int(y)) for i, y in zip(images, labels, strict=True)}
-        expected = zip(
-            arrays["t10k-images-idx3-ubyte"],
-            arrays["t10k-labels-idx1-ubyte"],
-            strict=True,
-        )
-        assert records == {(i.tobytes(), int(y)) for i, y in expected}
+        expected = [arrays[f"t10k-{kind}-ubyte"] for kind in KINDS]
+        assert records(*data.as_arrays(test)) == records(*expected)
         with pytest.raises(ValueError, match=r"it has test, train, .*validation"):
             data.load("fashion_mnist", "dev", data_dir=tmp_path / "data")
 
@@ -297,6 +292,64 @@ def test_a_tfds_dataset_needs_no_tensorflow(tmp_path):
     assert "tiny_pictures" in data.names(tmp_path)
 
 
+class CraftedPictures(TinyPictures):
+    """A dataset whose pictures only TensorFlow can make."""
+
+    def _generate_examples(self):
+        yield (
+            0,
+            {"photo": lazy_imports_utils.tensorflow.image.decode_png(b""), "kind": 0},
+        )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed"
+)
+def test_what_only_tensorflow_can_do_is_said(tmp_path):
+    with pytest.raises(ImportError, match=r"crafted_pictures needs .*'tensorflow'"):
+        data.load("crafted_pictures", data_dir=tmp_path)
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'tensorflow'$"):
+        lazy_imports_utils.tensorflow.io  # noqa: B018
+    assert not list(tmp_path.glob("crafted_pictures/*"))
+
+
+def test_cifar10_by_its_own_builder(tmp_path, monkeypatch):
+    """tfds' own code from the archive on; only the download is left out."""
+    random = np.random.default_rng(0)
+    batches = {
+        name: random.integers(0, 10, (4, 1 + 3 * 32 * 32), dtype=np.uint8)
+        for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+    }
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        classes = "\n".join(f"class {number}" for number in range(10)).encode()
+        files = {f"{name}.bin": batch.tobytes() for name, batch in batches.items()}
+        for name, content in {**files, "batches.meta.txt": classes}.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(_official, "_require_files", lambda *_: None)
+    monkeypatch.setattr(
+        tfds.download.DownloadManager,
+        "download_and_extract",
+        lambda manager, _: manager.extract(archive),
+    )
+    for split, names in (("test", ["test_batch"]), ("train", list(batches)[:5])):
+        dataset = data.load("cifar10", split, data_dir=tmp_path / "data")
+        images, labels = data.as_arrays(dataset)
+        planes = np.concatenate([batches[name] for name in names])
+        expected = planes[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        assert records(images, labels) == records(expected, planes[:, 0])
+
+
+def records(images, labels):
+    """Images and labels in an order of their own, to be compared."""
+    return sorted(
+        (image.tobytes(), int(label))
+        for image, label in zip(images, labels, strict=True)
+    )
+
+
 def test_large_splits_are_read_record_by_record(tmp_path, monkeypatch):
     in_memory = data.load("tiny_pictures", data_dir=tmp_path)
     monkeypatch.setattr(_records, "MAX_BYTES_IN_MEMORY", 0)
@@ -333,7 +386,7 @@ def test_a_kill_leaves_nothing_half_prepared(tmp_path):
 def test_two_processes_prepare_at_once(tmp_path):
     code = (
         "import json; from trustjax import data;"
-        f"dataset = data.load('digits', data_dir={str(tmp_path)!r});"
+        f"dataset = data.load('mnist5k', data_dir={str(tmp_path)!r});"
         "print(json.dumps([len(dataset), dataset.fingerprint]))"
     )
     processes = [
@@ -342,5 +395,5 @@ def test_two_processes_prepare_at_once(tmp_path):
     ]
     answers = [json.loads(process.communicate()[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert answers[0] == answers[1] == [539, data.load("digits").fingerprint]
-    assert len(list(tmp_path.glob("digits/*"))) == 1
+    assert answers[0] == answers[1] == [1500, data.load("mnist5k").fingerprint]
+    assert len(list(tmp_path.glob("mnist5k/*"))) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trustjax import _extras
-from trustjax.data import _cache, _records
+from trustjax.data import _cache, _records, _tensorflow_files
 
 with _extras.required("data"):
     import requests
@@ -69,7 +69,8 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         _records.keys(builder.info, name)
         _require_files(builder, root)
     try:
-        return _cache.prepared(make_builder, root, quiet=False)
+        with _tensorflow_files.provided():
+            return _cache.prepared(make_builder, root, quiet=False)
     except ImportError as error:
         raise ImportError(
             f"preparing {name} needs a package that is not installed ({error}). "

@@ -75,7 +75,9 @@ def load(
 
     Any other name goes to tensorflow-datasets (`"cifar10"`, `"emnist/letters"`,
     `"imagenet2012"`), which downloads it; its splits are those it has there, and
-    slices of them. Fashion-MNIST's four IDX files are looked for in `data_dir`, in
+    slices of them. EMNIST comes as NIST wrote it, with its images transposed.
+
+    Fashion-MNIST's four IDX files are looked for in `data_dir`, in
     `$TRUSTJAX_FASHION_MNIST` and where Debian's dataset-fashion-mnist puts them.
 
     Args:
