@@ -311,16 +311,13 @@ def _mirrored(axes, values: np.ndarray, correct: np.ndarray, bins: int = 30) -> 
     if not finite.size:
         finite = np.array([0.0])
     low, high = np.quantile(finite, [0.005, 0.995])
-    logarithmic = low > 0 and high > 100 * low
     if finite.min() >= 0 and finite.max() <= 1:
         low, high = 0.0, 1.0
     if low == high:
         low, high = low - 0.5, high + 0.5
-    edges = (
-        np.geomspace(low, high, bins + 1)
-        if logarithmic
-        else np.linspace(low, high, bins + 1)
-    )
+    logarithmic = low > 0 and high > 100 * low
+    spaced = np.geomspace if logarithmic else np.linspace
+    edges = spaced(low, high, bins + 1)
     clipped = np.clip(values, low, high)  # what lies outside joins the last bars
     for where, colour, sign in (
         (correct, _style.RIGHT, 1),

@@ -1,0 +1,291 @@
+"""The files of a report: strict, reproducible, whole or not at all, without gaps."""
+
+import dataclasses
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+from tests import made_up
+from trustjax import assess, report
+from trustjax.report import _gallery, _json, _page, _style, _text
+
+
+@pytest.fixture(scope="module")
+def said():
+    return made_up.predictions()
+
+
+@pytest.fixture(scope="module")
+def found(said):
+    return assess.assess(said, num_samples=50)
+
+
+@pytest.fixture(scope="module")
+def folder(found, said, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "made" / "up"
+    assert report.write(found, said, out) == out / "index.html"
+    return out
+
+
+class Elements(html.parser.HTMLParser):
+    """Every opening tag with its attributes, and the text of the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._hidden = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._hidden = tag == "style"
+
+    def handle_endtag(self, tag):
+        self._hidden = False
+
+    def handle_data(self, data):
+        if not self._hidden:
+            self.words.append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return Elements((folder / "index.html").read_text("utf-8"))
+
+
+def sections(page):
+    return {attributes.get("id") for attributes in page.named("section")}
+
+
+def test_folder_holds_three_files_and_nothing_else(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"index.html", "metrics.json", "scores.npz"}
+
+
+def test_metrics_are_strict_json(folder, found):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    numbers = json.loads((folder / "metrics.json").read_text(), parse_constant=refuse)
+    accuracy = found.headline["accuracy"]
+    assert numbers["headline"]["accuracy"] == {
+        "value": accuracy.value,
+        "low": accuracy.low,
+        "high": accuracy.high,
+    }
+    assert numbers["best_score"] == found.best
+    assert numbers["scores"]["coin"]["auroc"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert numbers["run"] == {"dataset": "made_up", "seed": 0, "config": {"rate": None}}
+    assert numbers["gradients"]["groups"] == ["conv0", "conv1", "dense"]
+
+
+def test_what_is_not_defined_is_null_with_a_reason(said):
+    all_right = dataclasses.replace(said, labels=said.predicted)
+    numbers = json.loads(_json.to_json(assess.assess(all_right, num_samples=5)))
+    assert numbers["scores"]["coin"]["auroc"] == {
+        "value": None,
+        "not_defined": "every answer is right",
+    }
+
+
+def test_scores_can_be_read_back(folder, said):
+    read = assess.read_predictions(folder / "scores.npz")
+    np.testing.assert_array_equal(read.logits, said.logits)
+    np.testing.assert_array_equal(read.labels, said.labels)
+    assert read.class_names == said.class_names
+    assert read.scores.keys() == said.scores.keys()
+    for name, values in said.scores.items():
+        np.testing.assert_array_equal(read.scores[name], values)
+
+
+def test_the_same_assessment_gives_the_same_page(folder, found, said):
+    again = _page.render(found, said)
+    assert again == (folder / "index.html").read_text("utf-8")
+
+
+def test_page_stands_alone(page):
+    assert page.named("html")[0]["lang"] == "en"
+    assert not page.named("script")
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            address = attributes.get(name, "#")
+            local = address in {"metrics.json", "scores.npz"}
+            assert local or address.startswith(("#", "data:")), (tag, address)
+    identifiers = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_page_refers_to_nothing_that_is_not_there(page):
+    identifiers = {a["id"] for _, a in page.tags if "id" in a}
+    for tag, attributes in page.tags:
+        for value in attributes.values():
+            for target in re.findall(r"^#(.+)|url\(#([^)]+)\)", value or ""):
+                assert "".join(target) in identifiers, (tag, value)
+
+
+def test_everything_to_see_is_described(page):
+    assert len(page.named("figure")) == len(page.named("figcaption")) == 14
+    assert len(page.named("svg")) == 6
+    assert all(svg["aria-label"] and svg["role"] == "img" for svg in page.named("svg"))
+    images = page.named("img")
+    assert len(images) == 48
+    assert all(re.match("example \\d+: answered", image["alt"]) for image in images)
+    assert all(header["scope"] in {"row", "col"} for header in page.named("th"))
+
+
+def test_page_has_every_part(page):
+    assert sections(page) == {
+        "headline",
+        "scores",
+        "classes",
+        "gradients",
+        "strangers",
+        "gallery",
+        "terms",
+        "run",
+    }
+    for words in ("GradTrust", "made_up", "NetTrustScore", "config.rate nan"):
+        assert words in page.text
+    assert "A <coin>, for comparison." in page.text, "escaped, then read back"
+
+
+def test_parts_without_data_are_left_out():
+    plain = made_up.predictions(full=False)
+    scores = {"margin": plain.scores["margin"]}
+    plain = dataclasses.replace(plain, scores=scores)
+    page = Elements(_page.render(assess.assess(plain, num_samples=50), plain))
+    assert sections(page) == {"headline", "scores", "classes", "terms", "run"}
+    figures = {attributes.get("id") for attributes in page.named("figure")}
+    assert "figure-scatter" not in figures
+    assert "figure-risk" in figures
+    links = {link["href"] for link in page.named("a")}
+    assert not links & {"#gradients", "#strangers", "#gallery"}
+
+
+@pytest.mark.parametrize("case", ["all right", "all wrong", "one example"])
+def test_what_is_not_defined_is_said_on_the_page(said, case):
+    labels = (said.predicted + (case == "all wrong")) % 5
+    odd = dataclasses.replace(said, labels=labels)
+    if case == "one example":
+        odd = assess.Predictions(said.logits[:1], labels[:1])
+    page = Elements(_page.render(assess.assess(odd, num_samples=5), odd))
+    assert not re.search(
+        r"\bnan\b(?!</td>)|None", page.text.replace("config.rate nan", "")
+    )
+    reason = "no answer is right" if case == "all wrong" else "no answer is wrong"
+    assert f"not defined: {reason}" in page.text
+    assert "No score can be compared with another" in page.text
+
+
+def test_an_empty_class_is_said_on_the_page(said):
+    logits = np.pad(said.logits, ((0, 0), (0, 1)), constant_values=-20)
+    names = ("ant", "bee", "cat", "dog", "elk", "yeti")
+    odd = assess.Predictions(logits, said.labels, class_names=names)
+    page = Elements(_page.render(assess.assess(odd, num_samples=5), odd))
+    assert "Trust in yeti is not defined: no example has such a label." in page.text
+
+
+def test_a_thousand_classes_and_many_examples_stay_small():
+    many = made_up.predictions(10_000, 1000)
+    text = _page.render(assess.assess(many, num_samples=2), many)
+    assert len(text) < 3_000_000
+    page = Elements(text)
+    figures = {attributes.get("id") for attributes in page.named("figure")}
+    assert "figure-spectrum" in figures
+    assert "figure-matrix" not in figures, "nobody can read a million cells"
+    assert "figure-mistakes" in figures
+
+
+def test_an_unwritable_folder_is_an_error(found, said, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot write in the folder .*file/report"):
+        report.write(found, said, tmp_path / "file" / "report")
+
+
+def test_a_failure_leaves_the_old_report(found, said, tmp_path, monkeypatch):
+    for name in ("index.html", "metrics.json", "scores.npz"):
+        (tmp_path / name).write_text("old")
+
+    def fail(*_):
+        raise RuntimeError("no figure")
+
+    monkeypatch.setattr(_page._figures, "spectrum", fail)
+    with pytest.raises(RuntimeError, match="no figure"):
+        report.write(found, said, tmp_path)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_figures_keep_their_text_and_share_no_name():
+    def drawn(name):
+        with _style.drawing(name):
+            figure, axes = _style.new_figure(100)
+            axes.plot([0, 1], [0, 1], color=_style.RIGHT)
+            axes.set_title("0.123456 < 1 & more")
+            return _style.to_svg(figure, name, 'a "line" < 1')
+
+    one, other = drawn("one"), drawn("other")
+    assert "0.123456 &lt; 1 &amp; more" in one, "text is not rounded as coordinates are"
+    assert "var(--right)" in one
+    assert 'aria-label="a &quot;line&quot; &lt; 1"' in one
+    names = [set(re.findall(r'id="([^"]*)"', svg)) for svg in (one, other)]
+    assert names[0]
+    assert not names[0] & names[1]
+
+
+def test_images_are_kept_or_made_smaller():
+    small = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28, 1)
+    address, pixelated = _gallery.data_address(small)
+    assert pixelated
+    assert address.startswith("data:image/png;base64,")
+    large = np.zeros((300, 200, 3), np.uint8)
+    address, pixelated = _gallery.data_address(large)
+    assert not pixelated
+    assert len(address) < 3000
+
+
+@pytest.mark.parametrize(
+    ("confidence", "text"),
+    [(0.5, "50.0%"), (0.99949, "99.9%"), (0.99951, ">99.9%"), (1.0, "100.0%")],
+)
+def test_sureness_is_rounded_up_to_certainty_only_there(confidence, text):
+    assert _text.sureness(confidence).replace(_text.THIN, "") == text
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_lists_are_prose(names, text):
+    assert _text.listed(names) == text
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2])
+@pytest.mark.parametrize("tied", [0, 1, 2])
+def test_comparison_is_grammatical(found, tied, behind):
+    best, *others = found.scores
+    other = next(score for score in others if score.name == "coin")
+
+    def copies(number, *, tied_with_best):
+        return tuple(
+            dataclasses.replace(
+                other, title=f"{tied_with_best}{i}", tied_with_best=tied_with_best
+            )
+            for i in range(number)
+        )
+
+    scores = (best, *copies(tied, tied_with_best=True))
+    scores += copies(behind, tied_with_best=False)
+    text = " ".join(_text.comparison(dataclasses.replace(found, scores=scores)))
+    assert (" not distinguishable " in text) == (tied > 0)
+    assert text.endswith("behind by more than chance.") == (behind > 0)
+    assert "1 scores" not in text
