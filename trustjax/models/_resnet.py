@@ -17,6 +17,10 @@ _conv3x3 = functools.partial(
 _norm = functools.partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 
+def _identity(x: Array) -> Array:
+    return x
+
+
 class _Projection(nnx.Module):
     """A shortcut that changes the shape by a 1x1 convolution."""
 
@@ -58,7 +62,7 @@ class _BasicBlock(nnx.Module):
         self.norm2 = _norm(width, rngs=rngs)
         same_shape = stride == 1 and width_in == width
         self.shortcut = (
-            (lambda x: x)
+            _identity
             if same_shape
             else _SHORTCUTS[shortcut](width_in, width, stride, rngs=rngs)
         )
