@@ -122,7 +122,7 @@ def test_unknown_name_lists_what_is_here(tmp_path):
         data.load("mnist4k", data_dir=tmp_path)
     with pytest.raises(ValueError, match=r"Did you mean .*cifar10"):
         data.load("cifra10", data_dir=tmp_path)
-    with pytest.raises(ValueError, match=r"What is here: .*mnist5k"):
+    with pytest.raises(ValueError, match=r"no config 'nothing': .*letters.* here: .*"):
         data.load("emnist/nothing", data_dir=tmp_path)
 
 
@@ -260,11 +260,12 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
     """A dataset as tfds has many: arrays for its images, which it encodes as PNG."""
 
     VERSION = tfds.core.Version("1.2.3")
+    SHAPE = (5, 4, 3)
 
     def _info(self):
         features = tfds.features.FeaturesDict(
             {
-                "photo": tfds.features.Image(shape=(5, 4, 3)),
+                "photo": tfds.features.Image(shape=self.SHAPE),
                 "kind": tfds.features.ClassLabel(names=["cat", "dog"]),
             }
         )
@@ -348,6 +349,29 @@ def records(images, labels):
         (image.tobytes(), int(label))
         for image, label in zip(images, labels, strict=True)
     )
+
+
+class PicturesOfManySizes(TinyPictures):
+    """A dataset like ImageNet."""
+
+    SHAPE = (None, None, 3)
+
+    def _generate_examples(self):
+        for number in range(3):
+            photo = np.full((5 + number, 9 - number, 3), 100, np.uint8)
+            yield number, {"photo": photo, "kind": 0}
+
+
+def test_images_of_many_sizes_are_converted_first(tmp_path):
+    dataset = data.load("pictures_of_many_sizes", data_dir=tmp_path)
+    assert dataset.image_shape == (None, None, 3)
+    heights = [dataset.source[number]["image"].shape[0] for number in range(3)]
+    assert sorted(heights) == [5, 6, 7]
+    for read in (lambda: data.batches(dataset, 2), lambda: data.as_arrays(dataset)):
+        with pytest.raises(ValueError, match=r"vary in size: use data\.convert"):
+            read()
+    (batch,) = data.batches(data.convert(dataset, (6, 6, 1)), 3)
+    np.testing.assert_array_equal(batch["image"], np.float32(100) / 255)
 
 
 def test_large_splits_are_read_record_by_record(tmp_path, monkeypatch):

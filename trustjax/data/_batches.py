@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from trustjax import _extras, _validate
-from trustjax.data._dataset import Dataset, Source
+from trustjax.data._dataset import Dataset, Source, require_one_size
 
 with _extras.required("data"):
     import grain
@@ -82,11 +82,7 @@ def batches(
         raise ValueError(
             f"process_index must be in [0, {process_count}), got {process_index}"
         )
-    if None in dataset.image_shape:
-        raise ValueError(
-            f"the images of {dataset.name} vary in size: "
-            "batch data.convert(dataset, (height, width, channels))"
-        )
+    require_one_size(dataset)
 
     records = len(dataset)
     padding = -records % (batch_size * process_count)

@@ -186,5 +186,18 @@ def as_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       `(images [records, height, width, channels], labels [records])`, in the order of
       the records; images as they are stored (uint8, or floating in [0, 1]).
+
+    Raises:
+      ValueError: if the images vary in size.
     """
+    require_one_size(dataset)
     return dataset.source.take(np.arange(len(dataset)).tolist())
+
+
+def require_one_size(dataset: Dataset) -> None:
+    """Requires images that can be stacked."""
+    if None in dataset.image_shape:
+        raise ValueError(
+            f"the images of {dataset.name} vary in size: "
+            "use data.convert(dataset, (height, width, channels))"
+        )

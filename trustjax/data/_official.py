@@ -18,7 +18,6 @@ with _extras.required("data"):
     import requests
     import tensorflow_datasets as tfds
     from PIL import Image
-    from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 
 class NotHereError(Exception):
@@ -53,18 +52,8 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         _store_arrays_as_png(builder)
         return builder
 
-    try:
-        builder = make_builder()
-    except DatasetNotFoundError as error:
-        known = tfds.list_builders(with_community_datasets=False)
-        similar = difflib.get_close_matches(name, known)
-        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
-        raise UnknownDatasetError(
-            f"neither trustjax nor tensorflow-datasets has a dataset {name!r}.{hint}"
-        ) from error
-    except ValueError as error:
-        # tfds' word for an unknown config, e.g. "emnist/nothing", lists the configs.
-        raise UnknownDatasetError(f"{error}.") from error
+    _require_known(name)
+    builder = make_builder()
     if not _cache.is_prepared(builder):
         _records.keys(builder.info, name)
         _require_files(builder, root)
@@ -81,6 +70,23 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         raise UnreachableDatasetError(
             f"{name} must be downloaded, which failed: {error}."
         ) from error
+
+
+def _require_known(name: str) -> None:
+    """Requires the name of a dataset, `set`, `set/config` or either with `:version`."""
+    base, _, config = name.partition(":")[0].partition("/")
+    known = tfds.list_builders(with_community_datasets=False)
+    if base not in known:
+        similar = difflib.get_close_matches(base, known)
+        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        raise UnknownDatasetError(
+            f"neither trustjax nor tensorflow-datasets has a dataset {name!r}.{hint}"
+        )
+    configs = tfds.builder_cls(base).builder_configs
+    if config and config not in configs:
+        raise UnknownDatasetError(
+            f"{base} has no config {config!r}: it has {', '.join(configs) or 'none'}."
+        )
 
 
 def _require_files(builder: _cache.Builder, root: pathlib.Path) -> None:
