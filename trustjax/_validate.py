@@ -81,6 +81,12 @@ def fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
 
 
+def open_fraction(name: str, value: float) -> None:
+    """Requires a number in (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be in (0, 1), got {value}")
+
+
 def count(
     name: str, value: int, *, at_least: int = 1, at_most: float = math.inf
 ) -> None:
@@ -135,6 +141,33 @@ def binary(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
         if not jnp.issubdtype(value.dtype, jnp.integer):
             raise TypeError(f"{name} must be boolean or 0 and 1, got {value.dtype}")
         _refuse(name, "must be 0 or 1", value, lambda v: (v != 0) & (v != 1), where)
+
+
+def probabilities_and_labels(
+    values: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> None:
+    """Requires `[n, classes]` probabilities and one class each."""
+    rank("probabilities", values, "n classes")
+    some_examples("probabilities", values)
+    floating("probabilities", values)
+    same_length(probabilities=values, labels=labels)
+    probabilities("probabilities", values, where)
+    classes("labels", labels, values.shape[1], where)
+
+
+def scores_and_outcomes(
+    scores: jax.Array, correct: jax.Array, where: jax.Array | None
+) -> None:
+    """Requires what every metric of a score needs: one number, one outcome each."""
+    rank("scores", scores, "n")
+    rank("correct", correct, "n")
+    some_examples("scores", scores)
+    same_length(scores=scores, correct=correct)
+    if where is not None:
+        same_length(scores=scores, where=where)
+    real("scores", scores)
+    no_nan("scores", scores, where)
+    binary("correct", correct, where)
 
 
 def is_known(*arrays: jax.Array | None) -> bool:

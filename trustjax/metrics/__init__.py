@@ -1,8 +1,27 @@
 """Whole-dataset numbers and curves from arrays; nothing here knows of a model."""
 
+from trustjax.metrics._accuracy_curves import auac as auac
+from trustjax.metrics._accuracy_curves import audc as audc
+from trustjax.metrics._accuracy_curves import aufc as aufc
+from trustjax.metrics._bootstrap import Difference as Difference
+from trustjax.metrics._bootstrap import Interval as Interval
+from trustjax.metrics._bootstrap import bootstrap as bootstrap
+from trustjax.metrics._bootstrap import paired_bootstrap as paired_bootstrap
 from trustjax.metrics._calibration import ReliabilityCurve as ReliabilityCurve
 from trustjax.metrics._calibration import (
+    adaptive_calibration_error as adaptive_calibration_error,
+)
+from trustjax.metrics._calibration import (
+    average_calibration_error as average_calibration_error,
+)
+from trustjax.metrics._calibration import (
+    classwise_calibration_error as classwise_calibration_error,
+)
+from trustjax.metrics._calibration import (
     expected_calibration_error as expected_calibration_error,
+)
+from trustjax.metrics._calibration import (
+    maximum_calibration_error as maximum_calibration_error,
 )
 from trustjax.metrics._calibration import reliability_curve as reliability_curve
 from trustjax.metrics._detection import accuracy as accuracy
@@ -10,12 +29,49 @@ from trustjax.metrics._detection import aupr_error as aupr_error
 from trustjax.metrics._detection import aupr_success as aupr_success
 from trustjax.metrics._detection import auroc as auroc
 from trustjax.metrics._detection import fpr_at_tpr as fpr_at_tpr
+from trustjax.metrics._guarantee import GuaranteedSelection as GuaranteedSelection
+from trustjax.metrics._guarantee import (
+    selection_with_guaranteed_risk as selection_with_guaranteed_risk,
+)
+from trustjax.metrics._proper import BrierDecomposition as BrierDecomposition
+from trustjax.metrics._proper import brier_decomposition as brier_decomposition
+from trustjax.metrics._proper import brier_score as brier_score
+from trustjax.metrics._proper import fit_temperature as fit_temperature
+from trustjax.metrics._proper import negative_log_likelihood as negative_log_likelihood
+from trustjax.metrics._representation import effective_rank as effective_rank
+from trustjax.metrics._representation import (
+    singular_value_spectrum as singular_value_spectrum,
+)
 from trustjax.metrics._selective import RiskCoverage as RiskCoverage
+from trustjax.metrics._selective import augrc as augrc
 from trustjax.metrics._selective import aurc as aurc
+from trustjax.metrics._selective import coverage_at_risk as coverage_at_risk
+from trustjax.metrics._selective import excess_aurc as excess_aurc
+from trustjax.metrics._selective import risk_at_coverage as risk_at_coverage
 from trustjax.metrics._selective import risk_coverage_curve as risk_coverage_curve
+from trustjax.metrics._separability import (
+    bhattacharyya_distance as bhattacharyya_distance,
+)
+from trustjax.metrics._separability import kl_separability as kl_separability
+from trustjax.metrics._smooth import smooth_aurc as smooth_aurc
+from trustjax.metrics._smooth import smooth_auroc as smooth_auroc
+from trustjax.metrics._summary import Summary as Summary
+from trustjax.metrics._summary import summary as summary
+from trustjax.metrics._thresholds import BalancedThreshold as BalancedThreshold
+from trustjax.metrics._thresholds import Rates as Rates
+from trustjax.metrics._thresholds import balanced_threshold as balanced_threshold
+from trustjax.metrics._thresholds import detection_error as detection_error
+from trustjax.metrics._thresholds import tpr_tnr as tpr_tnr
+from trustjax.metrics._totals import CalibrationTotals as CalibrationTotals
+from trustjax.metrics._totals import TrustTotals as TrustTotals
+from trustjax.metrics._trust import ConditionalSpectra as ConditionalSpectra
 from trustjax.metrics._trust import ExpectedConfidence as ExpectedConfidence
+from trustjax.metrics._trust import (
+    conditional_trust_spectra as conditional_trust_spectra,
+)
 from trustjax.metrics._trust import expected_confidence as expected_confidence
 from trustjax.metrics._trust import net_trust_score as net_trust_score
 from trustjax.metrics._trust import question_answer_trust as question_answer_trust
 from trustjax.metrics._trust import trust_density as trust_density
+from trustjax.metrics._trust import trust_matrix as trust_matrix
 from trustjax.metrics._trust import trust_spectrum as trust_spectrum

@@ -1,9 +1,10 @@
-"""Does confidence mean what it says? Calibration errors, proper scores, temperature."""
+"""Does confidence mean what it says? Calibration errors over bins of confidence."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
@@ -63,15 +64,7 @@ def reliability_curve(
     References:
       DeGroot and Fienberg 1983; Guo et al. 2017.
     """
-    total_confidence, total_correct, count = _bin_totals(
-        confidence, correct, bins, where
-    )
-    return ReliabilityCurve(
-        _numerics.divide_no_nan(total_confidence, count, otherwise=jnp.nan),
-        _numerics.divide_no_nan(total_correct, count, otherwise=jnp.nan),
-        count,
-        jnp.arange(bins + 1) / bins,
-    )
+    return curve_of_totals(*bin_totals(confidence, correct, bins, where))
 
 
 def expected_calibration_error(
@@ -119,33 +112,264 @@ def expected_calibration_error(
       Naeini et al. 2015; Guo et al. 2017, eq. 3.
     """
     _validate.positive("norm", norm)
-    total_confidence, total_correct, count = _bin_totals(
+    return weighted_error(*bin_totals(confidence, correct, bins, where), norm=norm)
+
+
+def maximum_calibration_error(
+    confidence: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    bins: int = 15,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""The widest gap between confidence and accuracy in any bin.
+
+    .. math:: \max_b |\mathrm{conf}_b - \mathrm{acc}_b|
+
+    Args:
+      confidence: probability of the given answer.
+      correct: whether the answer is right: boolean, or 0 and 1.
+      bins: number of bins of equal width; a value on an edge is in the lower bin.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The error, in [0, 1]; lower = better.
+
+    Raises:
+      ValueError: as `expected_calibration_error`.
+
+    The edge cases are those of `expected_calibration_error`.
+
+    >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
+    >>> correct = jnp.array([1, 0, 0, 1])
+    >>> print(maximum_calibration_error(confidence, correct, bins=2))
+    0.25
+
+    References:
+      Naeini et al. 2015.
+    """
+    gap, count = _bin_gaps(confidence, correct, bins, where)
+    return jnp.where(jnp.sum(count) == 0, jnp.nan, jnp.max(gap))
+
+
+def average_calibration_error(
+    confidence: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    bins: int = 15,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Mean gap between confidence and accuracy over the bins that are not empty.
+
+    Every such bin counts alike, however few examples it has.
+
+    Args:
+      confidence: probability of the given answer.
+      correct: whether the answer is right: boolean, or 0 and 1.
+      bins: number of bins of equal width; a value on an edge is in the lower bin.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The error, in [0, 1]; lower = better.
+
+    Raises:
+      ValueError: as `expected_calibration_error`.
+
+    The edge cases are those of `expected_calibration_error`.
+
+    >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
+    >>> correct = jnp.array([1, 0, 0, 1])
+    >>> print(f"{average_calibration_error(confidence, correct, bins=2):.4f}")
+    0.2083
+
+    References:
+      Neumann et al. 2018; "ACE" in netcal.
+    """
+    gap, count = _bin_gaps(confidence, correct, bins, where)
+    return _numerics.divide_no_nan(jnp.sum(gap), jnp.sum(count > 0), otherwise=jnp.nan)
+
+
+def adaptive_calibration_error(
+    confidence: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    bins: int = 15,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""The calibration error over bins that hold equally many examples.
+
+    The upper edges are the order statistics :math:`c_{(\lceil b n / B \rceil)}`; equal
+    confidences share a bin, which is why the bins are weighted by their examples.
+
+    Args:
+      confidence: probability of the given answer.
+      correct: whether the answer is right: boolean, or 0 and 1.
+      bins: number :math:`B` of bins.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The error, in [0, 1]; lower = better.
+
+    Raises:
+      ValueError: as `expected_calibration_error`.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all confidences equal            one bin: |confidence - accuracy|
+    fewer examples than bins         one bin for each distinct confidence
+    no example kept                  NaN
+    confidence outside [0, 1], NaN   ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
+    >>> correct = jnp.array([1, 0, 0, 1])
+    >>> print(adaptive_calibration_error(confidence, correct, bins=4))
+    0.1875
+
+    References:
+      Nguyen and O'Connor 2015; Nixon et al. 2019, for the predicted class.
+    """
+    _check(confidence, correct, bins, where)
+    kept = jnp.ones(confidence.shape, bool) if where is None else where
+    largest = jnp.where(kept, lax.stop_gradient(confidence), jnp.inf)
+    rising = jnp.sort(_numerics.at_least_float32(largest))
+    count = jnp.sum(kept)
+    inner = jnp.arange(1, bins)
+    upper = inner * (count // bins) + (inner * (count % bins) + bins - 1) // bins
+    edges = rising[jnp.maximum(upper - 1, 0)]
+    return weighted_error(*_totals_between(edges, confidence, correct, where), norm=1)
+
+
+def classwise_calibration_error(
+    probabilities: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    *,
+    bins: int = 15,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""The calibration error of every class's probability, averaged over the classes.
+
+    .. math:: \frac1K \sum_k \sum_b \frac{n_{bk}}{n}
+              |\mathrm{conf}_{bk} - \mathrm{freq}_{bk}|
+
+    Args:
+      probabilities: of every class.
+      labels: the true classes.
+      bins: number of bins of equal width; a value on an edge is in the lower bin.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The error, in [0, 1]; lower = better.
+
+    Raises:
+      ValueError: if the lengths differ, a known probability is outside [0, 1] or a
+        known label is not a class.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    a class without examples         counts with its mean probability
+    no example kept                  NaN
+    a label outside the classes      ValueError; NaN under a transformation
+    probability outside [0, 1], NaN  ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> probabilities = jnp.array([[0.75, 0.25], [0.5, 0.5]])
+    >>> print(classwise_calibration_error(probabilities, jnp.array([0, 1]), bins=2))
+    0.25
+
+    References:
+      Kull et al. 2019, eq. 4; the static calibration error of Nixon et al. 2019.
+    """
+    _validate.probabilities_and_labels(probabilities, labels, where)
+    classes = probabilities.shape[1]
+    occurs = labels[:, None] == jnp.arange(classes)[None, :]
+    errors = jax.vmap(
+        lambda probability, happened: expected_calibration_error(
+            probability, happened, bins=bins, where=where
+        ),
+        in_axes=1,
+    )(probabilities, occurs)
+    kept = jnp.ones(labels.shape, bool) if where is None else where
+    lost = jnp.any(kept & ((labels < 0) | (labels >= classes)))
+    return jnp.where(lost, jnp.nan, jnp.mean(errors))
+
+
+def _check(
+    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+) -> None:
+    _validate.same_length(confidence=confidence, correct=correct)
+    _validate.some_examples("confidence", confidence)
+    _validate.floating("confidence", confidence)
+    _validate.count("bins", bins)
+    _validate.probabilities("confidence", confidence, where)
+    _validate.binary("correct", correct, where)
+
+
+def bin_totals(
+    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Summed confidence, summed successes and number of examples in equal bins."""
+    _check(confidence, correct, bins, where)
+    return _totals_between(jnp.arange(1, bins) / bins, confidence, correct, where)
+
+
+def _totals_between(
+    inner_edges: jax.Array,
+    confidence: jax.Array,
+    correct: jax.Array,
+    where: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same for bins with these upper edges; NaN sums for impossible values."""
+    bins = inner_edges.shape[0] + 1
+    kept = jnp.ones(confidence.shape, bool) if where is None else where
+    confidence = _numerics.at_least_float32(confidence)
+    index = jnp.searchsorted(inner_edges, confidence, side="left")
+    index = jnp.where(kept, index, -1)
+    total_confidence = _numerics.accurate_segment_sum(confidence, index, bins)
+    right = ((correct != 0) & kept).astype(jnp.int32)
+    total_correct = jax.ops.segment_sum(right, index, bins)
+    count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
+    outside = kept & ~((confidence >= 0) & (confidence <= 1))
+    refused = jnp.where(jnp.any(outside), jnp.nan, 0.0)
+    return total_confidence + refused, total_correct + refused, count
+
+
+def _bin_gaps(
+    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Gap between confidence and accuracy, and number of examples, in each bin."""
+    total_confidence, total_correct, count = bin_totals(
         confidence, correct, bins, where
     )
+    gap = jnp.abs(total_confidence - total_correct)
+    return _numerics.divide_no_nan(gap, count), count
+
+
+def curve_of_totals(
+    total_confidence: jax.Array, total_correct: jax.Array, count: jax.Array
+) -> ReliabilityCurve:
+    """See `reliability_curve`."""
+    bins = count.shape[0]
+    return ReliabilityCurve(
+        _numerics.divide_no_nan(total_confidence, count, otherwise=jnp.nan),
+        _numerics.divide_no_nan(total_correct, count, otherwise=jnp.nan),
+        count,
+        jnp.arange(bins + 1) / bins,
+    )
+
+
+def weighted_error(
+    total_confidence: jax.Array,
+    total_correct: jax.Array,
+    count: jax.Array,
+    *,
+    norm: float,
+) -> jax.Array:
+    """See `expected_calibration_error`."""
     gap = jnp.abs(total_confidence - total_correct)
     if norm != 1:
         gap = count * _numerics.divide_no_nan(gap, count) ** norm
     mean = _numerics.divide_no_nan(jnp.sum(gap), jnp.sum(count), otherwise=jnp.nan)
     return mean if norm == 1 else mean ** (1 / norm)
-
-
-def _bin_totals(
-    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Summed confidence, summed successes and number of examples in each bin."""
-    _validate.same_length(confidence=confidence, correct=correct)
-    _validate.floating("confidence", confidence)
-    _validate.count("bins", bins)
-    _validate.probabilities("confidence", confidence, where)
-    _validate.binary("correct", correct, where)
-    kept = jnp.ones(confidence.shape, bool) if where is None else where
-    confidence = _numerics.at_least_float32(confidence)
-    inner_edges = jnp.arange(1, bins, dtype=confidence.dtype) / bins
-    index = jnp.searchsorted(inner_edges, confidence, side="left")
-    index = jnp.where(kept, index, bins)
-    total_confidence = _numerics.accurate_segment_sum(confidence, index, bins)
-    total_correct = jax.ops.segment_sum((correct != 0).astype(jnp.int32), index, bins)
-    count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
-    outside = kept & ~((confidence >= 0) & (confidence <= 1))
-    refused = jnp.where(jnp.any(outside), jnp.nan, 0.0)
-    return total_confidence + refused, total_correct + refused, count

@@ -85,15 +85,7 @@ def rank(
       ValueError: if the shapes differ or are empty, or a known score is NaN.
       TypeError: if a dtype is another one.
     """
-    _validate.rank("scores", scores, "n")
-    _validate.rank("correct", correct, "n")
-    _validate.some_examples("scores", scores)
-    _validate.same_length(scores=scores, correct=correct)
-    if where is not None:
-        _validate.same_length(scores=scores, where=where)
-    _validate.real("scores", scores)
-    _validate.no_nan("scores", scores, where)
-    _validate.binary("correct", correct, where)
+    _validate.scores_and_outcomes(scores, correct, where)
     if where is None:
         where = jnp.ones(scores.shape, bool)
     code = _encode(scores, where)

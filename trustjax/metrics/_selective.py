@@ -127,6 +127,181 @@ def aurc(
     return aurc_of(rank(scores, correct, where), convention)
 
 
+def excess_aurc(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    convention: str = "fd_shifts",
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""AURC above that of a perfect score for the same error rate.
+
+    .. math:: \mathrm{AURC} - \bigl( e + (1 - e) \ln(1 - e) \bigr)
+
+    for the error rate :math:`e`: the area that is the score's own fault.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      convention: see `aurc`.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The excess; lower = better. The optimum is that of infinitely many examples: with
+      few, or with ties, a perfect score can be slightly below 0.
+
+    Raises:
+      ValueError: as `aurc`.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right or all wrong           0 (`"confidnet"`, all wrong: below 0)
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> excess = excess_aurc(jnp.array([0.6, 0.9, 0.8, 0.7]), jnp.array([1, 1, 1, 0]))
+    >>> print(f"{excess:.4f}")
+    0.0803
+
+    References:
+      Geifman et al. 2019; Jaeger et al. 2023. The steep slope loss's small-scale code
+      prints the AURC itself under this name.
+    """
+    _validate.choice("convention", convention, CONVENTIONS)
+    return excess_aurc_of(rank(scores, correct, where), convention)
+
+
+def augrc(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    convention: str = "fd_shifts",
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Area under the generalised-risk-coverage curve.
+
+    .. math:: \int_0^1 \frac{\#\{s \ge t(c), \text{wrong}\}}{n} \, dc
+
+    The generalised risk is the chance that a prediction is accepted and wrong. Unlike
+    the selective risk it does not weight the errors among the most trusted few far
+    above the others.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      convention: see `aurc`; `"fd_shifts"` starts at risk 0, coverage 0.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The area, in [0, 1/2] for `"fd_shifts"`; lower = better.
+
+    Raises:
+      ValueError: as `aurc`.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right, all wrong             0, 1/2
+    all scores equal                 half the error rate
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> print(augrc(jnp.array([0.6, 0.9, 0.8, 0.7]), jnp.array([1, 1, 1, 0])))
+    0.09375
+
+    References:
+      Traub et al. 2024.
+    """
+    _validate.choice("convention", convention, CONVENTIONS)
+    return augrc_of(rank(scores, correct, where), convention)
+
+
+def coverage_at_risk(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    risk: float,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Largest coverage whose selective risk is at most `risk`.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      risk: the share of errors that is tolerated among the accepted.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The coverage, in [0, 1], higher = better; 0 if no threshold has so low a risk.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN or `risk` is not in
+        [0, 1].
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right                        1
+    all wrong, risk < 1              0
+    no example kept                  NaN
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> scores = jnp.array([0.6, 0.9, 0.8, 0.7])
+    >>> print(coverage_at_risk(scores, jnp.array([1, 1, 0, 1]), risk=0.25))
+    1.0
+
+    References:
+      Geifman and El-Yaniv 2017. No promise beyond these examples: see
+      `selection_with_guaranteed_risk`.
+    """
+    _validate.fraction("risk", risk)
+    return coverage_at_risk_of(rank(scores, correct, where), risk)
+
+
+def risk_at_coverage(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    coverage: float,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Selective risk of the first threshold that accepts at least `coverage`.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      coverage: the share of the examples to accept at least.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The risk, in [0, 1]; lower = better.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN or `coverage` is not in
+        [0, 1].
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    coverage 0                       the risk of the most trusted group
+    all scores equal                 the error rate
+    no example kept                  NaN
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> scores = jnp.array([0.6, 0.9, 0.8, 0.7])
+    >>> print(risk_at_coverage(scores, jnp.array([1, 1, 0, 1]), coverage=0.5))
+    0.5
+
+    References:
+      Geifman and El-Yaniv 2017.
+    """
+    _validate.fraction("coverage", coverage)
+    return risk_at_coverage_of(rank(scores, correct, where), coverage)
+
+
 @jax.jit
 def _curve_of(ranking: Ranking) -> RiskCoverage:
     everything = ranking.num_examples
@@ -147,6 +322,38 @@ def aurc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
     risk = share(ranking.errors, ranking.accepted)
     before = share(ranking.errors_before, ranking.accepted_before)
     return _area(ranking, risk, jnp.where(jnp.isnan(before), risk, before), convention)
+
+
+@functools.partial(jax.jit, static_argnames="convention")
+def excess_aurc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
+    """See `excess_aurc`."""
+    error = share(ranking.num_errors, ranking.num_examples)
+    optimum = error + jax.scipy.special.xlog1py(1 - error, -error)
+    return aurc_of(ranking, convention) - optimum
+
+
+@functools.partial(jax.jit, static_argnames="convention")
+def augrc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
+    """See `augrc`."""
+    risk = share(ranking.errors, ranking.num_examples)
+    before = share(ranking.errors_before, ranking.num_examples)
+    return _area(ranking, risk, before, convention)
+
+
+@functools.partial(jax.jit, static_argnames="risk")
+def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
+    """See `coverage_at_risk`."""
+    safe = ranking.last & (share(ranking.errors, ranking.accepted) <= risk)
+    accepted = jnp.max(jnp.where(safe, ranking.accepted, 0))
+    return ranking.if_known(share(accepted, ranking.num_examples))
+
+
+@functools.partial(jax.jit, static_argnames="coverage")
+def risk_at_coverage_of(ranking: Ranking, coverage: float) -> jax.Array:
+    """See `risk_at_coverage`."""
+    enough = share(ranking.accepted, ranking.num_examples) >= coverage
+    first = jnp.argmax(ranking.last & enough)
+    return ranking.if_known(share(ranking.errors[first], ranking.accepted[first]))
 
 
 def _area(

@@ -23,6 +23,18 @@ class ExpectedConfidence(NamedTuple):
     incorrect: Float[Array, ""]
 
 
+class ConditionalSpectra(NamedTuple):
+    """Trust spectra given the outcome; NaN where a class has no such answer.
+
+    Attributes:
+      correct: `[classes]`, over the right answers.
+      incorrect: `[classes]`, over the wrong ones.
+    """
+
+    correct: Float[Array, " classes"]
+    incorrect: Float[Array, " classes"]
+
+
 def question_answer_trust(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -122,6 +134,82 @@ def trust_spectrum(
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
 
+def conditional_trust_spectra(
+    trust: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    labels: Integer[Array, " n"],
+    num_classes: int,
+    *,
+    where: Bool[Array, " n"] | None = None,
+) -> ConditionalSpectra:
+    r"""The trust spectrum of the right answers alone, and of the wrong ones.
+
+    Args:
+      trust: `question_answer_trust` of each example.
+      correct: whether the answer is right: boolean, or 0 and 1.
+      labels: the scenario of each example, see `trust_spectrum`.
+      num_classes: how many classes there are.
+      where: the examples to keep; all if None.
+
+    Returns:
+      Both spectra, in [0, 1]; NaN where a class has no such answer.
+
+    Raises:
+      ValueError, TypeError: as `trust_spectrum`.
+
+    >>> trust, correct = jnp.array([1.0, 0.5, 0.25]), jnp.array([1, 1, 0])
+    >>> spectra = conditional_trust_spectra(trust, correct, jnp.array([0, 0, 1]), 2)
+    >>> print(spectra.correct, spectra.incorrect)
+    [0.75  nan] [ nan 0.25]
+
+    References:
+      Wong et al. 2020, eqs. 4 and 5, restricted; TrustPy's conditional NetTrustScore.
+    """
+    _validate.binary("correct", correct, where)
+    right, kept = correct != 0, _kept(trust, where)
+    return ConditionalSpectra(
+        trust_spectrum(trust, labels, num_classes, where=kept & right),
+        trust_spectrum(trust, labels, num_classes, where=kept & ~right),
+    )
+
+
+def trust_matrix(
+    trust: Float[Array, " n"],
+    labels: Integer[Array, " n"],
+    predictions: Integer[Array, " n"],
+    num_classes: int,
+    *,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, "classes classes"]:
+    r"""Mean trust by oracle answer (rows) and given answer (columns).
+
+    Args:
+      trust: `question_answer_trust` of each example.
+      labels: the true class of each example.
+      predictions: the predicted class of each example.
+      num_classes: how many classes there are.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The matrix, in [0, 1], NaN where no example is. Low values on the diagonal are
+      hesitant right answers, low values beside it confident confusions.
+
+    Raises:
+      ValueError, TypeError: as `trust_spectrum`.
+
+    >>> trust, labels = jnp.array([1.0, 0.5, 0.25]), jnp.array([0, 0, 1])
+    >>> print(trust_matrix(trust, labels, jnp.array([0, 0, 0]), 2))
+    [[0.75  nan]
+     [0.25  nan]]
+
+    References:
+      Hryniowski, Wang and Wong 2020, "Where Does Trust Break Down?".
+    """
+    _validate.same_length(labels=labels, predictions=predictions)
+    total, count = cell_totals(trust, labels, predictions, num_classes, where)
+    return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
+
+
 def net_trust_score(
     trust: Float[Array, " n"],
     labels: Integer[Array, " n"],
@@ -168,17 +256,7 @@ def net_trust_score(
       Wong et al. 2020, eq. 6. Table 1 is the sample mean: P(z) = N_z / N.
     """
     total, count = _class_totals(trust, labels, num_classes, where)
-    if isinstance(prior, str):
-        _validate.choice("prior", prior, ("empirical", "uniform"))
-        weights = count if prior == "empirical" else jnp.ones_like(count)
-    else:
-        _validate.same_length(prior=prior, spectrum=count)
-        weights = prior.astype(total.dtype)
-    weights = jnp.where(count == 0, 0.0, weights)
-    spectrum = _numerics.divide_no_nan(total, count)
-    return _numerics.divide_no_nan(
-        jnp.sum(weights * spectrum), jnp.sum(weights), otherwise=jnp.nan
-    )
+    return expectation_over_classes(total, count, prior)
 
 
 def trust_density(
@@ -296,6 +374,41 @@ def expected_confidence(
     total, count = _class_totals(confidence, outcome, 2, where)
     means = _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
     return ExpectedConfidence(means[0], means[1])
+
+
+def expectation_over_classes(
+    total: jax.Array, count: jax.Array, prior: str | jax.Array
+) -> jax.Array:
+    """NetTrustScore from the summed trust and the number of examples of each class."""
+    if isinstance(prior, str):
+        _validate.choice("prior", prior, ("empirical", "uniform"))
+        weights = count if prior == "empirical" else jnp.ones_like(count)
+    else:
+        _validate.same_length(prior=prior, spectrum=count)
+        weights = prior.astype(total.dtype)
+    weights = jnp.where(count == 0, 0.0, weights)
+    spectrum = _numerics.divide_no_nan(total, count)
+    return _numerics.divide_no_nan(
+        jnp.sum(weights * spectrum), jnp.sum(weights), otherwise=jnp.nan
+    )
+
+
+def cell_totals(
+    trust: jax.Array,
+    labels: jax.Array,
+    predictions: jax.Array,
+    num_classes: int,
+    where: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Summed trust and number of examples by oracle and given answer."""
+    _validate.count("num_classes", num_classes)
+    _validate.classes("labels", labels, num_classes, where)
+    _validate.classes("predictions", predictions, num_classes, where)
+    inside = (predictions >= 0) & (predictions < num_classes)
+    cell = jnp.where(inside, labels * num_classes + predictions, -1)
+    total, count = _class_totals(trust, cell, num_classes**2, where)
+    square = (num_classes, num_classes)
+    return total.reshape(square), count.reshape(square)
 
 
 def _class_totals(

@@ -1,0 +1,274 @@
+"""What every metric must do: every one is in `METRICS`, and every property a test."""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from trustjax import metrics
+
+CLASSES = 4
+SIZE = 64
+
+
+class Data(NamedTuple):
+    """One test set: a score with ties and infinities, probabilities and labels."""
+
+    scores: jax.Array
+    probabilities: jax.Array
+    labels: jax.Array
+    features: jax.Array
+
+    @property
+    def predictions(self):
+        return self.probabilities.argmax(axis=1).astype(jnp.int32)
+
+    @property
+    def confidence(self):
+        return self.probabilities.max(axis=1)
+
+    @property
+    def correct(self):
+        return self.predictions == self.labels
+
+    @property
+    def trust(self):
+        return metrics.question_answer_trust(self.confidence, self.correct)
+
+
+GRID = jnp.linspace(0.0, 1.0, 7)
+
+
+def of_scores(metric, **options):
+    return lambda d, where: metric(d.scores, d.correct, where=where, **options)
+
+
+def of_confidence(metric, **options):
+    return lambda d, where: metric(d.confidence, d.correct, where=where, **options)
+
+
+def of_classes(metric, *extra):
+    return lambda d, where: metric(
+        d.trust, *(getattr(d, name) for name in extra), CLASSES, where=where
+    )
+
+
+def of_probabilities(metric):
+    return lambda d, where: metric(d.probabilities, d.labels, where=where)
+
+
+def of_sides(metric):
+    return lambda d, where: metric(
+        d.confidence,
+        d.confidence,
+        positive_where=where & d.correct,
+        negative_where=where & ~d.correct,
+    )
+
+
+METRICS = {
+    "accuracy": lambda d, where: metrics.accuracy(d.predictions, d.labels, where=where),
+    "auroc": of_scores(metrics.auroc),
+    "aupr_success": of_scores(metrics.aupr_success),
+    "aupr_error": of_scores(metrics.aupr_error),
+    "fpr_at_tpr": of_scores(metrics.fpr_at_tpr),
+    "tpr_tnr": of_scores(metrics.tpr_tnr),
+    "detection_error": of_scores(metrics.detection_error),
+    "balanced_threshold": of_scores(metrics.balanced_threshold),
+    "risk_coverage_curve": of_scores(metrics.risk_coverage_curve),
+    "aurc": of_scores(metrics.aurc),
+    "excess_aurc": of_scores(metrics.excess_aurc),
+    "augrc": of_scores(metrics.augrc),
+    "coverage_at_risk": of_scores(metrics.coverage_at_risk, risk=0.3),
+    "risk_at_coverage": of_scores(metrics.risk_at_coverage, coverage=0.5),
+    "selection_with_guaranteed_risk": of_scores(
+        metrics.selection_with_guaranteed_risk, risk=0.6
+    ),
+    "auac": of_scores(metrics.auac),
+    "audc": of_confidence(metrics.audc, grid="range"),
+    "aufc": lambda d, where: metrics.aufc(
+        d.scores, d.predictions, d.labels, num_classes=CLASSES, where=where
+    ),
+    "summary": lambda d, where: metrics.summary(
+        d.confidence, d.predictions, d.labels, num_classes=CLASSES, where=where
+    ),
+    "expected_calibration_error": of_confidence(metrics.expected_calibration_error),
+    "maximum_calibration_error": of_confidence(metrics.maximum_calibration_error),
+    "average_calibration_error": of_confidence(metrics.average_calibration_error),
+    "adaptive_calibration_error": of_confidence(metrics.adaptive_calibration_error),
+    "reliability_curve": of_confidence(metrics.reliability_curve),
+    "classwise_calibration_error": of_probabilities(
+        metrics.classwise_calibration_error
+    ),
+    "brier_score": of_probabilities(metrics.brier_score),
+    "brier_decomposition": of_probabilities(metrics.brier_decomposition),
+    "negative_log_likelihood": lambda d, where: metrics.negative_log_likelihood(
+        jnp.log(d.probabilities), d.labels, where=where
+    ),
+    "fit_temperature": lambda d, where: metrics.fit_temperature(
+        jnp.log(d.probabilities), d.labels, where=where
+    ),
+    "question_answer_trust": lambda d, where: jnp.where(where, d.trust, 0.0).sum(),
+    "expected_confidence": of_confidence(metrics.expected_confidence),
+    "trust_spectrum": of_classes(metrics.trust_spectrum, "labels"),
+    "conditional_trust_spectra": of_classes(
+        metrics.conditional_trust_spectra, "correct", "labels"
+    ),
+    "trust_matrix": of_classes(metrics.trust_matrix, "labels", "predictions"),
+    "net_trust_score": of_classes(metrics.net_trust_score, "labels"),
+    "trust_density": lambda d, where: metrics.trust_density(d.trust, GRID, where=where),
+    "TrustTotals": lambda d, where: metrics.TrustTotals.of_batch(
+        d.confidence, d.predictions, d.labels, CLASSES, where=where
+    ).net_trust_score(),
+    "CalibrationTotals": lambda d, where: metrics.CalibrationTotals.of_batch(
+        d.confidence, d.correct, where=where
+    ).expected_calibration_error(),
+    "kl_separability": of_sides(metrics.kl_separability),
+    "bhattacharyya_distance": of_sides(metrics.bhattacharyya_distance),
+    "singular_value_spectrum": lambda d, where: metrics.singular_value_spectrum(
+        d.features, where=where
+    ),
+    "effective_rank": lambda d, where: metrics.effective_rank(d.features, where=where),
+    "smooth_auroc": of_confidence(metrics.smooth_auroc),
+    "smooth_aurc": of_confidence(metrics.smooth_aurc),
+}
+NOT_OF_A_DATA_SET = {"bootstrap", "paired_bootstrap"}
+
+
+def make_data(seed, size=SIZE):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    labels = jax.random.randint(keys[0], (size,), 0, CLASSES)
+    logits = jax.random.normal(keys[1], (size, CLASSES)) * 2
+    logits = logits + 2.0 * jax.nn.one_hot(labels, CLASSES)
+    probabilities = jax.nn.softmax(logits)
+    noise = jax.random.normal(keys[2], (size,))
+    scores = jnp.round(jnp.log(probabilities.max(axis=1)) + 0.3 * noise, 1)
+    scores = scores.at[3].set(jnp.inf).at[7].set(-jnp.inf).at[11].set(-0.0)
+    features = jax.random.normal(keys[3], (size, 6)) * jnp.arange(1.0, 7.0)[None]
+    return Data(scores, probabilities, labels, features)
+
+
+def all_metrics(data, where):
+    return {name: metric(data, where) for name, metric in METRICS.items()}
+
+
+def everything(data):
+    return jnp.ones(data.scores.shape, bool)
+
+
+@functools.cache
+def jitted():
+    return jax.jit(chex.assert_max_traces(all_metrics, n=1))
+
+
+@functools.cache
+def expected(seed=0):
+    data = make_data(seed)
+    return all_metrics(data, everything(data))
+
+
+@functools.cache
+def computed(how):
+    data = make_data(0)
+    if how == "jit":
+        return jitted()(data, everything(data))
+    if how == "permuted":
+        order = jax.random.permutation(jax.random.key(5), SIZE)
+        shuffled = jax.tree.map(lambda array: array[order], data)
+        return jitted()(shuffled, everything(data))
+    if how == "sharded":
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("data"))
+        return jax.jit(all_metrics)(*jax.device_put((data, everything(data)), rows))
+    assert how == "vmapped"
+    pair = jax.tree.map(lambda *arrays: jnp.stack(arrays), make_data(1), data)
+    kept = jnp.ones((2, SIZE), bool)
+    return jax.tree.map(lambda array: array[1], jax.vmap(all_metrics)(pair, kept))
+
+
+def test_every_metric_is_in_the_battery():
+    functions = {
+        name
+        for name, value in vars(metrics).items()
+        if callable(value) and not name.startswith("_") and name.islower()
+    }
+    assert functions - NOT_OF_A_DATA_SET == {name for name in METRICS if name.islower()}
+
+
+@pytest.mark.parametrize("how", ["jit", "permuted", "sharded", "vmapped"])
+@pytest.mark.parametrize("name", METRICS)
+def test_same_result(name, how):
+    got, wanted = computed(how)[name], expected()[name]
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
+    # A fitted temperature is right up to the tolerance of the search.
+    rtol = 1e-3 if name == "fit_temperature" else 2e-5
+    chex.assert_trees_all_close(got, wanted, rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_masked_rows_do_not_matter(name):
+    data = make_data(0)
+    where = jnp.arange(SIZE) % 3 != 1
+    impossible = Data(
+        jnp.full(SIZE, jnp.nan),
+        jnp.full((SIZE, CLASSES), 1.5),
+        jnp.full(SIZE, CLASSES + 9),
+        jnp.full((SIZE, 6), jnp.nan),
+    )
+    spoilt = jax.tree.map(
+        lambda good, bad: jnp.where(
+            where.reshape(-1, *[1] * (good.ndim - 1)), good, bad
+        ),
+        data,
+        impossible,
+    )
+    dropped = jax.tree.map(lambda array: array[where], data)
+    if name == "question_answer_trust":
+        return  # one number for each example: nothing to mask
+    got = masked_results(spoilt, where)[name]
+    wanted = METRICS[name](dropped, everything(dropped))
+    if name == "risk_coverage_curve":
+        got = jax.tree.map(lambda curve: curve[: wanted.risk.shape[0]], got)
+    rtol = 1e-3 if name == "fit_temperature" else 2e-5
+    chex.assert_trees_all_close(got, wanted, rtol=rtol, atol=1e-6)
+
+
+def masked_results(data, where):
+    if not hasattr(masked_results, "value"):
+        masked_results.value = jitted()(data, where)
+    return masked_results.value
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_results_are_float32_also_for_bfloat16(name):
+    data = make_data(0)
+    short = data._replace(
+        scores=data.scores.astype(jnp.bfloat16),
+        probabilities=jnp.minimum(data.probabilities, 1).astype(jnp.bfloat16),
+        features=data.features.astype(jnp.bfloat16),
+    )
+    shapes = jax.eval_shape(METRICS[name], short, everything(data))
+    for leaf in jax.tree.leaves(shapes):
+        assert leaf.dtype in (jnp.float32, jnp.int32, jnp.bool_)
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.auroc, metrics.aurc, metrics.balanced_threshold, metrics.auac]
+)
+def test_any_real_dtype_ranks(metric):
+    correct = jnp.array([1, 0, 1, 1, 0, 1, 0, 0])
+    values = jnp.array([3, -2, 2, 2, 0, 1, 1, -3])
+    wanted = metric(values.astype(jnp.float32), correct)
+    for dtype in (jnp.int32, jnp.int8, jnp.bfloat16, jnp.float16):
+        got = metric(values.astype(dtype), correct.astype(bool))
+        np.testing.assert_allclose(jax.tree.leaves(got), jax.tree.leaves(wanted))
+    booleans = metric(values > 0, correct)
+    np.testing.assert_allclose(
+        jax.tree.leaves(booleans)[-1],
+        jax.tree.leaves(metric((values > 0).astype(jnp.float32), correct))[-1],
+    )

@@ -1,0 +1,252 @@
+"""Accuracy and F1 of what scores above a threshold, over a grid of thresholds."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer, Shaped
+
+from trustjax import _numerics, _validate
+from trustjax.metrics._ranking import Ranking, rank, share
+
+GRIDS = ("quantile", "range")
+AVERAGES = ("macro", "weighted", "micro")
+PERCENTS = 100
+
+
+def auac(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    grid: str = "quantile",
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Area under the accuracy curve: accuracy of what scores above a percentile.
+
+    .. math:: \frac{1}{0.99} \int_0^{0.99}
+              P(\text{right} \mid s \ge t_x) \, dx
+
+    by trapezoids over x = 0, 1, ..., 99 percent. The two grids are two quantities:
+
+    - `"quantile"`: :math:`t_x` is the x-th percentile of the scores. Only their order
+      matters: it is one minus the area under the risk-coverage curve, up to the grid.
+    - `"range"`: :math:`t_x` lies x percent of the way from the lowest to the highest
+      score. This is NOT a ranking metric: a monotone rescaling of the score changes it,
+      and a heavy-tailed score wins. The published table of GradTrust is consistent with
+      this grid only; show both.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      grid: `"quantile"` or `"range"`.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The area, in [0, 1]; higher = better.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN or `grid` is unknown.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all scores equal, one example    the accuracy
+    infinite scores                  NaN for `"range"`: there is no way along the range
+    no example kept                  NaN
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> print(f"{auac(jnp.arange(4.0), jnp.array([0, 1, 1, 1])):.3f}")
+    0.999
+
+    References:
+      AlRegib and Prabhushankar 2025, slides on GradTrust; no code was published. The
+      grid, `>=` and the trapezoids are this library's reading.
+    """
+    _validate.choice("grid", grid, GRIDS)
+    return auac_of(rank(scores, correct, where), grid)
+
+
+def audc(
+    scores: Shaped[Array, " n"],
+    in_distribution: Shaped[Array, " n"],
+    *,
+    grid: str = "quantile",
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Area under the detection curve: `auac` with "in distribution" as correct.
+
+    Args:
+      scores: higher = more trust, over both kinds of input together.
+      in_distribution: whether the input is of the training distribution: boolean, or 0
+        and 1.
+      grid: `"quantile"` or `"range"`, see `auac`.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The area, in [0, 1]; higher = better; the share of in-distribution inputs for a
+      score that says nothing.
+
+    Raises:
+      ValueError: as `auac`.
+
+    The edge cases are those of `auac`.
+
+    >>> print(f"{audc(jnp.arange(4.0), jnp.array([0, 0, 1, 1])):.3f}")
+    0.886
+
+    References:
+      AlRegib and Prabhushankar 2025 name it for 7,500 adversarial and 7,500 ordinary
+      ImageNet images and define it nowhere: this is our reading.
+    """
+    return auac(scores, in_distribution, grid=grid, where=where)
+
+
+def aufc(
+    scores: Shaped[Array, " n"],
+    predictions: Integer[Array, " n"],
+    labels: Integer[Array, " n"],
+    *,
+    grid: str = "quantile",
+    average: str = "macro",
+    num_classes: int | None = None,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Area under the F1 curve: F1 of what scores above a percentile.
+
+    As `auac`, with the F1 score of the accepted predictions in place of their accuracy.
+
+    Args:
+      scores: higher = more trust.
+      predictions: the predicted classes.
+      labels: the true classes.
+      grid: `"quantile"` or `"range"`, see `auac`.
+      average: `"macro"`, the mean over the classes that occur among the accepted as
+        label or prediction; `"weighted"`, by their number of labels; or `"micro"`,
+        which equals the accuracy.
+      num_classes: how many classes there are; read off the classes if None, which under
+        a transformation cannot be.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The area, in [0, 1]; higher = better.
+
+    Raises:
+      ValueError: as `auac`, if a class is outside [0, num_classes), or if the number of
+        classes is neither given nor known.
+
+    The edge cases are those of `auac`. A class that is predicted or occurs, but never
+    rightly, has an F1 score of 0.
+
+    >>> predictions, labels = jnp.array([0, 1, 0, 1]), jnp.array([1, 1, 0, 1])
+    >>> print(f"{aufc(jnp.arange(4.0), predictions, labels):.3f}")
+    0.999
+
+    References:
+      AlRegib and Prabhushankar 2025; averaging is not stated, macro fits the published
+      numbers best.
+    """
+    _validate.choice("grid", grid, GRIDS)
+    _validate.choice("average", average, AVERAGES)
+    num_classes = known_num_classes(predictions, labels, num_classes)
+    _validate.classes("predictions", predictions, num_classes, where)
+    _validate.classes("labels", labels, num_classes, where)
+    ranking = rank(scores, predictions == labels, where)
+    return aufc_of(
+        ranking, scores, predictions, labels, where, grid, average, num_classes
+    )
+
+
+def known_num_classes(
+    predictions: jax.Array, labels: jax.Array, num_classes: int | None
+) -> int:
+    """The number given, or the least that holds the known classes."""
+    if num_classes is not None:
+        _validate.count("num_classes", num_classes)
+        return num_classes
+    if not _validate.is_known(predictions, labels):
+        raise ValueError("num_classes must be given where the labels are traced")
+    return 1 + max(int(np.max(predictions)), int(np.max(labels)), 0)
+
+
+@functools.partial(jax.jit, static_argnames="grid")
+def auac_of(ranking: Ranking, grid: str) -> jax.Array:
+    """See `auac`."""
+    thresholds = _thresholds(ranking, grid)
+    ascending = ranking.score[::-1].astype(thresholds.dtype)
+    lower = jnp.searchsorted(ascending, thresholds, side="left")
+    # What is left out repeats the lowest score, and must not be counted.
+    accepted = jnp.minimum(ascending.shape[0] - lower, ranking.num_examples)
+    accuracy = share(ranking.successes[accepted - 1], accepted)
+    return ranking.if_known(_area(jnp.where(~jnp.isnan(thresholds), accuracy, jnp.nan)))
+
+
+@functools.partial(jax.jit, static_argnames=("grid", "average", "num_classes"))
+def aufc_of(
+    ranking: Ranking,
+    scores: jax.Array,
+    predictions: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    grid: str,
+    average: str,
+    num_classes: int,
+) -> jax.Array:
+    """See `aufc`."""
+    kept = jnp.ones(scores.shape, bool) if where is None else where
+    possible = _are_classes(labels, num_classes) & _are_classes(
+        predictions, num_classes
+    )
+    thresholds = _thresholds(ranking, grid)
+    if jnp.issubdtype(scores.dtype, jnp.floating):
+        scores = _numerics.at_least_float32(scores)
+    passed = jnp.searchsorted(
+        thresholds,
+        scores.astype(thresholds.dtype),
+        side="right",
+        method="scan_unrolled",  # a third of the time of the default on a CPU
+    )
+
+    def accepted(classes: jax.Array, counted: jax.Array) -> jax.Array:
+        """`[PERCENTS, classes]`: how many of each class pass each threshold."""
+        index = passed * num_classes + classes
+        cells = (PERCENTS + 1) * num_classes
+        counts = jax.ops.segment_sum(counted.astype(jnp.int32), index, cells)
+        counts = counts.reshape(PERCENTS + 1, num_classes)
+        return jnp.cumsum(counts[::-1], axis=0)[-2::-1]
+
+    counted = kept & possible
+    right = accepted(labels, counted & (predictions == labels))
+    predicted = accepted(predictions, counted)
+    actual = accepted(labels, counted)
+    f1 = _numerics.divide_no_nan(2 * right, predicted + actual)
+    if average == "micro":
+        curve = share(right.sum(axis=1), actual.sum(axis=1))
+    else:
+        weights = actual if average == "weighted" else (predicted + actual) > 0
+        curve = share((weights * f1).sum(axis=1), weights.sum(axis=1))
+    lost = jnp.any(kept & ~possible)
+    curve = jnp.where(jnp.isnan(thresholds) | lost, jnp.nan, curve)
+    return ranking.if_known(_area(curve))
+
+
+def _are_classes(values: jax.Array, num_classes: int) -> jax.Array:
+    return (values >= 0) & (values < num_classes)
+
+
+def _thresholds(ranking: Ranking, grid: str) -> jax.Array:
+    """The thresholds at 0, 1, ..., 99 percent, rising."""
+    percent = jnp.arange(PERCENTS)
+    last = ranking.num_examples - 1
+    if grid == "range":
+        score = _numerics.at_least_float32(ranking.score)
+        return score[last] + percent / PERCENTS * (score[0] - score[last])
+    # Where the percentile falls between two scores, the higher one decides.
+    hundreds, rest = last // PERCENTS, last % PERCENTS
+    from_below = percent * hundreds + (percent * rest + PERCENTS - 1) // PERCENTS
+    return ranking.score[last - from_below]
+
+
+def _area(curve: jax.Array) -> jax.Array:
+    return jnp.trapezoid(curve) / (PERCENTS - 1)

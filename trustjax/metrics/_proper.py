@@ -1,0 +1,304 @@
+"""Proper scores of probabilities, and the temperature that improves them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Integer
+
+from trustjax import _numerics, _validate
+
+
+class BrierDecomposition(NamedTuple):
+    """Parts of the Brier score, all `[]`, summed over the classes.
+
+    `brier = reliability - resolution + uncertainty + within_bins`, exactly.
+
+    Attributes:
+      reliability: squared distance of each bin's probability from its frequency;
+        lower = better.
+      resolution: squared distance of the frequencies from the base rate; higher =
+        better.
+      uncertainty: variance of the outcome, the score of the base rate.
+      within_bins: what the bins hide: the variance of the probabilities within them,
+        minus twice their covariance with the outcome. 0 for one value in each bin.
+    """
+
+    reliability: Float[Array, ""]
+    resolution: Float[Array, ""]
+    uncertainty: Float[Array, ""]
+    within_bins: Float[Array, ""]
+
+
+def brier_score(
+    probabilities: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    *,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Mean squared distance of the probabilities from what happened.
+
+    .. math:: \frac1n \sum_i \sum_k (p_{ik} - [y_i = k])^2
+
+    Args:
+      probabilities: of every class.
+      labels: the true classes.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The score, in [0, 2] for probabilities that sum to 1; lower = better.
+
+    Raises:
+      ValueError: if the lengths differ, a known probability is outside [0, 1] or a
+        known label is not a class.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    one column, `probability[:, None]`  the binary score of label 0
+    no example kept                  NaN
+    a label outside the classes      ValueError; NaN under a transformation
+    probability outside [0, 1], NaN  ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> probabilities = jnp.array([[0.75, 0.25], [0.5, 0.5]])
+    >>> print(brier_score(probabilities, jnp.array([0, 1])))
+    0.3125
+
+    References:
+      Brier 1950. The sum over the classes, as there; scikit-learn halves it if asked
+      to scale by half.
+    """
+    _validate.probabilities_and_labels(probabilities, labels, where)
+    probabilities = _nan_if_impossible(probabilities, labels)
+    distance = jnp.sum((probabilities - _one_hot(labels, probabilities)) ** 2, axis=1)
+    return _mean(distance, where)
+
+
+def brier_decomposition(
+    probabilities: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    *,
+    bins: int = 15,
+    where: Bool[Array, " n"] | None = None,
+) -> BrierDecomposition:
+    r"""The Brier score as reliability, resolution and uncertainty.
+
+    .. math:: \underbrace{\sum_{kb} \frac{n_{kb}}{n} (\bar p_{kb} - \bar y_{kb})^2}_{
+              \text{reliability}} -
+              \underbrace{\sum_{kb} \frac{n_{kb}}{n} (\bar y_{kb} - \bar y_k)^2}_{
+              \text{resolution}} +
+              \underbrace{\sum_k \bar y_k (1 - \bar y_k)}_{\text{uncertainty}} +
+              \text{within bins}
+
+    over bins of equal width, for each class.
+
+    Args:
+      probabilities: of every class.
+      labels: the true classes.
+      bins: number of bins; a value on an edge is in the lower bin.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The four parts, whose signed sum is `brier_score`.
+
+    Raises:
+      ValueError: as `brier_score`, or if `bins` is not a positive integer.
+
+    The edge cases are those of `brier_score`.
+
+    >>> probabilities = jnp.array([[0.75, 0.25], [0.5, 0.5]])
+    >>> parts = brier_decomposition(probabilities, jnp.array([0, 1]), bins=2)
+    >>> print(parts.reliability, parts.uncertainty)
+    0.171875 0.5
+
+    References:
+      Murphy 1973; the part within the bins, Stephenson et al. 2008.
+    """
+    _validate.probabilities_and_labels(probabilities, labels, where)
+    _validate.count("bins", bins)
+    probabilities = _nan_if_impossible(probabilities, labels)
+    kept = jnp.ones(labels.shape, bool) if where is None else where
+    happened = _one_hot(labels, probabilities)
+    inner_edges = jnp.arange(1, bins, dtype=probabilities.dtype) / bins
+
+    def of_class(probability: jax.Array, outcome: jax.Array) -> BrierDecomposition:
+        index = jnp.searchsorted(inner_edges, probability, side="left")
+
+        def bin_means(values: jax.Array) -> jax.Array:
+            values = jnp.where(kept, values, 0.0)
+            sums = _numerics.accurate_segment_sum(values, index, bins)
+            return _numerics.divide_no_nan(sums, count)
+
+        count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
+        weight = _numerics.divide_no_nan(count, jnp.sum(kept), otherwise=jnp.nan)
+        confidence, frequency = bin_means(probability), bin_means(outcome)
+        base_rate = jnp.sum(weight * frequency)
+        from_confidence = probability - confidence[index]
+        from_frequency = outcome - frequency[index]
+        variance = bin_means(from_confidence**2)
+        covariance = bin_means(from_confidence * from_frequency)
+        return BrierDecomposition(
+            reliability=jnp.sum(weight * (confidence - frequency) ** 2),
+            resolution=jnp.sum(weight * (frequency - base_rate) ** 2),
+            uncertainty=base_rate * (1 - base_rate),
+            within_bins=jnp.sum(weight * (variance - 2 * covariance)),
+        )
+
+    by_class = jax.vmap(of_class, in_axes=1)(probabilities, happened)
+    return jax.tree.map(jnp.sum, by_class)
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    *,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Mean surprise at the true class.
+
+    .. math:: -\frac1n \sum_i \ln \mathrm{softmax}(z_i)_{y_i}
+
+    Args:
+      logits: network outputs before the softmax; log probabilities serve as well.
+      labels: the true classes.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The mean in nats, not negative; lower = better.
+
+    Raises:
+      ValueError: if `logits` is not `[n, classes]`, a known logit is NaN or a known
+        label is not a class.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    a true class of probability 0    inf
+    no example kept                  NaN
+    a label outside the classes      ValueError; NaN under a transformation
+    a NaN logit                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]]))
+    >>> print(f"{negative_log_likelihood(logits, jnp.array([0, 0])):.3f}")
+    1.040
+
+    References:
+      Good 1952. scikit-learn's `log_loss` on the probabilities.
+    """
+    _check_logits(logits, labels, where)
+    logits = _numerics.at_least_float32(logits)
+    inside = (labels >= 0) & (labels < logits.shape[1])
+    chosen = jnp.take_along_axis(
+        jax.nn.log_softmax(logits), jnp.where(inside, labels, 0)[:, None], axis=1
+    )
+    return _mean(jnp.where(inside, -chosen[:, 0], jnp.nan), where)
+
+
+def fit_temperature(
+    logits: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    *,
+    max_steps: int = 100,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""The temperature that calibrates: divide logits by it before the softmax.
+
+    .. math:: \hat T = \arg\min_{T > 0} -\sum_i \ln \mathrm{softmax}(z_i / T)_{y_i}
+
+    found by L-BFGS on :math:`\ln T`, from T = 1.
+
+    Args:
+      logits: network outputs before the softmax, of examples not trained on.
+      labels: the true classes.
+      max_steps: the largest number of steps; a handful is the rule.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The temperature; above 1 = the network is overconfident. It changes no prediction.
+
+    Raises:
+      ValueError: as `negative_log_likelihood`, or if `max_steps` is not positive.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right                        0.01: the optimum is 0, the search ends there
+    worse than guessing              100: the optimum is infinite
+    no example kept                  NaN
+    a label outside the classes      ValueError; NaN under a transformation
+    a NaN logit                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> logits = jnp.log(jnp.array([[0.9, 0.1]] * 4)) * 3
+    >>> print(fit_temperature(logits, jnp.array([0, 0, 0, 1])).round(2))
+    6.0
+
+    References:
+      Guo et al. 2017, section 4.2.
+    """
+    _check_logits(logits, labels, where)
+    _validate.count("max_steps", max_steps)
+    logits = _numerics.at_least_float32(logits)
+    limit = jnp.log(100.0)
+
+    def loss(log_temperature: jax.Array) -> jax.Array:
+        scaled = logits / jnp.exp(jnp.clip(log_temperature, -limit, limit))
+        return negative_log_likelihood(scaled, labels, where=where)
+
+    solver = optax.lbfgs()
+    value_and_slope = optax.value_and_grad_from_state(loss)
+
+    def step(carry: tuple) -> tuple:
+        log_temperature, state, _, count = carry
+        value, slope = value_and_slope(log_temperature, state=state)
+        update, state = solver.update(
+            slope, state, log_temperature, value=value, grad=slope, value_fn=loss
+        )
+        return (
+            optax.apply_updates(log_temperature, update),
+            state,
+            optax.tree.norm(slope),
+            count + 1,
+        )
+
+    def unfinished(carry: tuple) -> jax.Array:
+        _, _, slope, count = carry
+        return (count < max_steps) & (slope > 1e-7)
+
+    start = jnp.zeros((), logits.dtype)
+    first = (start, solver.init(start), jnp.full((), jnp.inf, logits.dtype), 0)
+    log_temperature = lax.while_loop(unfinished, step, first)[0]
+    known = ~jnp.isnan(loss(start))
+    temperature = jnp.exp(jnp.clip(log_temperature, -limit, limit))
+    return jnp.where(known, temperature, jnp.nan)
+
+
+def _check_logits(
+    logits: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> None:
+    _validate.logits(logits)
+    _validate.some_examples("logits", logits)
+    _validate.same_length(logits=logits, labels=labels)
+    _validate.no_nan("logits", logits, where)
+    _validate.classes("labels", labels, logits.shape[1], where)
+
+
+def _one_hot(labels: jax.Array, probabilities: jax.Array) -> jax.Array:
+    return jax.nn.one_hot(labels, probabilities.shape[1], dtype=probabilities.dtype)
+
+
+def _nan_if_impossible(probabilities: jax.Array, labels: jax.Array) -> jax.Array:
+    """The probabilities, NaN outside [0, 1] and where the label is no class."""
+    values = _numerics.at_least_float32(probabilities)
+    possible = (labels >= 0) & (labels < values.shape[1])
+    return jnp.where(possible[:, None] & (values >= 0) & (values <= 1), values, jnp.nan)
+
+
+def _mean(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    kept = jnp.ones(values.shape, bool) if where is None else where
+    total = _numerics.accurate_sum(jnp.where(kept, values, 0.0))
+    return _numerics.divide_no_nan(total, jnp.sum(kept), otherwise=jnp.nan)

@@ -1,0 +1,129 @@
+"""Rank metrics with a slope: steps become sigmoids of a temperature.
+
+Their cost and memory grow with the square of the batch: they are training losses for
+batches, not evaluations of data sets.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+from trustjax import _numerics, _validate
+
+
+def smooth_auroc(
+    scores: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    temperature: float = 0.1,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""AUROC with a sigmoid in place of each comparison.
+
+    .. math:: \frac{1}{n_+ n_-} \sum_{i \text{ right}} \sum_{j \text{ wrong}}
+              \mathrm{sigmoid}\Bigl( \frac{s_i - s_j}{\tau} \Bigr)
+
+    Args:
+      scores: higher = more trust, finite.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      temperature: :math:`\tau`, in units of the score; as it falls to 0 the value
+        becomes the exact AUROC, ties counting half, and the slope vanishes.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The smooth area, in [0, 1]; higher = better, to be maximised.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN or `temperature` is not
+        positive.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right or all wrong           NaN
+    all scores equal                 0.5
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> area = smooth_auroc(jnp.array([2.0, 1.0, 0.0]), jnp.array([1, 0, 1]))
+    >>> print(area.round(3))
+    0.5
+
+    References:
+      Yan et al. 2003 (pairwise surrogate of the Wilcoxon-Mann-Whitney statistic).
+    """
+    above, kept = _comparisons(scores, correct, temperature, where)
+    right, wrong = kept & (correct != 0), kept & (correct == 0)
+    pairs = right[:, None] & wrong[None, :]
+    wins = jnp.sum(jnp.where(pairs, above, 0.0))
+    return _numerics.divide_no_nan(wins, jnp.sum(pairs), otherwise=jnp.nan)
+
+
+def smooth_aurc(
+    scores: Float[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    temperature: float = 0.1,
+    where: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""AURC with a sigmoid in place of each comparison.
+
+    .. math:: \frac1n \sum_i \frac{e_i + \sum_{j \ne i} e_j \sigma_{ji}}
+              {1 + \sum_{j \ne i} \sigma_{ji}}, \qquad
+              \sigma_{ji} = \mathrm{sigmoid}\Bigl( \frac{s_j - s_i}{\tau} \Bigr)
+
+    the mean over the examples of the soft risk among those that score at least as high;
+    :math:`e_i` is 1 for an error.
+
+    Args:
+      scores: higher = more trust, finite.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      temperature: :math:`\tau`, in units of the score; as it falls to 0 the value of
+        distinct scores becomes `aurc(..., convention="mean")`, and the slope vanishes.
+      where: the examples to keep; all if None.
+
+    Returns:
+      The smooth area, in [0, 1]; lower = better, to be minimised.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN or `temperature` is not
+        positive.
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right, all wrong             0, 1
+    no example kept                  NaN
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> scores, correct = jnp.array([2.0, 1.0, 0.0]), jnp.array([1, 0, 1])
+    >>> print(smooth_aurc(scores, correct, temperature=0.01).round(4))
+    0.2778
+
+    References:
+      Zhou et al. 2024 (population AURC as a weighted mean); the sigmoid ranks are those
+      of Qin et al. 2010.
+    """
+    above, kept = _comparisons(scores, correct, temperature, where)
+    above = jnp.fill_diagonal(above, 1.0, inplace=False)
+    above = jnp.where(kept[:, None], above, 0.0)
+    wrong = (correct == 0).astype(above.dtype)
+    risk = (wrong @ above) / jnp.where(kept, above.sum(axis=0), 1.0)
+    total = jnp.sum(jnp.where(kept, risk, 0.0))
+    return _numerics.divide_no_nan(total, jnp.sum(kept), otherwise=jnp.nan)
+
+
+def _comparisons(
+    scores: jax.Array,
+    correct: jax.Array,
+    temperature: float,
+    where: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """How much example i scores above example j, `[n, n]`, and which are kept."""
+    _validate.positive("temperature", temperature)
+    _validate.scores_and_outcomes(scores, correct, where)
+    kept = jnp.ones(scores.shape, bool) if where is None else where
+    scores = jnp.where(kept, _numerics.at_least_float32(scores), 0.0)
+    apart = scores[:, None] - scores[None, :]
+    return jax.nn.sigmoid(apart / temperature), kept
