@@ -1,7 +1,6 @@
 """Per-example arrays in, every number and curve of a trust report out."""
 
 from trustjax.assess._assess import assess as assess
-from trustjax.assess._assess import trust as trust
 from trustjax.assess._assessment import Assessment as Assessment
 from trustjax.assess._assessment import ClassTrust as ClassTrust
 from trustjax.assess._assessment import Curve as Curve

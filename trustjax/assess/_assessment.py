@@ -89,12 +89,14 @@ class Reliability:
       confidence: `[bins]`, mean confidence of the bin; NaN where it is empty.
       accuracy: `[bins]`, share of right answers in it.
       count: `[bins]`, examples in it.
+      edges: `[bins + 1]`, the confidences between which the bins lie.
       expected_calibration_error: mean gap between the two, weighted by count.
     """
 
     confidence: np.ndarray
     accuracy: np.ndarray
     count: np.ndarray
+    edges: np.ndarray
     expected_calibration_error: Quantity
 
 

@@ -22,7 +22,7 @@ class Predictions:
       labels: `[examples]`, integers in [0, classes).
       class_names: a name for each class; `"0", "1", ...` where none is given.
       scores: name -> `[examples]`, higher = more trust; +-inf is a value, NaN is not.
-      score_titles: name -> how the page writes it; the name itself where missing.
+      score_titles: name -> how the page writes it; the name in words where missing.
       score_info: name -> one sentence on what the score is, and where it is from.
       images: `[examples, height, width]` or `[..., channels]` with one or three
         channels, uint8 or floats in [0, 1]; None if there are none to show.

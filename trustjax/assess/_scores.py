@@ -79,7 +79,7 @@ def assess_scores(
         )
         return ScoreAssessment(
             name=name,
-            title=predictions.score_titles.get(name, name),
+            title=predictions.score_titles.get(name, name.replace("_", " ")),
             info=predictions.score_info.get(name, ""),
             numbers=mine.numbers,
             behind_best=behind,

@@ -186,17 +186,21 @@ def densities(found: Assessment) -> Drawing:
 
 
 def distinct(scores: Sequence[ScoreAssessment], most: int) -> list[ScoreAssessment]:
-    """The first scores that order the examples differently from one another."""
+    """The first scores whose risk-coverage lines can be told apart."""
     chosen: list[ScoreAssessment] = []
     for score in scores:
-        twin = any(
-            np.array_equal(score.risk_coverage.x, other.risk_coverage.x)
-            and np.allclose(score.risk_coverage.y, other.risk_coverage.y)
-            for other in chosen
-        )
-        if not twin and len(chosen) < most:
+        if len(chosen) < most and not any(_alike(score, other) for other in chosen):
             chosen.append(score)
     return chosen
+
+
+def _alike(one: ScoreAssessment, other: ScoreAssessment) -> bool:
+    coverage = np.linspace(0.05, 1, 100)
+    risks = [
+        np.interp(coverage, score.risk_coverage.x, score.risk_coverage.y)
+        for score in (one, other)
+    ]
+    return float(np.abs(risks[0] - risks[1]).max()) <= 0.01 * float(risks[0][-1])
 
 
 def risk_coverage(found: Assessment) -> Drawing:
@@ -387,7 +391,7 @@ def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> Drawing:
             )
         axes.set_xlabel("max softmax probability")
         axes.set_ylabel("GradTrust")
-        axes.legend(loc="upper left", handletextpad=0.1)
+        axes.legend(loc="lower right", handletextpad=0.1)
         svg = _style.to_svg(
             figure,
             "scatter",
@@ -460,8 +464,7 @@ def reliability(found: Assessment) -> Drawing:
         axes.set_ylabel("share that is right")
         axes.text(0.04, 0.93, "too modest", fontsize=10.5, color=_style.MUTED, va="top")
         axes.text(0.96, 0.05, "too sure", fontsize=10.5, color=_style.MUTED, ha="right")
-        edges = np.linspace(0, 1, len(bins.count) + 1)
-        below.stairs(bins.count, edges, fill=True, color=_style.RIGHT, alpha=0.5)
+        below.stairs(bins.count, bins.edges, fill=True, color=_style.RIGHT, alpha=0.5)
         below.set_xlabel("confidence")
         below.set_ylabel("examples")
         below.set_yscale("symlog", linthresh=1)

@@ -188,6 +188,7 @@ def trust_matrix(found: Assessment) -> dict[str, Any] | None:
         "title": "Trust matrix: label in rows, answer in columns",
         "corner": "",
         "width": 90 / len(names),
+        "kind": "square",
         "columns": names,
         "rows": [
             {"name": names[i], "cells": [cell(i, j) for j in places]} for i in places
@@ -241,7 +242,8 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
         "name": "gradients",
         "title": "Gradient statistics, from the input (top) to the output (bottom)",
         "corner": "layer",
-        "width": 80 / len(table.statistics),
+        "width": 0,
+        "kind": "",
         "columns": [name.replace("_", " ") for name in table.statistics],
         "rows": [
             {"name": table.groups[row], "cells": [cell(row, c) for c in columns]}
@@ -291,7 +293,8 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
         "name": "strangers",
         "title": "Telling the test set from other data",
         "corner": "score",
-        "width": 70 / len(datasets),
+        "width": 0,
+        "kind": "",
         "columns": datasets,
         "rows": [
             {"name": score.title, "cells": [cell(score, d) for d in datasets]}
