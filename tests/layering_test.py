@@ -41,6 +41,7 @@ ALLOWED = {
     "evaluate": METHODS
     | {"data", "scores", "explain", "introspection", "oracles", "detectors", "metrics"},
 }
+ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train"}
 

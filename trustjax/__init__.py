@@ -22,6 +22,7 @@ _SUBPACKAGES = (
     "metrics",
     "models",
     "oracles",
+    "pipeline",
     "report",
     "scores",
     "statistics",

@@ -49,3 +49,20 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes a folder, and a file in it that is taken away again.
+
+    Long work asks this first, so as not to fail at its end.
+
+    Raises:
+      OSError: if the folder cannot be made or written, naming it.
+
+    >>> require_writable("/dev/null/reports")
+    Traceback (most recent call last):
+    OSError: cannot write in the folder /dev/null/reports: ...
+    """
+    with written_whole(pathlib.Path(folder, "writable")) as temporary:
+        temporary.touch()
+    pathlib.Path(folder, "writable").unlink()

@@ -1,0 +1,139 @@
+"""The `trustjax` command, end to end on real data, and what it says of bad input."""
+
+import contextlib
+import json
+import pathlib
+import sys
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from trustjax import cli, evaluate, scores
+
+# As a user runs it: wrong types meet the library, not the tests' type checker.
+pytestmark = pytest.mark.usefixtures("without_type_checks")
+
+SMALL = [
+    "--dataset",
+    "digits",
+    "--model",
+    "mlp",
+    "--epochs",
+    "3",
+    "--out-of-distribution",
+    "letters",
+]
+
+
+def run(*arguments):
+    """Runs `trustjax <arguments>` in the current folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["trustjax", *map(str, arguments)])
+        cli.main()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a report was made: its network and its files are in it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    folder = tmp_path_factory.mktemp("trustjax")
+    with contextlib.chdir(folder):
+        run("report", *SMALL)
+    jaxtyping.config.update("jaxtyping_disable", False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path):
+    with contextlib.chdir(tmp_path):
+        yield
+
+
+@pytest.fixture
+def error_of(capsys):
+    """The message of a command that is expected to fail, with exit code 2."""
+
+    def message(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == 2
+        return capsys.readouterr().err
+
+    return message
+
+
+def read(report):
+    """The numbers and the per-example arrays of a report."""
+    with np.load(report / "scores.npz") as arrays:
+        return json.loads((report / "metrics.json").read_text()), dict(arrays)
+
+
+def test_report_is_three_files_that_agree(folder):
+    report = folder / "reports/digits"
+    names = {path.name for path in report.iterdir()}
+    assert names == {"index.html", "metrics.json", "scores.npz"}
+    numbers, arrays = read(report)
+    accuracy = numbers["headline"]["accuracy"]["value"]
+    assert accuracy > 0.8
+    correct = arrays["logits"].argmax(axis=1) == arrays["labels"]
+    assert accuracy == pytest.approx(correct.mean())
+    offered = scores.names(computable_from=evaluate.INGREDIENTS)
+    assert {f"score_{name}" for name in offered} <= set(arrays)
+
+
+def test_a_second_report_loads_the_network_and_gives_the_same_numbers(folder, capsys):
+    with contextlib.chdir(folder):
+        run("report", *SMALL, "--scores", "margin", "--out", "second")
+    said = capsys.readouterr()
+    assert "training" not in said.err
+    assert "scoring digits 539/539" in said.err
+    assert "report: second/index.html" in said.out
+    _, first = read(folder / "reports/digits")
+    _, second = read(folder / "second")
+    np.testing.assert_array_equal(first["score_margin"], second["score_margin"])
+    assert "score_energy" not in second
+
+
+def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):
+    run("evaluate", folder / "reports/digits/scores.npz", "--out", "again")
+    first, _ = read(folder / "reports/digits")
+    again, _ = read(pathlib.Path("again"))
+    assert again["headline"] == first["headline"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--dataset", "mnist6k"], "mnist5k"),
+        (["--model", "resnet2000"], "must be one of cnn"),
+        (["--scores", "msp"], "must be one of max_softmax"),
+        (["--out-of-distribution", "runes"], "letters"),
+        (["--gradient-group", "filter"], "must be one of tensor, layer, network"),
+        (["--out", "/dev/null/report"], "cannot write in the folder /dev/null/report"),
+        (["--datset", "digits"], "--dataset"),
+        (["--test-split", "exam"], "test"),
+    ],
+)
+def test_bad_input_says_what_exists(error_of, arguments, expected):
+    assert expected in error_of("report", *SMALL, *arguments)
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder, error_of):
+    kept = folder / "checkpoints/digits-mlp-0"
+    message = error_of("report", *SMALL, "--checkpoints", kept, "--seed", "1")
+    assert str(kept) in message
+    assert "seed" in message
+
+
+def test_evaluate_says_what_is_wrong_with_a_file(error_of):
+    np.savez("said.npz", logits=np.zeros((3, 2)), labels=[0, 1, 2])
+    assert "said.npz: labels" in error_of("evaluate", "said.npz")
+    assert "No such file" in error_of("evaluate", "missing.npz")
+
+
+def test_list_names_what_is_here(capsys):
+    run("list")
+    listed = capsys.readouterr().out
+    for name in ("mnist5k", "resnet20", "grad_trust_reference"):
+        assert name in listed

@@ -1,0 +1,88 @@
+"""The `trustjax` command."""
+
+import os
+import pathlib
+import shlex
+import sys
+from typing import Annotated
+
+from trustjax import _extras
+
+with _extras.required("cli"):
+    import tyro
+
+from trustjax import _progress, assess, data, models, pipeline, report, scores
+
+_EXPECTED = (ValueError, OSError, ArithmeticError, ModuleNotFoundError)
+
+
+def report_command(
+    config: Annotated[pipeline.ReportConfig, tyro.conf.arg(name="")],
+) -> None:
+    """Train or load a network and write a trust report about its test set."""
+    with _progress.reporter() as progress:
+        made = pipeline.trust_report(
+            config, progress=progress, command=shlex.join(["trustjax", *sys.argv[1:]])
+        )
+    _announce(made.assessment, made.page)
+
+
+def evaluate_command(
+    predictions: tyro.conf.Positional[pathlib.Path],
+    *,
+    out: pathlib.Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Write a trust report about predictions of any framework, without a model.
+
+    Args:
+      predictions: an .npz file of `logits` or `probabilities`, `labels`, and if there
+        are any `class_names`, `score_<name>` and `images`.
+      out: the folder of the report; `reports/<file name>` if it is not given.
+      seed: of the resampling behind the intervals.
+    """
+    said = assess.read_predictions(predictions)
+    found = assess.assess(said, seed=seed)
+    folder = out or pathlib.Path("reports", predictions.stem)
+    _announce(found, report.write(found, said, folder))
+
+
+def list_command() -> None:
+    """List the datasets that are here, the networks and the scores."""
+    print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
+    print("Networks:", ", ".join(models.names()))
+    print("Scores:")
+    for name in scores.names():
+        print(f"  {name:24} {scores.lookup(name).summary}")
+
+
+def _announce(found: assess.Assessment, page: pathlib.Path) -> None:
+    for name in ("accuracy", "net_trust_score"):
+        quantity = found.headline[name]
+        print(f"{name.replace('_', ' ')}: {quantity.value:.4f}", end="  ")
+        print(f"[{quantity.low:.4f}, {quantity.high:.4f}]")
+    print(f"report: {page}")
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line, and exit code 2."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {
+                "report": report_command,
+                "evaluate": evaluate_command,
+                "list": list_command,
+            },
+            prog="trustjax",
+            description="How much can we trust this prediction, and this network?",
+        )
+    except _EXPECTED as error:
+        if os.environ.get("TRUSTJAX_TRACEBACK"):
+            raise
+        print(f"trustjax: {error}", file=sys.stderr)
+        print("(TRUSTJAX_TRACEBACK=1 shows where it came from)", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

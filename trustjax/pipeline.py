@@ -1,0 +1,248 @@
+"""From a dataset's name to a trust report: train or load, score, assess, write."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import itertools
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from trustjax import (
+    _files,
+    _validate,
+    assess,
+    bridge,
+    data,
+    evaluate,
+    gradients,
+    models,
+    report,
+    scores,
+    train,
+)
+from trustjax.typing import ProgressFn
+
+_HEAT_MAP = "heat_map_statistics"
+_PACKAGES = ["flax", "grain", "jax", "numpy", "optax", "orbax-checkpoint", "trustjax"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What a report is about.
+
+    Attributes:
+      dataset: a name that `data.load` takes.
+      train_split: what the network learns from.
+      validation_split: what decides when it has learned enough; for a dataset without
+        one, take a part of the training set: `"train[90%:]"`.
+      test_split: what the report is on.
+      model: a name of `models.names()`.
+      scores: names of registered scores, or `all` that the network offers.
+      out_of_distribution: datasets of none of the classes, scored beside the test set.
+      gradient_group: how the gradient statistics pool parameters, `"tensor"`,
+        `"layer"` or `"network"`; None leaves them out.
+      out: the folder of the report; None for `reports/<dataset>`.
+      checkpoints: the folder of the network; None for
+        `checkpoints/<dataset>-<model>-<seed>`. A network that is finished there is
+        loaded, and one that is not is trained on.
+      epochs: the most passes over the training set; None for the model's own default.
+      batch_size: examples scored at a time.
+      seed: of training, and of the resampling behind the intervals.
+      data_dir: the folder of prepared datasets; None for the default.
+
+    Raises:
+      ValueError: if a name is unknown, naming those that exist.
+    """
+
+    dataset: str = "mnist5k"
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    model: str = "cnn"
+    scores: tuple[str, ...] = ("all",)
+    out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
+    gradient_group: str | None = "layer"
+    out: pathlib.Path | None = None
+    checkpoints: pathlib.Path | None = None
+    epochs: int | None = None
+    batch_size: int = 256
+    seed: int = 0
+    data_dir: pathlib.Path | None = None
+
+    def __post_init__(self):
+        _validate.choice("model", self.model, models.names())
+        _validate.count("batch_size", self.batch_size)
+        if self.gradient_group is not None:
+            _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
+        for name in set(self.scores) - {"all"}:
+            scores.lookup(name)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores, each once."""
+        offered = scores.names(computable_from=evaluate.INGREDIENTS)
+        asked = (offered if name == "all" else (name,) for name in self.scores)
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
+
+    @property
+    def report_folder(self) -> pathlib.Path:
+        """Where the report is written."""
+        return self.out or pathlib.Path("reports", self.dataset.replace("/", "-"))
+
+    @property
+    def checkpoint_folder(self) -> pathlib.Path:
+        """Where the network is kept."""
+        name = f"{self.dataset.replace('/', '-')}-{self.model}-{self.seed}"
+        return self.checkpoints or pathlib.Path("checkpoints", name)
+
+
+class Report(NamedTuple):
+    """A finished report.
+
+    Attributes:
+      page: the path of `index.html`.
+      assessment: the numbers on it.
+    """
+
+    page: pathlib.Path
+    assessment: assess.Assessment
+
+
+def trust_report(
+    config: ReportConfig, *, progress: ProgressFn | None = None, command: str = ""
+) -> Report:
+    """Trains or loads a network, scores its test set, and writes the report.
+
+    A run that was killed goes on where it stopped when it is started again.
+
+    Args:
+      config: what the report is about.
+      progress: hears how far training and scoring are.
+      command: how a reader can make the report again; written on the page.
+
+    Returns:
+      The report's page, and the numbers on it.
+
+    Raises:
+      ValueError: if a dataset, a split or a checkpoint is not what it should be.
+      OSError: if a folder cannot be written, before any work is done.
+    """
+    _files.require_writable(config.report_folder)
+    splits = (config.train_split, config.validation_split, config.test_split)
+    train_set, validation_set, test_set = (
+        data.load(config.dataset, split, data_dir=config.data_dir) for split in splits
+    )
+    images, _ = data.as_arrays(test_set)
+    others = {
+        name: data.out_of_distribution(
+            name, images.shape[1:], seed=config.seed, data_dir=config.data_dir
+        )
+        for name in config.out_of_distribution
+    }
+    trained = train.fit(
+        _train_config(config),
+        train_set,
+        validation_set,
+        workdir=config.checkpoint_folder,
+        progress=progress,
+    )
+    names = config.score_names
+    ask = functools.partial(_scored, config, trained.model, progress)
+    table = [_HEAT_MAP] if config.gradient_group else []
+    results = ask(test_set, ["logits", *table, *names])
+    predictions = assess.Predictions(
+        logits=results.values["logits"],
+        labels=results.labels,
+        class_names=test_set.class_names,
+        scores={name: results.values[name] for name in names},
+        score_titles={name: scores.lookup(name).title for name in names},
+        score_info={name: _caption(scores.lookup(name)) for name in names},
+        images=images,
+        gradient_statistics=results.values.get(_HEAT_MAP),
+        out_of_distribution={
+            other: ask(dataset, names).values for other, dataset in others.items()
+        },
+        run=_provenance(config, trained, test_set, command),
+    )
+    assessment = assess.assess(predictions, seed=config.seed)
+    page = report.write(assessment, predictions, config.report_folder)
+    return Report(page, assessment)
+
+
+def _train_config(config: ReportConfig) -> train.Config:
+    changes: dict[str, Any] = {"seed": config.seed}
+    if config.epochs is not None:
+        changes["epochs"] = config.epochs
+    return train.config_for(config.model, **changes)
+
+
+def _scored(
+    config: ReportConfig,
+    model: models.Classifier,
+    progress: ProgressFn | None,
+    dataset: data.Dataset,
+    names: Sequence[str],
+) -> evaluate.Results:
+    """What `names` say of every record of a dataset."""
+    _, params = bridge.from_nnx(model)
+    heat_map = evaluate.Ingredient(
+        lambda batch: gradients.gradient_statistics(
+            batch.apply_fn,
+            batch.params,
+            batch.x,
+            group=config.gradient_group or "layer",
+        )
+    )
+    done = 0
+
+    def on_batch(records: int) -> None:
+        nonlocal done
+        done += records
+        if progress is not None:
+            progress(f"scoring {dataset.name}", done, len(dataset.source), {})
+
+    return evaluate.run(
+        names,
+        models.split(model, at="embedding"),
+        params,
+        data.batches(dataset, config.batch_size),
+        ingredients={**evaluate.INGREDIENTS, _HEAT_MAP: heat_map},
+        workdir=config.checkpoint_folder / "scoring" / dataset.name.replace("/", "-"),
+        on_batch=on_batch,
+    )
+
+
+def _caption(score: scores.Score) -> str:
+    parts = (score.summary, f"{score.equation} ({score.paper}).", score.provenance)
+    return " ".join(part for part in parts if part)
+
+
+def _provenance(
+    config: ReportConfig,
+    trained: train.TrainResult,
+    dataset: data.Dataset,
+    command: str,
+) -> dict[str, Any]:
+    """What a reader needs to make the same report again."""
+    chosen = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+    return {
+        "command": command,
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "model": config.model,
+        "seed": config.seed,
+        "report": chosen,
+        "training": dataclasses.asdict(trained.config),
+        "training_steps": trained.step,
+        "training_epochs": len(trained.history),
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
