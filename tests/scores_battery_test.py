@@ -30,10 +30,15 @@ STATES = _fitted_states()
 
 def _per_example():
     """Ingredients with one row for each example."""
-    keys = jax.random.split(jax.random.key(1), 2)
+    keys = jax.random.split(jax.random.key(1), 3)
     logits = 3 * jax.random.normal(keys[0], (EXAMPLES, CLASSES))
+    sampled = logits[:, None] + jax.random.normal(keys[2], (EXAMPLES, 4, CLASSES))
     return {
         "logits": logits,
+        "odin_logits": logits / 1000,
+        "dropout_logits": sampled,
+        "ensemble_logits": sampled,
+        "augmented_logits": sampled,
         "features": jax.random.normal(keys[1], (EXAMPLES, FEATURES)),
         "predictions": jnp.argmax(logits, axis=-1),
     }

@@ -57,6 +57,16 @@ def same_length(**arrays: jax.Array) -> None:
         raise ValueError(f"arrays must have the same length: {listed}")
 
 
+def broadcasts(name: str, value: jax.Array, shape: tuple[int, ...]) -> None:
+    """Requires a shape that broadcasts to `shape`."""
+    own = value.shape
+    fits = len(own) <= len(shape) and all(
+        n in (1, m) for n, m in zip(own[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{name} must broadcast to {shape}, got {own}")
+
+
 def choice(name: str, value: str, choices: Collection[str]) -> None:
     """Requires `value` to be one of `choices`."""
     if value not in choices:

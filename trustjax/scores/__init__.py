@@ -15,6 +15,25 @@ from trustjax.scores._confidence import max_logit as max_logit
 from trustjax.scores._confidence import max_softmax as max_softmax
 from trustjax.scores._confidence import negative_brier as negative_brier
 from trustjax.scores._confidence import negative_entropy as negative_entropy
+from trustjax.scores._disagreement import ensemble_max_softmax as ensemble_max_softmax
+from trustjax.scores._disagreement import (
+    negative_expected_entropy as negative_expected_entropy,
+)
+from trustjax.scores._disagreement import (
+    negative_mutual_information as negative_mutual_information,
+)
+from trustjax.scores._disagreement import (
+    negative_predictive_entropy as negative_predictive_entropy,
+)
+from trustjax.scores._disagreement import (
+    negative_variation_ratio as negative_variation_ratio,
+)
+from trustjax.scores._ensemble import augmented_logits as augmented_logits
+from trustjax.scores._ensemble import deep_ensemble as deep_ensemble
+from trustjax.scores._ensemble import dropout_logits as dropout_logits
+from trustjax.scores._ensemble import ensemble_logits as ensemble_logits
+from trustjax.scores._ensemble import mc_dropout as mc_dropout
+from trustjax.scores._ensemble import test_time_augmentation as test_time_augmentation
 from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows
@@ -27,6 +46,8 @@ from trustjax.scores._neighbour import fit_knn as fit_knn
 from trustjax.scores._neighbour import fit_trust_score as fit_trust_score
 from trustjax.scores._neighbour import knn_distance as knn_distance
 from trustjax.scores._neighbour import trust_score as trust_score
+from trustjax.scores._perturbation import odin as odin
+from trustjax.scores._perturbation import odin_logits as odin_logits
 from trustjax.scores._registry import Score as Score
 from trustjax.scores._registry import lookup as lookup
 from trustjax.scores._registry import names as names

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 from trustjax import _validate
 from trustjax._numerics import at_least_float32
 from trustjax.scores._softmax import (
+    entropy,
+    entropy_unit,
     is_predicted,
     log_distance_to_prediction,
     log_probabilities,
@@ -203,11 +205,7 @@ def negative_entropy(
       where a probability underflows to zero.
     """
     log_p = log_probabilities(logits, temperature=temperature)
-    absent = log_p == -jnp.inf
-    terms = jnp.exp(log_p) * jnp.where(absent, 0.0, log_p)
-    classes = logits.shape[-1]
-    scale = jnp.log(classes) if normalised and classes > 1 else 1.0
-    return jnp.sum(terms, axis=-1) / scale
+    return -entropy(log_p) / entropy_unit(logits.shape[-1], normalised=normalised)
 
 
 def negative_brier(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:

@@ -12,6 +12,8 @@ Half-precision logits are widened to float32 first: a score is there to rank, an
 bfloat16 knows only 128 values between 0.5 and 1.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -35,6 +37,17 @@ def log_probabilities(logits: jax.Array, *, temperature: float = 1.0) -> jax.Arr
     lead = jnp.where(predicted & ~jnp.isnan(z), 0.0, largest - z)
     rivals = jnp.sum(jnp.exp(-lead), axis=-1, keepdims=True, where=~predicted)
     return -lead - jnp.log1p(rivals)
+
+
+def entropy(log_p: jax.Array) -> jax.Array:
+    """Shannon entropy over the last axis, in nats; probability 0 adds nothing."""
+    absent = log_p == -jnp.inf
+    return -jnp.sum(jnp.exp(log_p) * jnp.where(absent, 0.0, log_p), axis=-1)
+
+
+def entropy_unit(classes: int, *, normalised: bool) -> float:
+    """Logarithm of the classes, or 1 where there is nothing to divide by."""
+    return math.log(classes) if normalised and classes > 1 else 1.0
 
 
 def log_distance_to_prediction(
