@@ -1,10 +1,12 @@
 """Unreduced losses: one number per example, nothing averaged."""
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Integer
 
-from trustjax import _validate
+from trustjax import _numerics, _validate
 
 
 def predicted_cross_entropy(
@@ -36,3 +38,292 @@ def predicted_cross_entropy(
     predicted = jnp.argmax(logits, axis=-1, keepdims=True)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), predicted, axis=-1)
     return -jnp.squeeze(chosen, axis=-1)
+
+
+def steep_slope_loss(
+    z: Float[Array, " batch"],
+    correct: Bool[Array, " batch"] | Integer[Array, " batch"],
+    *,
+    alpha_positive: float,
+    alpha_negative: float,
+) -> Float[Array, " batch"]:
+    r"""Steep slope loss: two slides that push right and wrong answers apart.
+
+    .. math:: \ell(z, o) = o \bigl(e^{-\alpha^+ s} - e^{-\alpha^+}\bigr)
+              + (1 - o) \bigl(e^{\alpha^- s} - e^{-\alpha^-}\bigr),
+              \qquad s = \frac{z}{1 + |z|}
+
+    Args:
+      z: outputs of the oracle; higher = more trust.
+      correct: whether the classifier was right, `o`.
+      alpha_positive: :math:`\alpha^+`, the slope for right answers.
+      alpha_negative: :math:`\alpha^-`, the slope for wrong answers.
+
+    Returns:
+      The loss of each example, in
+      :math:`[0, \max_\pm(e^{\alpha^\pm} - e^{-\alpha^\pm})]`, float32 or wider.
+
+    Raises:
+      ValueError: if an alpha is not positive, or the lengths differ.
+
+    =====================  ============================================
+    Edge case              Value
+    =====================  ============================================
+    z = inf, right answer  0, with gradient 0
+    z = -inf, right        :math:`e^{\alpha^+} - e^{-\alpha^+}`, gradient 0
+    z = 0                  :math:`1 - e^{-\alpha}`, gradient -alpha or alpha
+    NaN                    NaN
+    =====================  ============================================
+
+    >>> z, correct = jnp.array([0.0, 1.0, 1.0]), jnp.array([True, True, False])
+    >>> loss = steep_slope_loss(z, correct, alpha_positive=1, alpha_negative=3)
+    >>> [f"{value:.3f}" for value in loss]
+    ['0.632', '0.239', '4.432']
+
+    References:
+      Luo et al. 2021, eq. 8, whose printed signs are reversed: the sign here is that of
+      the authors' code and of their text. Their code has offsets :math:`\beta^\pm` as
+      well, 0 by default; here they are :math:`z \mp \beta^\pm`, for the caller to take.
+    """
+    z, correct = _outputs_and_outcomes(z, correct)
+    _validate.positive("alpha_positive", alpha_positive)
+    _validate.positive("alpha_negative", alpha_negative)
+    return jnp.where(correct, _slide(z, alpha_positive), _slide(-z, alpha_negative))
+
+
+def steep_slope_bound(
+    num_examples: int,
+    *,
+    alpha_positive: float,
+    alpha_negative: float,
+    log_hypotheses: float,
+    delta: float = 0.05,
+) -> float:
+    r"""How far the empirical risk of the steep slope loss can be from the true one.
+
+    .. math:: \ell^{\max} \sqrt{\frac{\log |\mathcal F| + \log (2 / \delta)}{2 |D|}},
+              \qquad \ell^{\max} = \max_\pm \bigl(e^{\alpha^\pm} - e^{-\alpha^\pm}\bigr)
+
+    Args:
+      num_examples: :math:`|D|`, independent examples.
+      alpha_positive: as in `steep_slope_loss`.
+      alpha_negative: as in `steep_slope_loss`.
+      log_hypotheses: :math:`\log |\mathcal F|`; that of a network of n float32 weights
+        is at most 32 n log 2.
+      delta: the chance that the bound fails.
+
+    Returns:
+      The bound, positive; it holds for all hypotheses at once.
+
+    Raises:
+      ValueError: if a number is out of its range.
+
+    >>> bound = steep_slope_bound(
+    ...     60_000, alpha_positive=1, alpha_negative=3, log_hypotheses=0)
+    >>> print(f"{bound:.4f}")
+    0.1111
+
+    References:
+      Luo et al. 2021, theorem 3.1 (Hoeffding's inequality and a union bound).
+    """
+    _validate.count("num_examples", num_examples)
+    _validate.positive("alpha_positive", alpha_positive)
+    _validate.positive("alpha_negative", alpha_negative)
+    _validate.not_negative("log_hypotheses", log_hypotheses)
+    _validate.open_fraction("delta", delta)
+    largest = 2 * math.sinh(max(alpha_positive, alpha_negative))
+    return largest * math.sqrt(
+        (log_hypotheses + math.log(2 / delta)) / (2 * num_examples)
+    )
+
+
+def oracle_cross_entropy(
+    z: Float[Array, " batch"],
+    correct: Bool[Array, " batch"] | Integer[Array, " batch"],
+) -> Float[Array, " batch"]:
+    r"""Binary cross entropy of an oracle.
+
+    .. math:: \ell(z, o) = -o \log \sigma(z) - (1 - o) \log (1 - \sigma(z))
+
+    Args:
+      z: outputs of the oracle; higher = more trust.
+      correct: whether the classifier was right, `o`.
+
+    Returns:
+      The loss of each example, not negative, float32 or wider.
+
+    Raises:
+      ValueError: if the lengths differ.
+
+    ============================  ====================================
+    Edge case                     Value
+    ============================  ====================================
+    z infinite on the right side  0, with gradient 0
+    z infinite on the wrong side  the largest float, with gradient 0
+    NaN                           NaN
+    ============================  ====================================
+
+    >>> print(oracle_cross_entropy(jnp.zeros(1), jnp.array([True])).round(3))
+    [0.693]
+
+    References:
+      Luo et al. 2021, eq. 4. The authors' code broadcasts `[batch, 1]` against
+      `[batch]`, so that each output is compared with every outcome; this is the loss
+      of the paper. Theirs also adds 1e-7 inside the logarithms.
+    """
+    z, correct = _outputs_and_outcomes(z, correct)
+    return jax.nn.softplus(-_towards(_finite(z), correct))
+
+
+def oracle_focal_loss(
+    z: Float[Array, " batch"],
+    correct: Bool[Array, " batch"] | Integer[Array, " batch"],
+    *,
+    gamma: float = 2.0,
+) -> Float[Array, " batch"]:
+    r"""Focal loss of an oracle: cross entropy, less for what is classified well.
+
+    .. math:: \ell(z, o) = -o (1 - \sigma(z))^\gamma \log \sigma(z)
+              - (1 - o) \sigma(z)^\gamma \log (1 - \sigma(z))
+
+    Args:
+      z: outputs of the oracle; higher = more trust.
+      correct: whether the classifier was right, `o`.
+      gamma: :math:`\gamma`; 0 gives the cross entropy.
+
+    Returns:
+      The loss of each example, not negative, float32 or wider.
+
+    Raises:
+      ValueError: if `gamma` is negative, or the lengths differ.
+
+    The edge cases are those of `oracle_cross_entropy`, with the largest float divided
+    by 1 + gamma.
+
+    >>> print(f"{oracle_focal_loss(jnp.zeros(1), jnp.array([True]))[0]:.3f}")
+    0.173
+
+    References:
+      Luo et al. 2021, eq. 5; Lin et al. 2017. The authors' code differs as it does for
+      `oracle_cross_entropy`.
+    """
+    z, correct = _outputs_and_outcomes(z, correct)
+    _validate.not_negative("gamma", gamma)
+    # Its derivative multiplies z by gamma: 1 + gamma keeps that from overflowing.
+    u = _towards(_finite(z, margin=1 + gamma), correct)
+    # (1 - sigmoid(u))^gamma by its logarithm: no power of a zero to differentiate.
+    return jnp.exp(-gamma * jax.nn.softplus(u)) * jax.nn.softplus(-u)
+
+
+def true_class_probability_loss(
+    z: Float[Array, " batch"], probability: Float[Array, " batch"]
+) -> Float[Array, " batch"]:
+    r"""Squared error of the oracle's confidence as the true class's probability.
+
+    .. math:: \ell(z, p_y) = (\sigma(z) - p_y)^2
+
+    Args:
+      z: outputs of the oracle; higher = more trust.
+      probability: what the classifier gave the true class, in [0, 1].
+
+    Returns:
+      The loss of each example, in [0, 1], float32 or wider.
+
+    Raises:
+      ValueError: if the lengths differ, or a known probability is outside [0, 1].
+
+    ==========  ======================================
+    Edge case   Value
+    ==========  ======================================
+    z = +-inf   (1 - p)^2 or p^2, with gradient 0
+    NaN         NaN
+    ==========  ======================================
+
+    >>> print(f"{true_class_probability_loss(jnp.zeros(1), jnp.array([0.9]))[0]:.3f}")
+    0.160
+
+    References:
+      Corbiere et al. 2019, eq. 5; Luo et al. 2021, eq. 6.
+    """
+    _validate.rank("z", z, "batch")
+    _validate.floating("z", z)
+    _validate.floating("probability", probability)
+    _validate.same_length(z=z, probability=probability)
+    _validate.probabilities("probability", probability)
+    confidence = jax.nn.sigmoid(_numerics.at_least_float32(z))
+    return (confidence - _numerics.at_least_float32(probability)) ** 2
+
+
+def class_balanced_weights(
+    counts: Integer[Array, " classes"], *, beta: float
+) -> Float[Array, " classes"]:
+    r"""Weights of classes by the effective number of their examples.
+
+    .. math:: w_y \propto \frac{1 - \beta}{1 - \beta^{n_y}}, \qquad \sum_y w_y = C
+
+    Args:
+      counts: :math:`n_y`, examples of each class.
+      beta: :math:`\beta` in [0, 1]: 0 gives every class 1, 1 gives :math:`1 / n_y`.
+
+    Returns:
+      The weights, not negative; their sum is the number of classes.
+
+    Raises:
+      ValueError: if `beta` is outside [0, 1].
+
+    ====================  ==============================
+    Edge case             Value
+    ====================  ==============================
+    a class of no example 0
+    no example at all     0 for every class
+    ====================  ==============================
+
+    >>> [f"{w:.3f}" for w in class_balanced_weights(jnp.array([1, 9]), beta=1.0)]
+    ['1.800', '0.200']
+
+    References:
+      Cui et al. 2019, eq. 4, and the normalisation of section 4.1. Luo et al. 2021,
+      appendix H, compare with it; their code has no effective numbers.
+    """
+    _validate.rank("counts", counts, "classes")
+    _validate.fraction("beta", beta)
+    n = counts.astype(jnp.float32)
+    if beta == 1.0:
+        effective = n
+    elif beta == 0.0:
+        effective = jnp.minimum(n, 1.0)
+    else:
+        effective = jnp.expm1(n * math.log(beta)) / (beta - 1.0)
+    weights = _numerics.divide_no_nan(jnp.ones_like(n), effective)
+    return _numerics.divide_no_nan(weights * weights.shape[0], jnp.sum(weights))
+
+
+def _outputs_and_outcomes(
+    z: jax.Array, correct: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    _validate.rank("z", z, "batch")
+    _validate.floating("z", z)
+    _validate.rank("correct", correct, "batch")
+    _validate.same_length(z=z, correct=correct)
+    _validate.binary("correct", correct)
+    return _numerics.at_least_float32(z), correct.astype(bool)
+
+
+def _slide(u: jax.Array, alpha: float) -> jax.Array:
+    r""":math:`e^{-\alpha s} - e^{-\alpha}` with :math:`s = u / (1 + |u|)`."""
+    # Not jnp.abs, whose derivative at 0 is 0: the slide is steepest there.
+    magnitude = jnp.where(u >= 0, u, -u)
+    t = 1 / (1 + magnitude)
+    to_the_bottom = jnp.where(u >= 0, t, 2 - t)  # 1 - s, exact also where s is near 1
+    return jnp.exp(alpha * (to_the_bottom - 1)) * -jnp.expm1(-alpha * to_the_bottom)
+
+
+def _towards(z: jax.Array, correct: jax.Array) -> jax.Array:
+    """`z` for right answers and `-z` for wrong ones: larger is always better."""
+    return jnp.where(correct, z, -z)
+
+
+def _finite(z: jax.Array, *, margin: float = 1.0) -> jax.Array:
+    """Infinities as the largest float over `margin`: all that follows stays finite."""
+    largest = float(jnp.finfo(z.dtype).max) / margin
+    return jnp.clip(z, -largest, largest)
