@@ -9,8 +9,15 @@ import sklearn.metrics
 
 from tests import made_up
 from trustjax import assess, metrics
-from trustjax.assess import _resampling
-from trustjax.assess._scores import RANK_METRICS
+from trustjax.assess import _resampling, _trust
+from trustjax.assess._scores import WITH_INTERVALS
+
+RANK_METRICS = {
+    "auroc": metrics.auroc,
+    "fpr_at_95_tpr": metrics.fpr_at_tpr,
+    "aupr_error": metrics.aupr_error,
+    "aurc": metrics.aurc,
+}
 
 COUNTS = [[1, 1, 1, 1, 1, 1, 1], [0, 2, 1, 3, 0, 1, 0], [2, 0, 0, 1, 2, 0, 2]]
 SCORES = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 0.5, np.inf])
@@ -18,7 +25,7 @@ CORRECT = np.array([True, False, True, True, False, False, True])
 
 
 @pytest.mark.parametrize("counts", COUNTS)
-@pytest.mark.parametrize("name", RANK_METRICS)
+@pytest.mark.parametrize("name", WITH_INTERVALS)
 def test_resampled_metrics_are_the_metrics_of_the_resample(name, counts):
     found = _resampling.rank_metrics(
         _resampling.rank(SCORES), CORRECT, np.array([counts])
@@ -95,7 +102,7 @@ def test_every_headline_number_lies_in_its_interval(found):
     for name, quantity in found.headline.items():
         assert quantity.low < quantity.value < quantity.high, name
     for score in found.scores:
-        for metric in RANK_METRICS:
+        for metric in WITH_INTERVALS:
             quantity = score.numbers[metric]
             assert quantity.low <= quantity.value <= quantity.high, (score.name, metric)
 
@@ -150,6 +157,20 @@ def test_infinite_scores_rank_first(said, found):
     assert score.title == "GradTrust"
 
 
+def test_both_readings_of_auac_are_the_metrics(said, found):
+    correct = jnp.asarray(said.correct)
+    margin = jnp.asarray(said.scores["margin"], jnp.float32)
+    numbers = found.by_name["margin"].numbers
+    for grid in ("quantile", "range"):
+        expected = metrics.auac(margin, correct, grid=grid)
+        np.testing.assert_allclose(numbers[f"auac_{grid}"].value, expected, rtol=1e-5)
+    infinite = found.by_name["grad_trust"].numbers
+    assert infinite["auac_range"].not_defined == "the score has infinite values"
+    assert infinite["auac_quantile"].value == pytest.approx(
+        numbers["auac_quantile"].value, abs=0.02
+    )
+
+
 def test_risk_coverage_curve_ends_at_the_error_rate(found):
     for score in found.scores:
         assert score.risk_coverage.x[-1] == pytest.approx(1)
@@ -179,13 +200,13 @@ def test_classes_confusion_and_mistakes_are_those_of_loops(said, found):
     np.testing.assert_allclose(first.confidence, said.confidence[cell].mean())
 
 
-def test_densities_are_of_the_least_and_the_most_trusted_classes():
-    found = assess.assess(made_up.predictions(300, 9), num_samples=5)
-    trust = np.array([c.trust.value for c in found.classes])
-    order = np.argsort(trust)
-    assert list(found.densities) == [*order[:3], *order[-3:]]
-    for density in found.densities.values():
-        area = np.trapezoid(density, found.density_grid)
+def test_densities_are_of_the_least_and_the_most_trusted_classes(said):
+    spectrum = np.array([0.5, 0.9, 0.1, np.nan, 0.6, 0.8, 0.2, 0.7, 0.3])
+    numbers = _trust.measure(said)._replace(spectrum=spectrum)
+    densities = _trust.densities(made_up.predictions(300, 9), numbers)
+    assert list(densities) == [2, 6, 8, 7, 5, 1]
+    for density in densities.values():
+        area = np.trapezoid(density, _trust.DENSITY_GRID)
         np.testing.assert_allclose(area, 1, atol=0.01)
 
 
@@ -264,18 +285,16 @@ def test_one_example(said):
 
 
 def test_an_empty_class_is_excluded_and_said(said):
-    logits = np.pad(said.logits, ((0, 0), (0, 1)), constant_values=-20)
-    padded = assess.Predictions(logits, said.labels)
-    found = assess.assess(padded, num_samples=20)
-    without = assess.assess(
-        assess.Predictions(said.logits, said.labels), num_samples=20
+    labels = np.where(said.labels == 4, 0, said.labels)
+    found = assess.assess(
+        assess.Predictions(said.logits, labels, scores=said.scores), num_samples=20
     )
-    assert found.classes[5].count == 0
-    assert found.classes[5].trust.not_defined == "no example has this label"
-    for name in ("net_trust_score", "net_trust_score_uniform"):
-        assert found.headline[name].value == pytest.approx(
-            without.headline[name].value, rel=1e-5
-        )
+    assert found.classes[4].count == 0
+    assert found.classes[4].trust.not_defined == "no example has this label"
+    known = [c.trust.value for c in found.classes[:4]]
+    uniform = found.headline["net_trust_score_uniform"]
+    assert uniform.value == pytest.approx(np.mean(np.array(known)), rel=1e-5)
+    assert np.isnan(found.trust_matrix[4]).all()
 
 
 @pytest.mark.parametrize(
@@ -290,11 +309,17 @@ def test_bad_options_are_named(said, options, message):
         assess.assess(said, **options)
 
 
-def test_reliability_is_the_metrics(said, found):
-    error = metrics.expected_calibration_error(
-        jnp.asarray(said.confidence), jnp.asarray(said.correct)
-    )
-    np.testing.assert_allclose(
-        found.reliability.expected_calibration_error.value, error, rtol=1e-6
-    )
-    assert found.reliability.count.sum() == 300
+def test_reliability_is_that_of_a_loop(said, found):
+    curve = found.reliability
+    bins = np.clip(np.ceil(15 * said.confidence) - 1, 0, 14)
+    gaps = 0.0
+    for index in range(15):
+        mine = bins == index
+        assert curve.count[index] == mine.sum()
+        if mine.any():
+            sure, right = said.confidence[mine].mean(), said.correct[mine].mean()
+            np.testing.assert_allclose(curve.confidence[index], sure, rtol=1e-5)
+            np.testing.assert_allclose(curve.accuracy[index], right, rtol=1e-5)
+            gaps += mine.mean() * abs(sure - right)
+    error = curve.expected_calibration_error.value
+    np.testing.assert_allclose(error, gaps, rtol=1e-5)

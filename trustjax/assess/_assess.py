@@ -66,7 +66,7 @@ def assess(
     resamples = _resampling.Resamples(len(predictions.labels), num_samples, seed)
     scores = assess_scores(predictions, resamples, confidence_level)
     numbers = _trust.measure(predictions)
-    confusion, trust_matrix, confidence = _trust.matrices(predictions, numbers)
+    confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
         num_errors=int(np.sum(~predictions.correct)),
@@ -78,7 +78,7 @@ def assess(
         classes=_trust.classes(predictions, numbers, resamples, confidence_level),
         density_grid=_trust.DENSITY_GRID,
         densities=_trust.densities(predictions, numbers),
-        trust_matrix=trust_matrix,
+        trust_matrix=numbers.matrix,
         confusion=confusion,
         mistakes=_mistakes(confusion, confidence),
         reliability=_trust.reliability(numbers),

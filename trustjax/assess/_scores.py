@@ -1,5 +1,6 @@
 """Every score as a predictor of right and wrong, and which of them is the best."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -11,13 +12,8 @@ from trustjax.assess import _resampling
 from trustjax.assess._assessment import Curve, Quantity, ScoreAssessment
 from trustjax.assess._predictions import Predictions
 
-RANK_METRICS = {
-    "auroc": metrics.auroc,
-    "fpr_at_95_tpr": metrics.fpr_at_tpr,
-    "aupr_error": metrics.aupr_error,
-    "aurc": metrics.aurc,
-}
-"""Those with intervals: `_resampling.rank_metrics` has the same names."""
+WITH_INTERVALS = ("auroc", "fpr_at_95_tpr", "aupr_error", "aurc")
+"""The metrics that `_resampling.rank_metrics` resamples."""
 
 CURVE_POINTS = 400
 
@@ -62,7 +58,7 @@ def assess_scores(
     scores = all_scores(predictions)
     samples = _resampled(scores, correct, resamples)
     measured = {
-        name: _measure(values, correct, samples[name], level, why_not)
+        name: _measure(predictions, values, samples[name], level, why_not)
         for name, values in scores.items()
     }
     # Without any order, as when every answer is right, they stay as they were given.
@@ -110,32 +106,59 @@ def _resampled(
     return {
         name: {
             metric: np.concatenate([part[name][metric] for part in parts])
-            for metric in RANK_METRICS
+            for metric in WITH_INTERVALS
         }
         for name in scores
     }
 
 
 def _measure(
+    predictions: Predictions,
     scores: np.ndarray,
-    correct: np.ndarray,
     samples: dict[str, np.ndarray],
     level: float,
     why_not: str,
 ) -> _Measured:
-    values, curve = _rank_metrics(as_ranks(scores), jnp.asarray(correct))
+    values, curve = _metrics(
+        as_ranks(scores),
+        jnp.asarray(scores, jnp.float32),
+        jnp.asarray(predictions.predicted, jnp.int32),
+        jnp.asarray(predictions.labels, jnp.int32),
+        num_classes=len(predictions.class_names),
+    )
+    none = np.array([])
     numbers = {
-        name: _resampling.with_interval(float(value), samples[name], level, why_not)
+        name: _resampling.with_interval(
+            float(value),
+            samples.get(name, none),
+            level,
+            "the score has infinite values" if name.endswith("_range") else why_not,
+        )
         for name, value in values.items()
     }
     return _Measured(numbers, _thinned(curve), samples["auroc"])
 
 
-@jax.jit
-def _rank_metrics(
-    ranks: jax.Array, correct: jax.Array
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _metrics(
+    ranks: jax.Array,
+    scores: jax.Array,
+    predicted: jax.Array,
+    labels: jax.Array,
+    *,
+    num_classes: int,
 ) -> tuple[dict[str, jax.Array], metrics.RiskCoverage]:
-    values = {name: metric(ranks, correct) for name, metric in RANK_METRICS.items()}
+    correct = predicted == labels
+    found = metrics.summary(ranks, predicted, labels, num_classes=num_classes)
+    values = found._asdict()
+    del values["accuracy"]  # of the network: the same for every score
+    values["auac_quantile"] = values.pop("auac")
+    values["aufc_quantile"] = values.pop("aufc")
+    # These alone depend on the values of the score, not on its ranks.
+    values["auac_range"] = metrics.auac(scores, correct, grid="range")
+    values["aufc_range"] = metrics.aufc(
+        scores, predicted, labels, grid="range", num_classes=num_classes
+    )
     return values, metrics.risk_coverage_curve(ranks, correct)
 
 

@@ -21,6 +21,7 @@ class TrustNumbers(NamedTuple):
 
     Attributes:
       trust: `[examples]`, question-answer trust.
+      matrix: `[classes, classes]`, its mean by label and answer; NaN without any.
       spectrum: `[classes]`, its mean by label; NaN for an empty class.
       net: NetTrustScore, every example counted alike.
       net_uniform: NetTrustScore, every class counted alike.
@@ -30,6 +31,7 @@ class TrustNumbers(NamedTuple):
     """
 
     trust: np.ndarray
+    matrix: np.ndarray
     spectrum: np.ndarray
     net: np.ndarray
     net_uniform: np.ndarray
@@ -44,6 +46,7 @@ def measure(predictions: Predictions) -> TrustNumbers:
         jnp.asarray(predictions.confidence, jnp.float32),
         jnp.asarray(predictions.correct),
         jnp.asarray(predictions.labels, jnp.int32),
+        jnp.asarray(predictions.predicted, jnp.int32),
         num_classes=len(predictions.class_names),
     )
     return TrustNumbers(**jax.tree.map(np.asarray, numbers))
@@ -51,12 +54,18 @@ def measure(predictions: Predictions) -> TrustNumbers:
 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _measure(
-    confidence: jax.Array, correct: jax.Array, labels: jax.Array, *, num_classes: int
+    confidence: jax.Array,
+    correct: jax.Array,
+    labels: jax.Array,
+    predicted: jax.Array,
+    *,
+    num_classes: int,
 ) -> dict[str, Any]:
     trust = metrics.question_answer_trust(confidence, correct)
     net = functools.partial(metrics.net_trust_score, trust, labels, num_classes)
     return {
         "trust": trust,
+        "matrix": metrics.trust_matrix(trust, labels, predicted, num_classes),
         "spectrum": metrics.trust_spectrum(trust, labels, num_classes),
         "net": net(prior="empirical"),
         "net_uniform": net(prior="uniform"),
@@ -161,28 +170,20 @@ def _density(trust: jax.Array, grid: jax.Array, where: jax.Array) -> jax.Array:
     return metrics.trust_density(trust, grid, where=where)
 
 
-def matrices(
-    predictions: Predictions, numbers: TrustNumbers
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, mean trust and mean confidence by label and answer.
+def confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and mean confidence by label and answer, `[classes, classes]` each.
 
-    Returns:
-      Three arrays `[classes, classes]`; the means are NaN where the count is zero.
+    The mean is NaN where the count is zero.
     """
     num_classes = len(predictions.class_names)
     cell = predictions.labels * num_classes + predictions.predicted
-    counts, trusts, confidences = (
+    counts, sums = (
         np.bincount(cell, values, minlength=num_classes**2).reshape(
             num_classes, num_classes
         )
-        for values in (None, numbers.trust, predictions.confidence)
+        for values in (None, predictions.confidence)
     )
-    some = np.maximum(counts, 1)
-    return (
-        counts,
-        np.where(counts > 0, trusts / some, np.nan),
-        np.where(counts > 0, confidences / some, np.nan),
-    )
+    return counts, np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def reliability(numbers: TrustNumbers) -> Reliability:
