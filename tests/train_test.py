@@ -264,7 +264,7 @@ def test_train_step_is_sgd_with_momentum_and_l2_on_real_examples_only():
         for row in range(6):
             log_p = jax.nn.log_softmax(apply_fn(params, batch["image"][row : row + 1]))
             total -= log_p[0, batch["label"][row]] / 6
-        return total + 0.01 * sum((p["kernel"] ** 2).sum() for p in params.values())
+        return total + 0.01 / 2 * sum((p["kernel"] ** 2).sum() for p in params.values())
 
     velocity = jax.tree.map(jnp.zeros_like, params)
     for _ in range(2):

@@ -23,8 +23,9 @@ class Config:
       patience: epochs without a new best validation accuracy that make a plateau.
       minimum_learning_rate: where the plateau schedule stops dividing.
       momentum: of `"sgd"`.
-      l2: what the sum of the squared kernel entries is multiplied with, and added to
-        the loss. Biases and scales are free, as with Keras' `kernel_regularizer`.
+      l2: the penalty `l2 / 2 * (sum of the squared kernel entries)` is added to the
+        loss, so its gradient is `l2 * kernel`. Biases and scales are free. The
+        paper's 1e-3 is read so; Keras' `l2(1e-3)`, without the half, is 2e-3 here.
       weight_decay: of `"adamw"`, on the kernels.
       max_shift: training images are moved by up to so many pixels at random, in both
         directions; zeros come in from the edge. 0 for none.

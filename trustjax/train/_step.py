@@ -74,9 +74,9 @@ def make_train_step(
             network(images), labels
         )
         data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
-        penalty = config.l2 * sum(jnp.sum(kernel**2) for kernel in _kernels(params))
+        squares = sum(jnp.sum(kernel**2) for kernel in _kernels(params))
         statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-        return data_loss + penalty, (data_loss, statistics)
+        return data_loss + config.l2 / 2 * squares, (data_loss, statistics)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(
