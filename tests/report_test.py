@@ -153,7 +153,7 @@ def test_page_has_every_part(page):
         "terms",
         "run",
     }
-    for words in ("GradTrust", "made_up", "NetTrustScore", "config.rate nan"):
+    for words in ("GradTrust", "made_up", "NetTrustScore", "rate nan"):
         assert words in page.text
     assert "A <coin>, for comparison." in page.text, "escaped, then read back"
 
@@ -178,9 +178,7 @@ def test_what_is_not_defined_is_said_on_the_page(said, case):
     if case == "one example":
         odd = assess.Predictions(said.logits[:1], labels[:1])
     page = Elements(_page.render(assess.assess(odd, num_samples=5), odd))
-    assert not re.search(
-        r"\bnan\b(?!</td>)|None", page.text.replace("config.rate nan", "")
-    )
+    assert not re.search(r"\bnan\b(?!</td>)|None", page.text.replace("rate nan", ""))
     reason = "no answer is right" if case == "all wrong" else "no answer is wrong"
     assert f"not defined: {reason}" in page.text
     assert "No score can be compared with another" in page.text

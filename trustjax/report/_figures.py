@@ -200,7 +200,7 @@ def _alike(one: ScoreAssessment, other: ScoreAssessment) -> bool:
         np.interp(coverage, score.risk_coverage.x, score.risk_coverage.y)
         for score in (one, other)
     ]
-    return float(np.abs(risks[0] - risks[1]).max()) <= 0.01 * float(risks[0][-1])
+    return float(np.abs(risks[0] - risks[1]).max()) <= 0.03 * float(risks[0][-1])
 
 
 def risk_coverage(found: Assessment) -> Drawing:
@@ -458,7 +458,9 @@ def reliability(found: Assessment) -> Drawing:
             linewidth=4,
             alpha=0.35,
         )
-        axes.plot(x, y, "o-", color=_style.RIGHT, markersize=5)
+        axes.plot(x, y, color=_style.RIGHT, linewidth=1, alpha=0.5)
+        share = bins.count[filled] / bins.count.max()
+        axes.scatter(x, y, s=6 + 60 * np.sqrt(share), color=_style.RIGHT, zorder=3)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
         axes.set_ylabel("share that is right")
@@ -484,6 +486,6 @@ def reliability(found: Assessment) -> Drawing:
         "Reliability: is 90 % sure right 90 % of the time?",
         svg,
         "Look for points below the dashed diagonal: there the network is surer than "
-        "it is right (the orange gaps, weighted by the examples in each bin, average "
+        "it is right (the larger a point, the more examples; the orange gaps average "
         f"to the expected calibration error of {error:.3f}).",
     )

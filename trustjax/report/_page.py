@@ -1,7 +1,7 @@
 """The words and tables around the figures, and the page they make together."""
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def _content(found: Assessment, predictions: Predictions) -> dict[str, Any]:
         "shelves": shelves,
         "gallery_lead": _text.gallery(found),
         "terms": _text.terms(found),
-        "run": list(flattened(found.run)),
+        "run": _run(found),
     }
 
 
@@ -199,12 +199,29 @@ def _shelves(found: Assessment, predictions: Predictions) -> list[dict[str, Any]
     ]
 
 
-def flattened(values: Mapping[str, Any], prefix: str = ""):
-    """Yields (dotted name, text) for every leaf of nested mappings."""
+def _run(found: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What was run, in groups: the plain entries first, then each nested mapping."""
+    plain = {k: v for k, v in found.run.items() if not isinstance(v, Mapping)}
+    nested = {k: v for k, v in found.run.items() if isinstance(v, Mapping)}
+    plain["intervals"] = (
+        f"{100 * found.confidence_level:g} %, {found.num_samples:,} resamples"
+    )
+    groups = [("", list(_flattened(plain)))]
+    for name, values in nested.items():
+        title = name.replace("_", " ").capitalize()
+        groups.append((title, list(_flattened(values))))
+    return [group for group in groups if group[1]]
+
+
+def _flattened(
+    values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yields (name in words, text) for every leaf of nested mappings."""
     for name, value in values.items():
+        words = prefix + str(name).replace("_", " ")
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{name}.")
+            yield from _flattened(value, f"{words}, ")
         elif isinstance(value, list | tuple):
-            yield f"{prefix}{name}", ", ".join(map(str, value))
+            yield words, ", ".join(map(str, value))
         else:
-            yield f"{prefix}{name}", str(value)
+            yield words, "–" if value is None else str(value)

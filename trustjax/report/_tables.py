@@ -57,15 +57,17 @@ COLUMNS = (
     ),
     Column(
         "auac_quantile",
-        "AUAC",
-        "quantile grid, higher",
+        "AUAC, quantile",
+        "higher is better",
         "Mean accuracy of what a threshold at the score's quantiles keeps",
+        digits=4,
     ),
     Column(
         "auac_range",
-        "AUAC",
-        "range grid, higher",
+        "AUAC, range",
+        "scale matters",
         "The same with thresholds evenly over the score's range: depends on its scale",
+        digits=4,
     ),
 )
 
