@@ -6,16 +6,23 @@ how the network would have to change to agree with its own answer. It is large w
 the network has something left to learn.
 
 Each example is differentiated as a batch of one, under `jax.vmap`: nothing of the
-other examples can enter, whatever the network does.
+other examples can enter, whatever the network does. Kernels are not differentiated
+at all: one backward pass gives the two factors of each kernel's gradient
+(`transforms.find_products`), and what is asked of the gradient is made from them
+layer by layer. On a CPU that holds the whole batch this goes example by example, so
+that the gradient of one layer and one example is all that exists at a time, in the
+cache; where the batch is sharded, or on an accelerator, it is one batched product.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from trustjax import _validate, losses, statistics
+from trustjax import _validate, losses, statistics, transforms
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params, SplitModel
 
@@ -63,12 +70,12 @@ def per_example_gradients(
     """
     _check_batch(x, loss_args)
     _, selected, join = _select(params, wrt)
-    loss = _loss_of_example(apply_fn, loss_fn)
-
-    def gradient(x: Any, *args: Any) -> list[jax.Array]:
-        return jax.grad(lambda chosen: loss(join(chosen), x, *args))(selected)
-
-    return join(jax.vmap(gradient)(x, *loss_args), rest=None)
+    gradients = _backward(apply_fn, loss_fn, selected, join, x, loss_args)
+    whole = [
+        gradient.over_examples(gradient.whole).astype(leaf.dtype)
+        for gradient, leaf in zip(gradients, selected, strict=True)
+    ]
+    return join(whole, rest=None)
 
 
 def gradient_statistics(
@@ -123,31 +130,13 @@ def gradient_statistics(
     names = _statistic_names(statistics)
     paths, selected, join = _select(params, wrt)
     groups = _group(paths, group)
-    loss = _loss_of_example(apply_fn, loss_fn)
-
-    def values(x: Any, *args: Any) -> jax.Array:
-        gradient = jax.grad(lambda chosen: loss(join(chosen), x, *args))(selected)
-        by_path = dict(zip(paths, gradient, strict=True))
-        return jnp.stack(
-            [
-                _values_of_group({path: by_path[path] for path in members}, statistics)
-                for members in groups.values()
-            ]
-        )
-
-    return GradientStatistics(jax.vmap(values)(x, *loss_args), tuple(groups), names)
-
-
-def _values_of_group(
-    gradient: dict[str, jax.Array], chosen: Sequence[Statistic]
-) -> jax.Array:
-    moments = statistics.moments(gradient)
-    return jnp.stack(
-        [
-            statistic(moments if statistic in statistics.OF_MOMENTS else gradient)
-            for statistic in chosen
-        ]
-    )
+    gradients = _backward(apply_fn, loss_fn, selected, join, x, loss_args)
+    by_path = dict(zip(paths, gradients, strict=True))
+    values = [
+        _values_of_group({path: by_path[path] for path in members}, statistics)
+        for members in groups.values()
+    ]
+    return GradientStatistics(jnp.stack(values, axis=1), tuple(groups), names)
 
 
 def input_gradients(
@@ -332,6 +321,153 @@ def in_microbatches(fun: Callable[..., Any], *, size: int) -> Callable[..., Any]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
     return in_turn
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gradients:
+    """The gradients of one parameter for a batch of examples, not yet formed.
+
+    Attributes:
+      factors: what holds them, arrays `[batch, ...]`: the input and the cotangent of
+        the parameter's product, or the gradients themselves.
+      product: how the factors make a gradient; None if they are the gradients.
+    """
+
+    factors: tuple[jax.Array, ...]
+    product: transforms.Product | None
+
+    def whole(self, *factors: jax.Array) -> jax.Array:
+        """The gradient of one example from its factors."""
+        return self.product.gradient(*factors) if self.product else factors[0]
+
+    def moments(self, *factors: jax.Array) -> statistics.Moments:
+        """The moments of the gradient of one example from its factors."""
+        if self.product:
+            return self.product.moments(*factors)
+        return statistics.moments(factors[0])
+
+    @property
+    def cost(self) -> int:
+        """How many numbers one example needs at once."""
+        if self.product:
+            return self.product.cost
+        return math.prod(self.factors[0].shape[1:])
+
+    def over_examples(self, fun: Callable[..., Any]) -> Any:
+        """A function of one example's factors, for the batch."""
+        return _over_examples(fun, self.factors, self.cost)
+
+
+def _backward(
+    apply_fn: ApplyFn,
+    loss_fn: LossFn,
+    selected: list[jax.Array],
+    join: Callable[..., Params],
+    x: Any,
+    loss_args: Sequence[Any],
+) -> list[_Gradients]:
+    """One backward pass: the gradients of each selected parameter, as factors."""
+    loss = _loss_of_example(apply_fn, loss_fn)
+    products: dict[int, transforms.Product] = {}
+
+    def factors(x: Any, args: Sequence[Any]) -> tuple[Any, Any, Any]:
+        parameters = _varying_like(selected, x)
+        program = transforms.swap(
+            jax.make_jaxpr(lambda *p: loss(join(p), x, *args))(*parameters)
+        )
+        places = transforms.find_products(program)
+        products.update(places.values())
+        tapped_outputs = [product.output for _, product in places.values()]
+        zeros = [jnp.zeros(output.shape, output.dtype) for output in tapped_outputs]
+        leaves = [leaf for leaf, _ in places.values()]
+        taps = dict(zip(leaves, _varying_like(zeros, x), strict=True))
+        others = {i: p for i, p in enumerate(parameters) if i not in taps}
+
+        def tapped(taps: Any, others: Any) -> tuple[jax.Array, Any]:
+            merged = [others.get(i, p) for i, p in enumerate(parameters)]
+            (value,), inputs = transforms.evaluate(program, merged, places, taps)
+            return value, inputs
+
+        (cotangents, direct), inputs = jax.grad(tapped, (0, 1), has_aux=True)(
+            taps, others
+        )
+        return inputs, cotangents, direct
+
+    inputs, cotangents, direct = jax.vmap(factors)(x, tuple(loss_args))
+    return [
+        _Gradients((inputs[i], cotangents[i]), products[i])
+        if i in products
+        else _Gradients((direct[i],), None)
+        for i in range(len(selected))
+    ]
+
+
+def _values_of_group(
+    members: dict[str, _Gradients], chosen: Sequence[Statistic]
+) -> jax.Array:
+    """The statistics of one group of parameters, `[batch, statistics]`."""
+    own = [s for s in chosen if s not in statistics.OF_MOMENTS]
+    by_statistic: dict[Statistic, jax.Array] = {}
+    if len(own) < len(chosen):
+        moments = statistics.merge(
+            [g.over_examples(g.moments) for g in members.values()]
+        )
+        by_statistic |= {s: s(moments) for s in chosen if s not in own}
+    if own:
+
+        def values(factors: dict[str, Any]) -> list[jax.Array]:
+            gradient = {path: g.whole(*factors[path]) for path, g in members.items()}
+            return [statistic(gradient) for statistic in own]
+
+        factors = {path: g.factors for path, g in members.items()}
+        cost = sum(g.cost for g in members.values())
+        by_statistic |= zip(own, _over_examples(values, (factors,), cost), strict=True)
+    return jnp.stack([by_statistic[statistic] for statistic in chosen], axis=-1)
+
+
+_NUMBERS_AT_ONCE = 2**16
+"""What stays in a core's cache: 256 KiB of float32."""
+
+
+def _over_examples(fun: Callable[..., Any], arrays: tuple[Any, ...], cost: int) -> Any:
+    """`jax.vmap(fun)(*arrays)`, on CPU a few examples at a time if that is allowed.
+
+    A loop over examples keeps what it works on in the cache. Over a sharded batch it
+    would gather the examples on every device, so the batch must be known to be local.
+    """
+    leaves = jax.tree.leaves(arrays)
+    if jax.default_backend() != "cpu" or not all(map(_local, leaves)):
+        return jax.vmap(fun)(*arrays)
+    batch = len(leaves[0])
+    most = max(1, _NUMBERS_AT_ONCE // cost)
+    at_once = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= most)
+    if at_once == batch:
+        return jax.vmap(fun)(*arrays)
+    return jax.lax.map(lambda row: fun(*row), arrays, batch_size=at_once)
+
+
+def _local(array: jax.Array) -> bool:
+    """Whether an array is known to live on one device, from static facts."""
+    mesh = jax.typeof(array).sharding.mesh
+    if mesh.empty:
+        # With several devices, `jax.jit` may still be told to shard it.
+        return jax.device_count() == 1
+    return mesh.size == 1 or mesh.are_all_axes_manual
+
+
+def _varying_like(arrays: list[jax.Array], x: Any) -> list[jax.Array]:
+    """Arrays that vary over the axes of `jax.shard_map` that the examples vary over.
+
+    Otherwise JAX would take them for one copy, and add up the gradients of all shards.
+    """
+    axes = frozenset[str]()
+    for leaf in jax.tree.leaves(x):
+        axes |= jax.typeof(leaf).manual_axis_type.varying
+    varying = []
+    for array in arrays:
+        missing = axes - jax.typeof(array).manual_axis_type.varying
+        varying.append(jax.lax.pcast(array, tuple(sorted(missing)), to="varying"))
+    return varying
 
 
 def _loss_of_example(apply_fn: ApplyFn, loss_fn: LossFn) -> Callable[..., jax.Array]:

@@ -11,6 +11,7 @@ your own is any function from such a tree to a number.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -180,6 +181,56 @@ def _about(
         third + 3 * second * shift + part.count * shift**3,
         fourth + 4 * third * shift + 6 * second * shift**2 + part.count * shift**4,
     )
+
+
+def outer(left: Moments, right: Moments) -> Moments:
+    r"""The moments of all products :math:`a_i b_j`, without forming them.
+
+    With :math:`a_i = \bar a + \alpha_i` and :math:`b_j = \bar b + \beta_j`, a product
+    deviates from the mean :math:`\bar a \bar b` by
+    :math:`\bar a \beta_j + \bar b \alpha_i + \alpha_i \beta_j`. Its powers expand into
+    central moments of each side; nothing cancels that is not small by itself.
+    """
+    scale = left.scale * right.scale
+    a, b = left.mean / left.scale, right.mean / right.scale
+    alpha, beta = _central(left), _central(right)
+
+    def power_mean(k: int) -> jax.Array:
+        # Multinomial theorem: p times a*beta, q times b*alpha, r times alpha*beta.
+        total = jnp.zeros_like(a)
+        for p in range(k + 1):
+            for q in range(k - p + 1):
+                r = k - p - q
+                ways = math.comb(k, p) * math.comb(k - p, q)
+                total += ways * a**p * b**q * alpha[q + r] * beta[p + r]
+        return total
+
+    corners = jnp.stack(
+        [
+            x * y
+            for x in (left.minimum, left.maximum)
+            for y in (right.minimum, right.maximum)
+        ]
+    )
+    count = left.count * right.count
+    return Moments(
+        absolute_sum=left.absolute_sum * right.absolute_sum,
+        minimum=corners.min(0),
+        maximum=corners.max(0),
+        mean=left.mean * right.mean,
+        scale=scale,
+        second=count * power_mean(2),
+        third=count * power_mean(3),
+        fourth=count * power_mean(4),
+        count=count,
+    )
+
+
+def _central(m: Moments) -> list[jax.Array]:
+    """Central moments of orders 0 to 4, in units of the scale."""
+    one = jnp.ones_like(m.mean)
+    powers = [m.second, m.third, m.fourth]
+    return [one, jnp.zeros_like(one), *(power / m.count for power in powers)]
 
 
 def l1_norm(gradient: Any) -> jax.Array:

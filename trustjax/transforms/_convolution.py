@@ -1,0 +1,228 @@
+r"""A convolution whose kernel gradient is a matrix product.
+
+With the patches :math:`P(x)` of the input (row :math:`n`: what one output position
+sees; column :math:`(k, c)`: kernel offset and channel), a convolution is the product
+:math:`y = P(x) W`, and its kernel gradient is :math:`P(x)^T \bar y`. JAX computes that
+gradient as another convolution, with the cotangent as kernel. Under `jax.vmap` both
+of its operands have a batch axis, so it becomes a convolution with one group for each
+example: slow on CPU, and split wrongly by the partitioner when the batch is sharded.
+
+`conv_p` is a primitive that is JAX's convolution in value, in lowering and in the
+gradient of its input. It differs in two rules alone: the gradient of the kernel, and
+`vmap` over both operands, are matrix products of patches. The rules are closed: what
+they return is made of `conv_p` and products again, so that they hold in any order of
+differentiation and at any depth of `vmap`.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.extend.core.primitives import conv_general_dilated_p
+from jax.interpreters import ad, batching, mlir
+
+from trustjax.transforms._rewrite import TWINS, matmul_kernel_grads
+
+conv_p = Primitive("matmul_gradient_conv")
+
+
+def _convolution(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    return conv_general_dilated_p.bind(lhs, rhs, **params)
+
+
+def kernel_gradient(
+    lhs: jax.Array,
+    cotangent: jax.Array,
+    *,
+    kernel_shape: tuple[int, ...],
+    **params: Any,
+) -> jax.Array:
+    """The gradient of the kernel, in the order of `flat_kernel` and unrounded.
+
+    Returns:
+      `[groups, outputs, offsets, channels]`, in float32 or better.
+    """
+    patches = _patches(lhs, kernel_shape, **params)
+    _, _, out_spec = params["dimension_numbers"]
+    outputs = kernel_shape[params["dimension_numbers"].rhs_spec[0]]
+    groups = params["feature_group_count"] * params["batch_group_count"]
+    cotangent = _channels_last(cotangent, out_spec)
+    cotangent = cotangent.reshape(-1, groups, outputs // groups)
+    dtype = jnp.promote_types(cotangent.dtype, jnp.float32)
+    if params["batch_group_count"] > 1:
+        patches = patches.reshape(groups, -1, *patches.shape[-2:])
+        equation = "ngo,gnkc->gokc"
+    elif groups > 1:
+        patches = patches.reshape(*patches.shape[:-1], groups, -1)
+        if patches.shape[-1] == cotangent.shape[-1] == 1:
+            # Depthwise: products of vectors, which a batched matmul is slow at.
+            products = patches.astype(dtype) * cotangent[:, None].astype(dtype)
+            return products.sum(0).transpose(1, 0, 2)[:, None]
+        equation = "ngo,nkgc->gokc"
+    else:
+        # One plain product of matrices, cotangent first: the faster order on CPU.
+        flat = lax.dot_general(
+            cotangent[:, 0],
+            patches.reshape(len(patches), -1),
+            (((0,), (0,)), ((), ())),
+            precision=params["precision"],
+            preferred_element_type=dtype,
+        )
+        return flat.reshape(1, -1, *patches.shape[-2:])
+    return jnp.einsum(
+        equation,
+        cotangent,
+        patches,
+        precision=params["precision"],
+        preferred_element_type=dtype,
+    )
+
+
+def flat_kernel(rhs: jax.Array, **params: Any) -> jax.Array:
+    """A kernel as `[groups, outputs, offsets, channels]`."""
+    rhs = rhs.transpose(_kernel_order(**params))
+    groups = params["feature_group_count"] * params["batch_group_count"]
+    return rhs.reshape(groups, rhs.shape[0] // groups, -1, rhs.shape[-1])
+
+
+def unflatten_kernel(
+    flat: jax.Array, *, kernel_shape: tuple[int, ...], **params: Any
+) -> jax.Array:
+    """The inverse of `flat_kernel`."""
+    order = _kernel_order(**params)
+    ordered = flat.reshape([kernel_shape[axis] for axis in order])
+    return ordered.transpose([order.index(axis) for axis in range(len(order))])
+
+
+def patches_size(
+    lhs_shape: tuple[int, ...], kernel_shape: tuple[int, ...], **params: Any
+) -> int:
+    """How many numbers the patches of an input hold."""
+    patches = jax.eval_shape(
+        lambda lhs: _patches(lhs, kernel_shape, **params),
+        jax.ShapeDtypeStruct(lhs_shape, jnp.float32),
+    )
+    return patches.size
+
+
+def _kernel_order(**params: Any) -> tuple[int, ...]:
+    """The axes of a kernel as (output, *spatial, input)."""
+    output, channel, *spatial = params["dimension_numbers"].rhs_spec
+    return (output, *spatial, channel)
+
+
+def _channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    batch, channel, *spatial = spec
+    return x.transpose((batch, *spatial, channel))
+
+
+def _patches(lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any) -> jax.Array:
+    """What each output position sees: `[batch * positions, offsets, channels]`."""
+    lhs_spec, rhs_spec, _ = params["dimension_numbers"]
+    window = [kernel_shape[axis] for axis in rhs_spec[2:]]
+    strides, spread = params["window_strides"], params["rhs_dilation"]
+    lhs = _channels_last(lhs, lhs_spec)
+    lhs = lax.pad(
+        lhs,
+        jnp.zeros((), lhs.dtype),
+        [
+            (0, 0, 0),
+            *(
+                (low, high, dilation - 1)
+                for (low, high), dilation in zip(
+                    params["padding"], params["lhs_dilation"], strict=True
+                )
+            ),
+            (0, 0, 0),
+        ],
+    )
+    reach = [(size - 1) * s + 1 for size, s in zip(window, spread, strict=True)]
+    positions = [
+        max(0, (size - r) // stride + 1)
+        for size, r, stride in zip(lhs.shape[1:-1], reach, strides, strict=True)
+    ]
+    shifted = []
+    for offset in itertools.product(*map(range, window)):
+        start = [o * s for o, s in zip(offset, spread, strict=True)]
+        stop = [
+            begin + (count - 1) * stride + 1 if count else begin
+            for begin, count, stride in zip(start, positions, strides, strict=True)
+        ]
+        shifted.append(
+            lax.slice(
+                lhs,
+                (0, *start, 0),
+                (lhs.shape[0], *stop, lhs.shape[-1]),
+                (1, *strides, 1),
+            )
+        )
+    patches = jnp.concatenate(shifted, -1)
+    return patches.reshape(
+        lhs.shape[0] * math.prod(positions), len(shifted), lhs.shape[-1]
+    )
+
+
+def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """The same convolution as a product of patches and kernel."""
+    out = jax.eval_shape(lambda lhs, rhs: _convolution(lhs, rhs, **params), lhs, rhs)
+    out_spec = params["dimension_numbers"].out_spec
+    order = (out_spec[0], *out_spec[2:], out_spec[1])
+    patches = _patches(lhs, rhs.shape, **params)
+    kernel = flat_kernel(rhs, **params)
+    groups = len(kernel)
+    if params["batch_group_count"] > 1:
+        patches = patches.reshape(groups, -1, *patches.shape[-2:])
+        equation = "gnkc,gokc->ngo"
+    else:
+        patches = patches.reshape(*patches.shape[:-1], groups, -1)
+        equation = "nkgc,gokc->ngo"
+    product = jnp.einsum(
+        equation,
+        patches,
+        kernel,
+        precision=params["precision"],
+        preferred_element_type=out.dtype,
+    )
+    product = product.reshape([out.shape[axis] for axis in order])
+    return product.transpose([order.index(axis) for axis in range(len(order))])
+
+
+def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> Any:
+    def transposed(cotangent: jax.Array, rhs: jax.Array) -> jax.Array:
+        transpose = jax.linear_transpose(
+            lambda lhs: _convolution(lhs, rhs, **params), lhs.aval
+        )
+        return transpose(cotangent)[0]
+
+    return matmul_kernel_grads(transposed)(cotangent, rhs)
+
+
+def _kernel_gradient(cotangent: Any, lhs: jax.Array, rhs: Any, **params: Any) -> Any:
+    shape = rhs.aval.shape
+    flat = kernel_gradient(lhs, cotangent, kernel_shape=shape, **params)
+    return unflatten_kernel(flat, kernel_shape=shape, **params).astype(rhs.aval.dtype)
+
+
+def _batch(operands: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
+    """`vmap`: over one operand JAX's own rule, over both a product."""
+    if None in axes:
+        mapped = jax.vmap(lambda l, r: _convolution(l, r, **params), axes)
+        return matmul_kernel_grads(mapped)(*operands), 0
+    mapped = jax.vmap(lambda l, r: _convolution_as_product(l, r, **params), axes)
+    return mapped(*operands), 0
+
+
+def _abstract(lhs: Any, rhs: Any, **params: Any) -> Any:
+    return conv_general_dilated_p.abstract_eval(lhs, rhs, **params)
+
+
+conv_p.def_impl(_convolution)
+conv_p.def_effectful_abstract_eval(_abstract)
+mlir.register_lowering(conv_p, mlir.lower_fun(_convolution, multiple_results=False))
+ad.defbilinear(conv_p, _input_gradient, _kernel_gradient)
+batching.primitive_batchers[conv_p] = _batch
+TWINS[conv_general_dilated_p] = conv_p
