@@ -274,6 +274,7 @@ def test_train_step_is_sgd_with_momentum_and_l2_on_real_examples_only():
         state = train_step(state, batch, 0.5)
     chex.assert_trees_all_close(state.params, params, atol=1e-6)
     assert (int(state.step), int(state.first_bad_step)) == (2, -1)
+    assert np.isfinite(apply_fn(bridge.from_nnx(model)[1], batch["image"])).all()
 
 
 def test_train_step_with_adamw_and_cosine_is_optax():

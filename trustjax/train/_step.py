@@ -56,12 +56,15 @@ def make_train_step(
       steps_per_epoch: for the cosine schedule.
 
     Returns:
-      `(state, train_step)`; `train_step` is jitted and gives its input state away.
+      `(state, train_step)`; `train_step` is jitted and gives its input state away, so
+      a state is used once. The model is left as it is.
     """
     graph, *states = nnx.split(
         _in_training_mode(model), nnx.Param, nnx.BatchStat, nnx.RngKey, ...
     )
     params, statistics, keys, rest = map(nnx.to_pure_dict, states)
+    # The step gives its arguments away; the model keeps its own arrays.
+    params, statistics = jax.tree.map(jnp.copy, (params, statistics))
     optimizer = _direction(config)
     learning_rate = _schedule(config, steps_per_epoch)
     seed = jax.random.key(config.seed)
