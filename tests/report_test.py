@@ -225,7 +225,7 @@ def test_a_failure_leaves_the_old_report(found, said, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no figure")
 
-    monkeypatch.setattr(_page._figures, "spectrum", fail)
+    monkeypatch.setattr(_page._class_figures, "spectrum", fail)
     with pytest.raises(RuntimeError, match="no figure"):
         report.write(found, said, tmp_path)
     assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}

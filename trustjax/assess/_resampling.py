@@ -2,7 +2,8 @@
 
 A resample of the test set is a count for each example. Every rank metric is a
 function of cumulative counts along the sorted score, so that a thousand resamples
-of fifteen scores cost cumulative sums, not sorts.
+of fifteen scores cost cumulative sums, not sorts. (`metrics.bootstrap` takes any metric
+and so computes it anew on each resample.)
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,6 @@
-"""The figures of the page: each an SVG, with a caption that says what to look for."""
+"""The figures about scores and confidence, each with what to look for in it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,174 +14,8 @@ with _extras.required("report"):
     from matplotlib.path import Path
     from matplotlib.ticker import MaxNLocator
 
-MOST_ROWS = 30  # more classes than this are drawn as one line
 MOST_POINTS = 4000  # of each kind in a scatter plot
 SMALLEST_DOUBT = 1e-8  # beyond it, confidence counts as 1 on the axis of doubt
-
-
-class Drawing(NamedTuple):
-    """A figure of the page.
-
-    Attributes:
-      name: unique on the page.
-      title: its heading.
-      svg: the element.
-      caption: one sentence: what to look for.
-    """
-
-    name: str
-    title: str
-    svg: str
-    caption: str
-
-
-def shortened(name: str, longest: int = 20) -> str:
-    """A name that fits beside an axis."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
-
-
-def spectrum(found: Assessment) -> Drawing:
-    """Mean trust of every class, with its interval."""
-    classes = [c for c in found.classes if c.trust.value is not None]
-    classes.sort(key=lambda c: c.trust.value or 0.0)
-    net = found.headline["net_trust_score"].value or 0.0
-    with _style.drawing("spectrum"):
-        if len(classes) <= MOST_ROWS:
-            figure, axes = _style.new_figure(85 + 21 * len(classes))
-            _spectrum_rows(axes, classes, net)
-        else:
-            figure, axes = _style.new_figure(300)
-            _spectrum_line(axes, classes)
-        along = axes.axvline if len(classes) <= MOST_ROWS else axes.axhline
-        along(net, color=_style.INK, linewidth=1, dashes=(4, 3), zorder=1)
-        low, high = classes[0], classes[-1]
-        alternative = (
-            f"Mean trust of {len(classes)} classes, from {low.name} "
-            f"({low.trust.value:.3f}) to {high.name} ({high.trust.value:.3f}); "
-            f"the NetTrustScore is {net:.3f}."
-        )
-        svg = _style.to_svg(figure, "spectrum", alternative)
-    return Drawing(
-        "spectrum",
-        "Trust spectrum: which classes deserve it",
-        svg,
-        "Look for classes left of the dashed line, in orange where even their interval "
-        "is: answers there deserve less trust than the network's average one."
-        if len(classes) <= MOST_ROWS
-        else "Look for how early the line reaches the dashed NetTrustScore: the "
-        "classes before that pull the network down.",
-    )
-
-
-def _spectrum_rows(axes, classes, net: float) -> None:
-    rows = np.arange(len(classes))[::-1]
-    values = np.array([c.trust.value for c in classes])
-    low = np.array(
-        [c.trust.value if c.trust.low is None else c.trust.low for c in classes]
-    )
-    high = np.array(
-        [c.trust.value if c.trust.high is None else c.trust.high for c in classes]
-    )
-    colours = [_style.WRONG if end < net else _style.RIGHT for end in high]
-    axes.hlines(rows, low, high, colors=colours, linewidth=5, alpha=0.3)
-    axes.scatter(values, rows, color=colours, s=36, zorder=3)
-    axes.annotate(
-        f"NetTrustScore {net:.3f}",
-        (net, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        fontsize=10.5,
-        color=_style.INK,
-    )
-    for row, value in zip(rows, values, strict=True):
-        axes.annotate(
-            f"{value:.3f}",
-            (1, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10.5,
-            color=_style.INK,
-            annotation_clip=False,
-        )
-    axes.set_yticks(rows, [shortened(c.name) for c in classes])
-    axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="y", visible=False)
-    axes.set_ylim(-0.7, len(classes) - 0.3)
-    axes.set_xlim(right=min(1.0, axes.get_xlim()[1]))
-    axes.set_xlabel("mean trust, with its interval")
-
-
-def _spectrum_line(axes, classes) -> None:
-    values = np.array([c.trust.value for c in classes])
-    place = np.arange(1, len(values) + 1)
-    axes.fill_between(place, 0, values, color=_style.RIGHT, alpha=0.15, linewidth=0)
-    axes.plot(place, values, color=_style.RIGHT)
-    axes.set_xlim(1, len(values))
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("classes, from the least trusted to the most")
-    axes.set_ylabel("mean trust")
-    listed = "\n".join(
-        f"{c.trust.value:.2f}  {shortened(c.name, 28)}" for c in classes[:5]
-    )
-    axes.text(
-        0.97,
-        0.05,
-        f"least trusted\n{listed}",
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=10.5,
-    )
-
-
-def densities(found: Assessment) -> Drawing:
-    """Trust densities of the least and the most trusted classes, as ridges."""
-    order = list(found.densities)
-    with _style.drawing("densities"):
-        figure, axes = _style.new_figure(70 + 46 * len(order))
-        for row, index in enumerate(reversed(order)):
-            # The root of a density shows the few wrong answers beside the many right.
-            heights = np.sqrt(np.maximum(found.densities[index], 0))
-            heights = 0.85 * heights / max(heights.max(), 1e-9)
-            least = order.index(index) < (len(order) + 1) // 2
-            colour = _style.WRONG if least else _style.RIGHT
-            axes.fill_between(
-                found.density_grid,
-                row,
-                row + heights,
-                color=colour,
-                alpha=0.25,
-                linewidth=0,
-            )
-            axes.plot(found.density_grid, row + heights, color=colour, linewidth=1.4)
-        names = [found.classes[index] for index in reversed(order)]
-        axes.set_yticks(
-            np.arange(len(order)) + 0.3,
-            [f"{shortened(c.name, 16)}\n{c.trust.value:.2f}" for c in names],
-        )
-        axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, len(order))
-        axes.set_xlabel("trust in one answer: 0 sure and wrong, 1 sure and right")
-        axes.spines["left"].set_visible(False)
-        alternative = "Distribution of trust in the classes " + ", ".join(
-            found.classes[index].name for index in order
-        )
-        svg = _style.to_svg(figure, "densities", alternative)
-    return Drawing(
-        "densities",
-        "Trust densities: how a class fails",
-        svg,
-        "Look for a hill at the left end: answers that were wrong and sure; a hill in "
-        "the middle is doubt (least trusted classes in orange, most trusted in blue; "
-        "heights are square roots, each class on its own scale).",
-    )
 
 
 def distinct(scores: Sequence[ScoreAssessment], most: int) -> list[ScoreAssessment]:
@@ -203,7 +36,7 @@ def _alike(one: ScoreAssessment, other: ScoreAssessment) -> bool:
     return float(np.abs(risks[0] - risks[1]).max()) <= 0.03 * float(risks[0][-1])
 
 
-def risk_coverage(found: Assessment) -> Drawing:
+def risk_coverage(found: Assessment) -> _style.Drawing:
     """Error rate of the answers kept against the share kept."""
     error_rate = found.num_errors / found.num_examples
     shown = distinct(found.scores, len(_style.SERIES))
@@ -242,7 +75,7 @@ def risk_coverage(found: Assessment) -> Drawing:
         order = [*range(2, len(handles)), 0, 1]
         axes.legend(
             [handles[i] for i in order],
-            [shortened(labels[i], 28) for i in order],
+            [_style.shortened(labels[i], 28) for i in order],
             loc="upper left",
             ncols=2,
             frameon=True,
@@ -254,7 +87,7 @@ def risk_coverage(found: Assessment) -> Drawing:
             f"{score.title} {100 * risk_at(score, 0.8):.2f} %" for score in shown
         )
         svg = _style.to_svg(figure, "risk", alternative)
-    return Drawing(
+    return _style.Drawing(
         "risk",
         "Risk and coverage: what refusing to answer buys",
         svg,
@@ -272,7 +105,7 @@ def risk_at(score: ScoreAssessment, coverage: float) -> float:
     return float(np.interp(coverage, score.risk_coverage.x, score.risk_coverage.y))
 
 
-def histograms(found: Assessment, predictions: Predictions) -> Drawing:
+def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
     """The best scores' values, right answers above the line and wrong ones below."""
     shown = distinct(found.scores, 4)
     values = all_scores(predictions)
@@ -281,7 +114,7 @@ def histograms(found: Assessment, predictions: Predictions) -> Drawing:
         panels = figure.subplots(-(-len(shown) // 2), 2, squeeze=False).ravel()
         for panel, score in zip(panels, shown, strict=False):
             _mirrored(panel, values[score.name], predictions.correct)
-            panel.set_title(shortened(score.title, 26))
+            panel.set_title(_style.shortened(score.title, 26))
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
         panels[0].text(
@@ -296,7 +129,7 @@ def histograms(found: Assessment, predictions: Predictions) -> Drawing:
             + ", split by right and wrong answers."
         )
         svg = _style.to_svg(figure, "histograms", alternative)
-    return Drawing(
+    return _style.Drawing(
         "histograms",
         "The best scores, right answers against wrong",
         svg,
@@ -346,7 +179,7 @@ def _mirrored(axes, values: np.ndarray, correct: np.ndarray, bins: int = 30) -> 
     axes.grid(axis="y", visible=False)
 
 
-def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> Drawing:
+def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> _style.Drawing:
     """GradTrust against the max softmax probability, right and wrong."""
     values = predictions.scores["grad_trust"]
     doubt = np.maximum(_doubt(predictions), SMALLEST_DOUBT)
@@ -398,7 +231,7 @@ def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> Drawing:
             "Scatter plot of GradTrust against the max softmax probability, "
             "right and wrong answers.",
         )
-    return Drawing(
+    return _style.Drawing(
         "scatter",
         "GradTrust against confidence",
         svg,
@@ -441,7 +274,7 @@ def _dots(axes, x: np.ndarray, y: np.ndarray, colour: str, size: float) -> None:
     )
 
 
-def reliability(found: Assessment) -> Drawing:
+def reliability(found: Assessment) -> _style.Drawing:
     """Accuracy against confidence, with the number of examples below."""
     bins = found.reliability
     filled = bins.count > 0
@@ -481,7 +314,7 @@ def reliability(found: Assessment) -> Drawing:
             f"Accuracy against confidence in {len(bins.count)} bins; the expected "
             f"calibration error is {error:.3f}.",
         )
-    return Drawing(
+    return _style.Drawing(
         "reliability",
         "Reliability: is 90 % sure right 90 % of the time?",
         svg,

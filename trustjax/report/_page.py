@@ -8,7 +8,14 @@ import numpy as np
 
 from trustjax import _extras
 from trustjax.assess import Assessment, Predictions, Quantity
-from trustjax.report import _figures, _gallery, _tables, _text
+from trustjax.report import (
+    _class_figures,
+    _figures,
+    _gallery,
+    _style,
+    _tables,
+    _text,
+)
 
 with _extras.required("report"):
     import jinja2
@@ -100,7 +107,10 @@ def _content(found: Assessment, predictions: Predictions) -> dict[str, Any]:
         **_tables.scores(found),
         "score_figures": _score_figures(found, predictions),
         "classes_lead": _text.classes(found),
-        "class_figures": _class_figures(found),
+        "class_figures": [
+            _class_figures.spectrum(found),
+            _class_figures.densities(found),
+        ],
         "matrix": _tables.trust_matrix(found),
         "mistakes": _tables.mistakes(found),
         "gradients": gradients,
@@ -165,9 +175,7 @@ def _tiles(found: Assessment) -> list[dict[str, Any]]:
     ]
 
 
-def _score_figures(
-    found: Assessment, predictions: Predictions
-) -> list[_figures.Drawing]:
+def _score_figures(found: Assessment, predictions: Predictions) -> list[_style.Drawing]:
     drawings = [
         _figures.risk_coverage(found),
         _figures.histograms(found, predictions),
@@ -176,10 +184,6 @@ def _score_figures(
         drawings.append(_figures.grad_trust_scatter(predictions))
     drawings.append(_figures.reliability(found))
     return drawings
-
-
-def _class_figures(found: Assessment) -> list[_figures.Drawing]:
-    return [_figures.spectrum(found), _figures.densities(found)]
 
 
 def _shelves(found: Assessment, predictions: Predictions) -> list[dict[str, Any]]:

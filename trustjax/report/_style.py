@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from trustjax import _extras
 
@@ -73,6 +73,27 @@ RC: Any = {
     "ytick.major.size": 3,
     "ytick.minor.size": 0,
 }
+
+
+class Drawing(NamedTuple):
+    """A figure of the page.
+
+    Attributes:
+      name: unique on the page.
+      title: its heading.
+      svg: the element.
+      caption: one sentence: what to look for.
+    """
+
+    name: str
+    title: str
+    svg: str
+    caption: str
+
+
+def shortened(name: str, longest: int = 20) -> str:
+    """A name that fits beside an axis."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 @contextlib.contextmanager
