@@ -117,17 +117,23 @@ def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
             panel.set_title(_style.shortened(score.title, 26))
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
-        panels[0].text(
-            0.03, 0.93, "right", color=_style.RIGHT, va="top", **_corner(panels[0])
-        )
-        panels[0].text(
-            0.03, 0.07, "wrong", color=_style.WRONG, va="bottom", **_corner(panels[0])
-        )
-        alternative = (
-            "Histograms of "
-            + ", ".join(f"{score.title}" for score in shown)
-            + ", split by right and wrong answers."
-        )
+        # Each word where its bars are lowest if the score is any good.
+        for x, y, word, colour in (
+            (0.03, 0.95, "right", _style.RIGHT),
+            (0.97, 0.05, "wrong", _style.WRONG),
+        ):
+            panels[0].text(
+                x,
+                y,
+                word,
+                color=colour,
+                ha="left" if x < 0.5 else "right",
+                va="top" if y > 0.5 else "bottom",
+                fontsize=10.5,
+                transform=panels[0].transAxes,
+            )
+        titles = ", ".join(score.title for score in shown)
+        alternative = f"Histograms of {titles}, split by right and wrong answers."
         svg = _style.to_svg(figure, "histograms", alternative)
     return _style.Drawing(
         "histograms",
@@ -137,10 +143,6 @@ def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
         "tall, the score cannot tell right answers from wrong ones (each colour is "
         "scaled to its tallest bar).",
     )
-
-
-def _corner(axes) -> dict:
-    return {"transform": axes.transAxes, "fontsize": 10.5, "ha": "left"}
 
 
 def _mirrored(axes, values: np.ndarray, correct: np.ndarray, bins: int = 30) -> None:
