@@ -33,13 +33,13 @@ ALLOWED = {
     "scores": ENGINE,
     "explain": ENGINE,
     "introspection": METHODS,
-    "oracles": METHODS | {"train"},
+    "oracles": METHODS | {"train", "data", "metrics", "evaluate"},
     "detectors": METHODS,
     "train": METHODS | {"data"},
     "assess": FOUNDATION | {"metrics", "statistics"},
     "report": FOUNDATION | {"assess", "metrics", "statistics"},
     "evaluate": METHODS
-    | {"data", "scores", "explain", "introspection", "oracles", "detectors", "metrics"},
+    | {"data", "scores", "explain", "introspection", "detectors", "metrics"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)

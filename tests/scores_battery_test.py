@@ -41,6 +41,7 @@ def _per_example():
         "augmented_logits": sampled,
         "features": jax.random.normal(keys[1], (EXAMPLES, FEATURES)),
         "predictions": jnp.argmax(logits, axis=-1),
+        "oracle_output": 4 * jax.random.normal(jax.random.key(4), (EXAMPLES, 1)),
     }
 
 

@@ -1,11 +1,4 @@
 import dataclasses
-import os
-import pathlib
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import chex
 import jax
@@ -16,8 +9,9 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
+from tests.interruption import killed_run
 from trustjax import bridge, data, models, train
-from trustjax.train import _fit, _step
+from trustjax.train import _loop, _step
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -113,21 +107,7 @@ KILLED = dataclasses.replace(CONFIG, epochs=60, patience=60)
 
 
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
-    here = pathlib.Path(__file__).parent
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED_RUN, str(tmp_path)], env=environment
-    )
-    deadline = time.monotonic() + 120
-    while not any(path.name.isdigit() for path in tmp_path.iterdir()):
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(random.uniform(0.0, 1.5))  # any moment will do: in a step, in a save
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
+    killed_run(KILLED_RUN, tmp_path)
     resumed = train.fit(
         KILLED, TRAIN, VALIDATION, workdir=tmp_path, checkpoint_every=1000
     )
@@ -328,7 +308,7 @@ def test_train_step_updates_batchnorm_and_does_not_recompile():
 
 def test_padding_becomes_copies_of_real_images():
     batch = next(iter(data.batches(stripes(3, 0, "train"), 5)))
-    filled = _fit._put(batch, None)
+    filled = _loop.filled(batch)
     np.testing.assert_array_equal(filled["mask"], [1, 1, 1, 0, 0])
     np.testing.assert_array_equal(filled["image"][3:], batch["image"][:2])
     np.testing.assert_array_equal(filled["label"][3:], batch["label"][:2])

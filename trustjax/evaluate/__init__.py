@@ -7,3 +7,4 @@ from trustjax.evaluate._ingredients import plan as plan
 from trustjax.evaluate._ingredients import score_batch as score_batch
 from trustjax.evaluate._loop import Results as Results
 from trustjax.evaluate._loop import run as run
+from trustjax.evaluate._parts import fingerprint as fingerprint

@@ -46,6 +46,7 @@ from trustjax.scores._neighbour import fit_knn as fit_knn
 from trustjax.scores._neighbour import fit_trust_score as fit_trust_score
 from trustjax.scores._neighbour import knn_distance as knn_distance
 from trustjax.scores._neighbour import trust_score as trust_score
+from trustjax.scores._oracle import oracle as oracle
 from trustjax.scores._perturbation import odin as odin
 from trustjax.scores._perturbation import odin_logits as odin_logits
 from trustjax.scores._registry import Score as Score

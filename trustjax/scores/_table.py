@@ -7,6 +7,7 @@ from trustjax.scores import (
     _grad_trust,
     _last_layer,
     _neighbour,
+    _oracle,
 )
 from trustjax.scores._registry import Score, register
 
@@ -237,6 +238,16 @@ for _score in (
         paper="Ayhan and Berens 2018",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each sample",
+    ),
+    Score(
+        name="oracle",
+        fn=_oracle.oracle,
+        needs=("oracle_output",),
+        title="Oracle",
+        paper="Luo et al. 2021, eq. 7",
+        equation="z = f(x), the log odds of a right answer",
+        cost="a forward pass of the oracle",
+        provenance="A network trained on when this classifier is right.",
     ),
 ):
     register(_score)

@@ -4,12 +4,20 @@ result = train.fit(train.config_for("cnn"), train_set, validation_set, workdir=p
 apply_fn, params = bridge.from_nnx(result.model)
 """
 
+from trustjax.train._checkpoint import last_checkpoint as last_checkpoint
 from trustjax.train._config import Config as Config
 from trustjax.train._config import config_for as config_for
-from trustjax.train._fit import NonFiniteLossError as NonFiniteLossError
 from trustjax.train._fit import TrainResult as TrainResult
 from trustjax.train._fit import fit as fit
 from trustjax.train._fit import load as load
+from trustjax.train._loop import NonFiniteLossError as NonFiniteLossError
+from trustjax.train._loop import Run as Run
 from trustjax.train._position import Epoch as Epoch
+from trustjax.train._position import Position as Position
+from trustjax.train._step import Batch as Batch
+from trustjax.train._step import BatchLossFn as BatchLossFn
 from trustjax.train._step import TrainState as TrainState
+from trustjax.train._step import TrainStep as TrainStep
+from trustjax.train._step import assign as assign
+from trustjax.train._step import make_outputs as make_outputs
 from trustjax.train._step import make_train_step as make_train_step

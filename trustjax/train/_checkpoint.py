@@ -16,6 +16,23 @@ with _extras.required("train"):
 _KEPT = 2
 
 
+@contextlib.contextmanager
+def last_checkpoint(
+    workdir: str | os.PathLike[str],
+) -> Iterator[tuple["Checkpoints", int]]:
+    """Yields the checkpoints of a folder, to read, and the step of the last.
+
+    Raises:
+      FileNotFoundError: if there is no folder, or no checkpoint in it.
+    """
+    if not pathlib.Path(workdir).is_dir():
+        raise FileNotFoundError(f"there is no folder {workdir}")
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        if checkpoints.latest is None:
+            raise FileNotFoundError(f"there is no checkpoint in {checkpoints.workdir}")
+        yield checkpoints, checkpoints.latest
+
+
 class Checkpoints:
     """The checkpoints of one run in a folder; the last two are kept.
 

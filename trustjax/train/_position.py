@@ -63,30 +63,32 @@ class Plateau(NamedTuple):
 
 @dataclasses.dataclass
 class Position:
-    """Where a run is; what its arrays do not say."""
+    """Where a run is; what its arrays do not say.
+
+    Attributes:
+      plateau: the learning rate.
+      epoch_type: the named tuple of an epoch: `Epoch`, or one with its five fields
+        by other names.
+      step: steps taken.
+      history: one entry per epoch.
+    """
 
     plateau: Plateau
+    epoch_type: Any = Epoch
     step: int = 0
-    history: list[Epoch] = dataclasses.field(default_factory=list)
+    history: list[Any] = dataclasses.field(default_factory=list)
 
     def finished(self, config: Config) -> bool:
         """Whether the run is at its end."""
         stagnates = config.schedule == "plateau" and self.plateau.over(config)
         return stagnates or len(self.history) >= config.epochs
 
-    def end_epoch(self, loss: float, accuracy: float, config: Config) -> None:
+    def end_epoch(self, loss: float, measured: float, config: Config) -> None:
         """Notes an epoch that has ended, and adapts the learning rate."""
-        self.history.append(
-            Epoch(
-                epoch=len(self.history) + 1,
-                step=self.step,
-                loss=loss,
-                validation_accuracy=accuracy,
-                learning_rate=self.plateau.learning_rate,
-            )
-        )
+        number, rate = len(self.history) + 1, self.plateau.learning_rate
+        self.history.append(self.epoch_type(number, self.step, loss, measured, rate))
         if config.schedule == "plateau":
-            self.plateau = self.plateau.after(accuracy, config)
+            self.plateau = self.plateau.after(measured, config)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -97,10 +99,11 @@ class Position:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Position":
+    def from_json(cls, values: dict[str, Any], epoch_type: Any = Epoch) -> "Position":
         """The inverse of `to_json`."""
         return cls(
             plateau=Plateau(**values["plateau"]),
+            epoch_type=epoch_type,
             step=values["step"],
-            history=[Epoch(**epoch) for epoch in values["history"]],
+            history=[epoch_type(**epoch) for epoch in values["history"]],
         )

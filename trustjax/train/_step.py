@@ -14,7 +14,10 @@ from trustjax.train._config import Config
 from trustjax.typing import Params
 
 Batch = Mapping[str, Any]
-"""`image`, `label` and `mask` of a batch; where `mask` is False there is padding."""
+"""`image`, `mask` and the targets of a batch; where `mask` is False is padding."""
+
+BatchLossFn = Callable[[jax.Array, Batch], jax.Array]
+"""`(outputs, batch) -> [batch]`: the loss of each example, nothing averaged."""
 
 
 class TrainState(NamedTuple):
@@ -41,19 +44,32 @@ TrainStep = Callable[[TrainState, Batch, jax.typing.ArrayLike], TrainState]
 """`(state, batch, scale) -> state`; `scale` multiplies the learning rate."""
 
 
+def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+    """The cross entropy to the true classes, `batch["label"]`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+
+
 def make_train_step(
-    model: nnx.Module, config: Config, *, steps_per_epoch: int
+    model: nnx.Module,
+    config: Config,
+    *,
+    steps_per_epoch: int,
+    loss_fn: BatchLossFn = cross_entropy,
+    compute_dtype: Any = None,
 ) -> tuple[TrainState, TrainStep]:
     """The first state of a run, and the function that takes a step.
 
-    The loss is the mean cross entropy of the examples that are not padding, plus the
-    L2 penalty. Dropout and shifts are drawn from the seed and the number of the step,
-    so a resumed run draws what the first would have drawn.
+    The loss is the mean `loss_fn` of the examples that are not padding, plus the L2
+    penalty. Dropout and shifts are drawn from the seed and the number of the step, so
+    a resumed run draws what the first would have drawn.
 
     Args:
-      model: the network, with fresh weights.
+      model: the network, with the weights to start from.
       config: the choices of the run.
       steps_per_epoch: for the cosine schedule.
+      loss_fn: the loss of each example, from the network's outputs and the batch.
+      compute_dtype: what the network computes in, such as `jnp.bfloat16`; weights,
+        losses and the optimiser stay as they are. None for the weights' own type.
 
     Returns:
       `(state, train_step)`; `train_step` is jitted and gives its input state away, so
@@ -69,13 +85,21 @@ def make_train_step(
     learning_rate = _schedule(config, steps_per_epoch)
     seed = jax.random.key(config.seed)
 
-    def loss_fn(params, statistics, images, labels, mask, key):
+    def in_compute_dtype(tree):
+        if compute_dtype is None:
+            return tree
+        return jax.tree.map(lambda leaf: leaf.astype(compute_dtype), tree)
+
+    def total_loss(params, statistics, images, batch, key):
         network = nnx.merge(
-            graph, params, statistics, bridge.fresh_keys(keys, key), rest
+            graph,
+            in_compute_dtype(params),
+            statistics,
+            bridge.fresh_keys(keys, key),
+            rest,
         )
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            network(images), labels
-        )
+        losses = loss_fn(network(in_compute_dtype(images)), batch)
+        mask = batch["mask"]
         data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
         squares = sum(jnp.sum(kernel**2) for kernel in _kernels(params))
         statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
@@ -89,13 +113,8 @@ def make_train_step(
         images = batch["image"]
         if config.max_shift:
             images = random_shift(images, shift_key, config.max_shift)
-        gradient, (data_loss, statistics) = jax.grad(loss_fn, has_aux=True)(
-            state.params,
-            state.statistics,
-            images,
-            batch["label"],
-            batch["mask"],
-            dropout_key,
+        gradient, (data_loss, statistics) = jax.grad(total_loss, has_aux=True)(
+            state.params, state.statistics, images, batch, dropout_key
         )
         direction, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params
@@ -124,23 +143,43 @@ def make_train_step(
     return state, train_step
 
 
-def make_count_correct(
+def make_outputs(
     model: nnx.Module,
-) -> Callable[[TrainState, Batch], jax.Array]:
-    """A jitted `(state, batch) -> number of examples classified right`."""
+) -> Callable[[TrainState, jax.Array], jax.Array]:
+    """`(state, images) -> outputs` of the network in evaluation mode, not jitted."""
     model = nnx.with_attributes(
         model, raise_if_not_found=False, deterministic=True, use_running_average=True
     )
     graph, _, _, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     rest = nnx.to_pure_dict(rest)
 
+    def outputs(state: TrainState, images: jax.Array) -> jax.Array:
+        return nnx.merge(graph, state.params, state.statistics, rest)(images)  # type: ignore[operator]
+
+    return outputs
+
+
+def make_count_correct(
+    model: nnx.Module,
+) -> Callable[[TrainState, Batch], jax.Array]:
+    """A jitted `(state, batch) -> number of examples classified right`."""
+    outputs = make_outputs(model)
+
     @jax.jit
     def count_correct(state: TrainState, batch: Batch) -> jax.Array:
-        network = nnx.merge(graph, state.params, state.statistics, rest)
-        predictions = jnp.argmax(network(batch["image"]), axis=-1)
+        predictions = jnp.argmax(outputs(state, batch["image"]), axis=-1)
         return jnp.sum((predictions == batch["label"]) & batch["mask"])
 
     return count_correct
+
+
+def assign(model: nnx.Module, params: Params, statistics: Any) -> None:
+    """Puts trained arrays into a model, and the model into evaluation mode."""
+    # Through the host: a model that was trained on a mesh is used anywhere.
+    trained = jax.tree.map(jnp.asarray, jax.device_get((params, statistics)))
+    for arrays in trained:
+        nnx.update(model, arrays)
+    model.eval()
 
 
 def random_shift(images: jax.Array, key: jax.Array, max_shift: int) -> jax.Array:

@@ -1,0 +1,23 @@
+"""Trustworthiness oracles: networks that learn when a classifier is right.
+
+outcomes = {part: oracles.outcomes(apply_fn, params, images[part]) for part in images}
+trained = oracles.fit(
+    oracles.Config("cnn"), images["train"], images["validation"],
+    train_outcomes=outcomes["train"], validation_outcomes=outcomes["validation"],
+)
+evaluate.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredients())
+"""
+
+from trustjax.oracles._config import LOSSES as LOSSES
+from trustjax.oracles._config import METRICS as METRICS
+from trustjax.oracles._config import Config as Config
+from trustjax.oracles._fit import Epoch as Epoch
+from trustjax.oracles._fit import TrainedOracle as TrainedOracle
+from trustjax.oracles._fit import fit as fit
+from trustjax.oracles._fit import load as load
+from trustjax.oracles._network import SignedDistance as SignedDistance
+from trustjax.oracles._network import create as create
+from trustjax.oracles._outcomes import Outcomes as Outcomes
+from trustjax.oracles._outcomes import outcomes as outcomes
+from trustjax.oracles._step import loss_of as loss_of
+from trustjax.oracles._step import make_train_step as make_train_step

@@ -1,0 +1,294 @@
+"""Training an oracle, and a trained one as a score."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trustjax import _validate, bridge, data, evaluate, models, train
+from trustjax.oracles import _network, _step
+from trustjax.oracles._config import METRICS, Config
+from trustjax.oracles._outcomes import Outcomes
+from trustjax.typing import ProgressFn
+
+
+class Epoch(NamedTuple):
+    """What one pass over the training set came to.
+
+    Attributes:
+      epoch: its number, from 1.
+      step: steps taken by its end.
+      loss: mean loss of its steps, without the L2 penalty.
+      validation_metric: the config's metric at its end, in [0, 1].
+      learning_rate: during it (the plateau schedule), or its peak (cosine).
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    validation_metric: float
+    learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOracle:
+    """An oracle with the weights of its best epoch.
+
+    Attributes:
+      model: images to `[batch, 1]`, in evaluation mode.
+      config: the choices of its training.
+      history: one entry per epoch.
+      step: steps taken.
+      image_shape: of the images that it takes.
+    """
+
+    model: models.Classifier
+    config: Config
+    history: tuple[Epoch, ...]
+    step: int
+    image_shape: tuple[int, int, int]
+
+    def ingredients(self) -> Mapping[str, evaluate.Ingredient]:
+        """What `evaluate.run(["oracle"], ...)` needs beside the usual ingredients.
+
+        Computing it raises a ValueError where images are not of `image_shape`.
+        """
+        oracle_fn, params = bridge.from_nnx(self.model)
+
+        def compute(batch: evaluate.Batch) -> jax.Array:
+            if batch.x.shape[1:] != self.image_shape:
+                raise ValueError(
+                    f"the oracle takes images of shape {self.image_shape}, the "
+                    f"classifier's are {batch.x.shape[1:]}"
+                )
+            return oracle_fn(params, batch.x)
+
+        return {**evaluate.INGREDIENTS, "oracle_output": evaluate.Ingredient(compute)}
+
+
+def fit(
+    config: Config,
+    train_set: data.Dataset,
+    validation_set: data.Dataset,
+    *,
+    train_outcomes: Outcomes,
+    validation_outcomes: Outcomes,
+    classifier: models.Classifier | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 500,
+    mesh: jax.sharding.Mesh | None = None,
+    progress: ProgressFn | None = None,
+) -> TrainedOracle:
+    """Trains an oracle, or goes on where a run stopped.
+
+    The classifier takes no part in it but through its outcomes. Checkpoints, resuming
+    and meshes are those of `train.fit`.
+
+    Args:
+      config: the choices of the run.
+      train_set: images to train on.
+      validation_set: images that `config.metric` is measured on.
+      train_outcomes: what the classifier made of them, as `outcomes` returns it.
+      validation_outcomes: likewise.
+      classifier: the network whose backbone the oracle starts from, if it is of the
+        kind `config.model`; None for fresh weights.
+      workdir: the folder of the checkpoints; None to keep none.
+      checkpoint_every: steps between checkpoints.
+      mesh: devices to share each batch among, over its axis `data`.
+      progress: called now and then, as in `train.fit`.
+
+    Returns:
+      The oracle with the weights of the epoch that was best on the validation set.
+
+    Raises:
+      NonFiniteLossError: if a loss is NaN or infinite; the message names the step,
+        and the last checkpoint before it stays.
+      ValueError: if the classifier makes no error, or only errors, on either set; if
+        outcomes, datasets, classifier and config do not fit each other; if `workdir`
+        holds a checkpoint of another run.
+    """
+    shape = _known(train_set.image_shape)
+    model = _network.create(config, shape, classifier=classifier)
+    run = _Run(
+        model,
+        config,
+        train_set,
+        validation_set,
+        mesh,
+        train_outcomes=train_outcomes,
+        validation_outcomes=validation_outcomes,
+    )
+    run.train(workdir, checkpoint_every, progress)
+    return _trained(model, config, run.best, run.position, shape)
+
+
+def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
+    """The oracle of the last checkpoint in a folder, of a finished run or not.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint.
+      ValueError: if the checkpoint is not of an oracle.
+    """
+    with train.last_checkpoint(workdir) as (checkpoints, step):
+        document = checkpoints.document(step)
+        identity = document["identity"]
+        if "outcomes" not in identity:
+            raise ValueError(f"{checkpoints.workdir} holds a classifier, not an oracle")
+        config = Config(**identity["config"])
+        shape = tuple(identity["image_shape"])
+        model = _network.create(config, shape)
+        state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
+        _, best = checkpoints.state(step, (state, _Best.of(state)))
+    position = train.Position.from_json(document["position"], Epoch)
+    return _trained(model, config, best, position, shape)
+
+
+class _Best(NamedTuple):
+    """The weights and running statistics of the best epoch so far."""
+
+    params: Any
+    statistics: Any
+
+    @classmethod
+    def of(cls, state: train.TrainState) -> "_Best":
+        """Copies: the training step gives the buffers of its state away."""
+        return cls(*jax.tree.map(jnp.copy, (state.params, state.statistics)))
+
+
+class _Run(train.Run):
+    """The training of an oracle."""
+
+    epoch_type = Epoch
+
+    def __init__(
+        self,
+        model: models.Classifier,
+        config: Config,
+        train_set: data.Dataset,
+        validation_set: data.Dataset,
+        mesh: jax.sharding.Mesh | None,
+        *,
+        train_outcomes: Outcomes,
+        validation_outcomes: Outcomes,
+    ):
+        num_right = int(train_outcomes.correct.sum())
+        super().__init__(
+            model,
+            config,
+            train_set,
+            validation_set,
+            mesh,
+            identity={
+                "outcomes": evaluate.fingerprint((train_outcomes, validation_outcomes)),
+                "initial_weights": evaluate.fingerprint(_network.weights(model)),
+            },
+            loss_fn=_step.loss_of(
+                config,
+                num_wrong=len(train_outcomes.correct) - num_right,
+                num_right=num_right,
+            ),
+            compute_dtype=_step.compute_dtype(config),
+        )
+        _check_outcomes("train", train_set, train_outcomes)
+        _check_outcomes("validation", validation_set, validation_outcomes)
+        self.metric_fn = METRICS[config.metric]
+        self.outcomes = train_outcomes
+        self.validation_correct = jnp.asarray(validation_outcomes.correct)
+        self.best = _Best.of(self.state)
+        outputs = train.make_outputs(model)
+        # Every process measures the whole validation set.
+        everywhere = None if mesh is None else jax.NamedSharding(mesh, jax.P())
+
+        @functools.partial(jax.jit, out_shardings=everywhere)
+        def measured(state: train.TrainState, batch: train.Batch):
+            return outputs(state, batch["image"])[:, 0], batch["index"], batch["mask"]
+
+        self.measured = measured
+
+    @property
+    def arrays(self) -> Any:
+        """What a checkpoint holds: the state, and the best weights so far."""
+        return self.state, self.best
+
+    @arrays.setter
+    def arrays(self, restored: Any) -> None:
+        self.state, self.best = restored
+
+    def targets(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the classifier made of the images."""
+        return {
+            "correct": self.outcomes.correct[batch["index"]],
+            "probability": self.outcomes.probability[batch["index"]],
+        }
+
+    def measure(self) -> float:
+        """The config's metric on the validation set."""
+        z = np.empty(len(self.validation), np.float32)
+        names = ("image", "index", "mask")
+        for batch in data.batches(self.validation, self.batch_size):
+            arrays = self.put({name: batch[name] for name in names})
+            values, index, mask = jax.device_get(self.measured(self.state, arrays))
+            z[index[mask]] = values[mask]
+        if not np.isfinite(z).all():
+            raise train.NonFiniteLossError(
+                f"the oracle's outputs are not finite at step {self.position.step} "
+                f"(learning rate {self.position.plateau.learning_rate:g}): training "
+                "has stopped"
+            )
+        return float(self.metric_fn(jnp.asarray(z), self.validation_correct))
+
+    def end_epoch(self) -> None:
+        """Measures the epoch that has ended; keeps the weights of the best."""
+        before = max(
+            (epoch.validation_metric for epoch in self.position.history), default=-1.0
+        )
+        super().end_epoch()
+        if self.position.history[-1].validation_metric > before:
+            self.best = _Best.of(self.state)
+
+
+def _trained(
+    model: models.Classifier,
+    config: Config,
+    best: _Best,
+    position: train.Position,
+    image_shape: Any,
+) -> TrainedOracle:
+    train.assign(model, best.params, best.statistics)
+    return TrainedOracle(
+        model, config, tuple(position.history), position.step, tuple(image_shape)
+    )
+
+
+def _known(image_shape: tuple[int | None, int | None, int]) -> tuple[int, int, int]:
+    height, width, channels = image_shape
+    if height is None or width is None:
+        raise ValueError(f"the images must be of one size, got {image_shape}")
+    return height, width, channels
+
+
+def _check_outcomes(name: str, dataset: data.Dataset, found: Outcomes) -> None:
+    """Requires one outcome for each record, and both kinds of them."""
+    _validate.same_length(
+        **{
+            f"the {name} set": jnp.empty(len(dataset)),
+            f"{name}_outcomes.correct": jnp.asarray(found.correct),
+            f"{name}_outcomes.probability": jnp.asarray(found.probability),
+        }
+    )
+    _validate.probabilities(
+        f"{name}_outcomes.probability", jnp.asarray(found.probability)
+    )
+    wrong = int(np.sum(~found.correct))
+    if wrong in (0, len(dataset)):
+        kind = "no error" if wrong == 0 else "nothing but errors"
+        raise ValueError(
+            f"the classifier makes {kind} on the {name} set ({len(dataset)} records of "
+            f"{dataset.name}): an oracle needs right and wrong answers to learn from. "
+            "Take records that the classifier has not learnt by heart"
+        )

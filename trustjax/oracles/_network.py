@@ -1,0 +1,119 @@
+"""The network of an oracle: the backbone of a classifier, and a head of one output."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from trustjax import _numerics, models
+from trustjax.oracles._config import Config
+
+_EPSILON = 1e-7
+
+
+class SignedDistance(nnx.Module):
+    r"""The signed distance of an embedding to a hyperplane.
+
+    .. math:: z = \frac{w^\top x + b}{\lVert w \rVert_2}
+
+    Its sign says on which side the embedding is, its magnitude how far from it.
+
+    =========  ===============================================
+    Edge case  Value
+    =========  ===============================================
+    w = 0      1e7 b, finite as is its gradient (see below)
+    =========  ===============================================
+
+    Args:
+      width: the length of an embedding.
+      rngs: where the weights come from.
+
+    >>> head = SignedDistance(3, rngs=nnx.Rngs(0))
+    >>> head(jnp.ones((4, 3))).shape
+    (4, 1)
+
+    References:
+      Luo et al. 2021, eq. 7. As in the authors' code, 1e-7 is added to the norm.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        initial = nnx.initializers.lecun_normal()(rngs.params(), (width, 1))
+        self.kernel = nnx.Param(initial)
+        self.bias = nnx.Param(jnp.zeros(1))
+
+    def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch 1"]:
+        """The distance of each embedding."""
+        kernel, bias = self.kernel[...], self.bias[...]
+        norm = _numerics.safe_norm(_numerics.at_least_float32(kernel[:, 0]))
+        return (x @ kernel + bias[None]) / (norm + _EPSILON)
+
+
+def create(
+    config: Config,
+    image_shape: tuple[int, int, int],
+    *,
+    classifier: models.Classifier | None = None,
+) -> models.Classifier:
+    """An oracle before training: images to one number each, `[batch, 1]`.
+
+    Args:
+      config: which backbone and head, and the seed of the fresh weights.
+      image_shape: (height, width, channels).
+      classifier: a network of the same kind whose backbone the oracle starts from;
+        None for fresh weights. It is copied, not changed.
+
+    Returns:
+      The network; its `dense` layer is the head.
+
+    Raises:
+      ValueError: if the classifier's backbone has other weights or shapes than the
+        oracle's, naming the first that differs.
+
+    >>> oracle = create(Config("cnn"), (28, 28, 1))
+    >>> oracle(jnp.zeros((2, 28, 28, 1))).shape
+    (2, 1)
+    """
+    rngs = nnx.Rngs(config.seed)
+    model = models.create(
+        config.model, num_classes=1, image_shape=image_shape, rngs=rngs
+    )
+    if classifier is not None:
+        _copy_backbone(classifier, model)
+    if config.head == "signed_distance":
+        # The dense layer of an oracle is its head, whatever kind of layer that is.
+        width = model.dense.kernel.shape[0]
+        model.dense = SignedDistance(width, rngs=rngs)  # type: ignore[assignment]
+    return model
+
+
+def _copy_backbone(source: nnx.Module, target: nnx.Module) -> None:
+    theirs, ours = _backbone(source), _backbone(target)
+    for path in sorted({*theirs, *ours}):
+        shapes = [tree[path].shape if path in tree else None for tree in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "the oracle cannot start from this classifier: its input or its kind "
+                f"is another one. {path} has shape {shapes[0]} in the classifier and "
+                f"{shapes[1]} in the oracle"
+            )
+    for path, variable in ours.items():
+        variable.set_value(jnp.array(theirs[path][...]))
+
+
+def _backbone(model: nnx.Module) -> dict[str, Any]:
+    """The variables below the dense layer, by their paths."""
+    return {
+        "/".join(map(str, path)): variable
+        for path, variable in nnx.to_flat_state(_variables(model))
+        if path[0] != "dense"
+    }
+
+
+def weights(model: nnx.Module) -> Any:
+    """The weights and running statistics of a network, as a tree of arrays."""
+    return nnx.to_pure_dict(_variables(model))
+
+
+def _variables(model: nnx.Module) -> Any:
+    return nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))

@@ -1,0 +1,34 @@
+"""The score of a trained oracle."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from trustjax import _numerics, _validate
+
+
+def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
+    r"""What a network trained to tell right from wrong answers says of each.
+
+    .. math:: z = f_\theta(x), \qquad p(\text{right} \mid x) = \sigma(z)
+
+    The paper ranks by :math:`\sigma(z)`, which in float32 is 1 for every z above 17;
+    the order is that of z.
+
+    Args:
+      output: of the oracle, as `oracles.TrainedOracle.ingredients` computes it.
+
+    Returns:
+      z, in (-inf, inf); higher = more trust, above 0 = to be trusted.
+
+    Raises:
+      ValueError: if `output` is not `[batch, 1]`.
+
+    >>> print(oracle(jnp.array([[2.5], [-1.0]])))
+    [ 2.5 -1. ]
+
+    References:
+      Luo et al. 2021, eq. 7.
+    """
+    _validate.rank("oracle_output", output, "batch 1")
+    _validate.floating("oracle_output", output)
+    return jnp.squeeze(_numerics.at_least_float32(output), axis=-1)

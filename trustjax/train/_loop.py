@@ -1,0 +1,275 @@
+"""The training loop, and going on where a run stopped: what all runs share."""
+
+import abc
+import dataclasses
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from trustjax import _validate, data
+from trustjax.train import _checkpoint, _step
+from trustjax.train._config import Config
+from trustjax.train._position import Plateau, Position
+from trustjax.typing import ProgressFn
+
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A training loss became NaN or infinite; the message names the step."""
+
+
+class Run(abc.ABC):
+    """A training run and where it is.
+
+    A subclass says what a step learns from, beside the images, and what is measured
+    at the end of an epoch.
+
+    Args:
+      model: the network, with the weights to start from.
+      config: the choices of the run.
+      train: images to train on.
+      validation: images to measure on.
+      mesh: devices to share each batch among, over its axis `data`.
+      identity: what else the result depends on, in JSON; a checkpoint with another
+        identity is refused.
+      loss_fn: as `make_train_step` takes it.
+      compute_dtype: as `make_train_step` takes it.
+    """
+
+    epoch_type: Any
+    """The named tuple that holds an epoch's numbers, in the order of `Epoch`."""
+
+    def __init__(
+        self,
+        model: nnx.Module,
+        config: Config,
+        train: data.Dataset,
+        validation: data.Dataset,
+        mesh: jax.sharding.Mesh | None,
+        *,
+        identity: Mapping[str, Any],
+        loss_fn: _step.BatchLossFn,
+        compute_dtype: Any = None,
+    ):
+        _check_datasets(train, validation)
+        self.model = model
+        self.config = config
+        self.mesh = mesh
+        self.validation = validation
+        self.identity = {
+            "config": dataclasses.asdict(config),
+            "class_names": list(train.class_names),
+            "image_shape": list(train.image_shape),
+            "train": train.fingerprint,
+            "validation": validation.fingerprint,
+            **identity,
+        }
+        self.batch_size = _batch_size_per_process(config, mesh)
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.batches = iter(
+            data.batches(
+                train,
+                self.batch_size,
+                shuffle=True,
+                seed=config.seed,
+                num_epochs=config.epochs,
+            )
+        )
+        self.state, self.train_step = _step.make_train_step(
+            model,
+            config,
+            steps_per_epoch=self.steps_per_epoch,
+            loss_fn=loss_fn,
+            compute_dtype=compute_dtype,
+        )
+        if mesh is not None:
+            replicated = jax.sharding.NamedSharding(mesh, jax.P())
+            self.state = jax.device_put(self.state, replicated)
+        self.position = Position(Plateau(config.learning_rate), self.epoch_type)
+
+    @abc.abstractmethod
+    def targets(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the step learns from, one row for each image of the batch."""
+
+    @abc.abstractmethod
+    def measure(self) -> float:
+        """How well the network does on the validation set; higher is better."""
+
+    @property
+    def arrays(self) -> Any:
+        """What a checkpoint holds."""
+        return self.state
+
+    @arrays.setter
+    def arrays(self, restored: Any) -> None:
+        self.state = restored
+
+    def train(
+        self,
+        workdir: str | os.PathLike[str] | None,
+        checkpoint_every: int,
+        progress: ProgressFn | None,
+    ) -> None:
+        """Takes the steps that are left, from the last checkpoint if there is one."""
+        _validate.count("checkpoint_every", checkpoint_every)
+        if workdir is None:
+            self.complete(progress)
+            return
+        with _checkpoint.Checkpoints(workdir) as checkpoints:
+            self.restore(checkpoints)
+            self.complete(progress, checkpoints, checkpoint_every)
+
+    def restore(self, checkpoints: _checkpoint.Checkpoints) -> None:
+        """Goes to the last checkpoint, if there is one."""
+        latest = checkpoints.latest
+        if latest is None:
+            return
+        document = checkpoints.document(latest)
+        _check_same_run(document["identity"], self.identity, checkpoints.workdir)
+        self.arrays = checkpoints.state(latest, self.arrays)
+        self.position = Position.from_json(document["position"], self.epoch_type)
+        self.batches.set_state(document["iterator"])
+
+    def complete(
+        self,
+        progress: ProgressFn | None,
+        checkpoints: _checkpoint.Checkpoints | None = None,
+        checkpoint_every: int = 1,
+    ) -> None:
+        """Takes the steps that are left."""
+        reported = -math.inf
+        while not self.position.finished(self.config):
+            self.take_step()
+            end_of_epoch = self.position.step % self.steps_per_epoch == 0
+            if end_of_epoch:
+                self.end_epoch()
+            finished = self.position.finished(self.config)
+            if checkpoints and (finished or self.position.step % checkpoint_every == 0):
+                self.save(checkpoints)
+            now = time.monotonic()
+            waited = now - reported > _SECONDS_BETWEEN_REPORTS
+            if progress and (waited or end_of_epoch):
+                self.report(progress)
+                reported = now
+
+    def take_step(self) -> None:
+        """Trains on the next batch."""
+        scale = self.position.plateau.learning_rate / self.config.learning_rate
+        batch = filled(next(self.batches))
+        arrays = {"image": batch["image"], "mask": batch["mask"], **self.targets(batch)}
+        self.state = self.train_step(self.state, self.put(arrays), scale)
+        self.position.step += 1
+
+    def end_epoch(self) -> None:
+        """Measures the epoch that has ended."""
+        self.check_losses()
+        loss = float(self.state.loss_sum) / self.steps_per_epoch
+        self.position.end_epoch(loss, self.measure(), self.config)
+        nothing = jax.numpy.zeros_like(self.state.loss_sum)
+        self.state = self.state._replace(loss_sum=nothing)
+
+    def put(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Arrays of a batch, shared among the devices of the mesh."""
+        if self.mesh is None:
+            return dict(arrays)
+        shared = jax.sharding.NamedSharding(self.mesh, jax.P("data"))
+        return {
+            name: jax.make_array_from_process_local_data(shared, array)
+            for name, array in arrays.items()
+        }
+
+    def check_losses(self) -> None:
+        """Raises if a loss so far was not finite."""
+        step = int(self.state.first_bad_step)
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"the training loss is not finite at step {step} (learning rate "
+                f"{self.position.plateau.learning_rate:g}): training has stopped"
+            )
+
+    def save(self, checkpoints: _checkpoint.Checkpoints) -> None:
+        """Writes a checkpoint, of good losses only."""
+        self.check_losses()
+        document = {
+            "identity": self.identity,
+            "position": self.position.to_json(),
+            "iterator": self.batches.get_state(),
+        }
+        checkpoints.save(self.position.step, self.arrays, document)
+
+    def report(self, progress: ProgressFn) -> None:
+        """Says how far the run is."""
+        facts = self.position.history[-1]._asdict() if self.position.history else {}
+        facts.pop("step", None)
+        # A run that ends before the last epoch is complete all the same.
+        finished = self.position.finished(self.config)
+        most = self.config.epochs * self.steps_per_epoch
+        total = self.position.step if finished else most
+        progress("training", self.position.step, total, facts)
+
+
+def filled(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch with copies of its records in the place of padding.
+
+    BatchNorm sees whole batches: copies of real images, not blanks, fill them. The
+    mask stays.
+    """
+    mask = batch["mask"]
+    if mask.all() or not mask.any():
+        return dict(batch)
+    rows = np.resize(np.flatnonzero(mask), len(mask))
+    return {**{name: array[rows] for name, array in batch.items()}, "mask": mask}
+
+
+def _batch_size_per_process(config: Config, mesh: jax.sharding.Mesh | None) -> int:
+    devices = 1 if mesh is None else mesh.shape["data"]
+    parts = math.lcm(devices, jax.process_count())
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size must divide among {devices} devices and "
+            f"{jax.process_count()} processes, got {config.batch_size}"
+        )
+    return config.batch_size // jax.process_count()
+
+
+def _check_datasets(train: data.Dataset, validation: data.Dataset) -> None:
+    for name, dataset in (("train", train), ("validation", validation)):
+        if len(dataset) == 0:
+            raise ValueError(f"the {name} dataset has no records")
+    if train.num_classes == 0:
+        raise ValueError("the train dataset has no classes")
+    for name in ("image_shape", "class_names"):
+        ours, theirs = getattr(train, name), getattr(validation, name)
+        if ours != theirs:
+            raise ValueError(
+                f"train and validation must have the same {name}, got {ours} and "
+                f"{theirs}"
+            )
+
+
+def _check_same_run(
+    found: dict[str, Any], expected: dict[str, Any], workdir: pathlib.Path
+) -> None:
+    """Raises, naming what differs, if a checkpoint is of another run."""
+    found, expected = (
+        {**identity.pop("config"), **identity}
+        for identity in (dict(found), dict(expected))
+    )
+    differing = [
+        f"{name} is {found.get(name)!r} there and {expected.get(name)!r} here"
+        for name in sorted({*found, *expected})
+        if found.get(name) != expected.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{workdir} holds the checkpoints of another run: {'; '.join(differing)}. "
+            "Choose another folder, or delete this one"
+        )
