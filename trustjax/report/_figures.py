@@ -117,21 +117,13 @@ def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
             panel.set_title(_style.shortened(score.title, 26))
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
-        # Each word where its bars are lowest if the score is any good.
-        for x, y, word, colour in (
-            (0.03, 0.95, "right", _style.RIGHT),
-            (0.97, 0.05, "wrong", _style.WRONG),
-        ):
-            panels[0].text(
-                x,
-                y,
-                word,
-                color=colour,
-                ha="left" if x < 0.5 else "right",
-                va="top" if y > 0.5 else "bottom",
-                fontsize=10.5,
-                transform=panels[0].transAxes,
-            )
+        for panel in panels[::2]:
+            panel.set_yticks([0.5, -0.5], ["right", "wrong"], rotation=90, va="center")
+            panel.tick_params(axis="y", length=0)
+            for word, colour in zip(
+                panel.get_yticklabels(), (_style.RIGHT, _style.WRONG), strict=True
+            ):
+                word.set_color(colour)
         titles = ", ".join(score.title for score in shown)
         alternative = f"Histograms of {titles}, split by right and wrong answers."
         svg = _style.to_svg(figure, "histograms", alternative)
