@@ -27,6 +27,7 @@ from trustjax import (
 from trustjax.typing import ProgressFn
 
 _HEAT_MAP = "heat_map_statistics"
+_STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
 _PACKAGES = ["flax", "grain", "jax", "numpy", "optax", "orbax-checkpoint", "trustjax"]
 
 
@@ -148,6 +149,7 @@ def trust_report(
         train_set,
         validation_set,
         workdir=config.checkpoint_folder,
+        checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
         progress=progress,
     )
     names = config.score_names
