@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import trustjax
+
 ROOT = pathlib.Path(__file__).parents[1] / "trustjax"
 
 # What each part may import of the others. A part not named here fails the test.
@@ -89,3 +91,10 @@ def test_import_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_part_is_reached_by_attribute():
+    public = {part for part, _ in parts() if not part.startswith("_")} - {"cli"}
+    assert public | {"__version__"} == set(dir(trustjax))
+    for name in ("metrics", "scores"):
+        assert getattr(trustjax, name).__name__ == f"trustjax.{name}"

@@ -9,6 +9,24 @@ Sub-packages are imported on first use, so that `import trustjax` stays light::
 import importlib
 import importlib.metadata
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trustjax import assess as assess
+    from trustjax import bridge as bridge
+    from trustjax import data as data
+    from trustjax import evaluate as evaluate
+    from trustjax import gradients as gradients
+    from trustjax import losses as losses
+    from trustjax import metrics as metrics
+    from trustjax import models as models
+    from trustjax import pipeline as pipeline
+    from trustjax import report as report
+    from trustjax import scores as scores
+    from trustjax import statistics as statistics
+    from trustjax import train as train
+    from trustjax import transforms as transforms
+    from trustjax import typing as typing
 
 __version__ = importlib.metadata.version("trustjax")
 
@@ -21,12 +39,10 @@ _SUBPACKAGES = (
     "losses",
     "metrics",
     "models",
-    "oracles",
     "pipeline",
     "report",
     "scores",
     "statistics",
-    "targets",
     "train",
     "transforms",
     "typing",
