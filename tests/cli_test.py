@@ -126,6 +126,26 @@ def test_a_checkpoint_of_another_run_is_refused(folder, error_of):
     assert "seed" in message
 
 
+def test_evaluate_adds_the_scores_that_the_outputs_determine():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 3)) * 2
+    labels = np.where(rng.random(40) < 0.8, logits.argmax(axis=1), 0)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.savez("logits.npz", logits=logits, labels=labels, score_mine=logits[:, 0])
+    np.savez("probabilities.npz", probabilities=probabilities, labels=labels)
+    run("evaluate", "logits.npz")
+    run("evaluate", "probabilities.npz")
+    of_logits, arrays = read(pathlib.Path("reports/logits"))
+    _, of_probabilities = read(pathlib.Path("reports/probabilities"))
+    assert {"score_mine", "score_energy", "score_grad_trust"} <= set(arrays)
+    assert "score_grad_trust" in of_probabilities
+    assert "score_energy" not in of_probabilities
+    assert of_logits["run"]["dataset"] == "logits.npz"
+    np.testing.assert_allclose(
+        of_probabilities["score_grad_trust"], arrays["score_grad_trust"], rtol=1e-4
+    )
+
+
 def test_evaluate_says_what_is_wrong_with_a_file(error_of):
     np.savez("said.npz", logits=np.zeros((3, 2)), labels=[0, 1, 2])
     assert "said.npz: labels" in error_of("evaluate", "said.npz")

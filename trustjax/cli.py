@@ -11,7 +11,7 @@ from trustjax import _extras
 with _extras.required("cli"):
     import tyro
 
-from trustjax import _progress, assess, data, models, pipeline, report, scores
+from trustjax import _progress, data, models, pipeline, scores
 
 _EXPECTED = (ValueError, OSError, ArithmeticError, ModuleNotFoundError)
 
@@ -21,10 +21,8 @@ def report_command(
 ) -> None:
     """Train or load a network and write a trust report about its test set."""
     with _progress.reporter() as progress:
-        made = pipeline.trust_report(
-            config, progress=progress, command=shlex.join(["trustjax", *sys.argv[1:]])
-        )
-    _announce(made.assessment, made.page)
+        made = pipeline.trust_report(config, progress=progress, command=_command_line())
+    _announce(made)
 
 
 def evaluate_command(
@@ -41,10 +39,11 @@ def evaluate_command(
       out: the folder of the report; `reports/<file name>` if it is not given.
       seed: of the resampling behind the intervals.
     """
-    said = assess.read_predictions(predictions)
-    found = assess.assess(said, seed=seed)
-    folder = out or pathlib.Path("reports", predictions.stem)
-    _announce(found, report.write(found, said, folder))
+    _announce(
+        pipeline.predictions_report(
+            predictions, out=out, seed=seed, command=_command_line()
+        )
+    )
 
 
 def list_command() -> None:
@@ -56,12 +55,16 @@ def list_command() -> None:
         print(f"  {name:24} {scores.lookup(name).summary}")
 
 
-def _announce(found: assess.Assessment, page: pathlib.Path) -> None:
+def _command_line() -> str:
+    return shlex.join(["trustjax", *sys.argv[1:]])
+
+
+def _announce(made: pipeline.Report) -> None:
     for name in ("accuracy", "net_trust_score"):
-        quantity = found.headline[name]
+        quantity = made.assessment.headline[name]
         print(f"{name.replace('_', ' ')}: {quantity.value:.4f}", end="  ")
         print(f"[{quantity.low:.4f}, {quantity.high:.4f}]")
-    print(f"report: {page}")
+    print(f"report: {made.page}")
 
 
 def main() -> None:

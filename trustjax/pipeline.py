@@ -4,12 +4,15 @@ import dataclasses
 import functools
 import importlib.metadata
 import itertools
+import os
 import pathlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from trustjax import (
     _files,
@@ -27,6 +30,12 @@ from trustjax import (
 from trustjax.typing import ProgressFn
 
 _HEAT_MAP = "heat_map_statistics"
+_OF_THE_LOGITS_CONSTANT = {
+    "energy",
+    "grad_trust_reference",
+    "grad_trust_rows",
+    "max_logit",
+}
 _STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
 _PACKAGES = ["flax", "grain", "jax", "numpy", "optax", "orbax-checkpoint", "trustjax"]
 
@@ -161,8 +170,8 @@ def trust_report(
         labels=results.labels,
         class_names=test_set.class_names,
         scores={name: results.values[name] for name in names},
-        score_titles={name: scores.lookup(name).title for name in names},
-        score_info={name: _caption(scores.lookup(name)) for name in names},
+        score_titles=_titles(names),
+        score_info=_captions(names),
         images=images,
         gradient_statistics=results.values.get(_HEAT_MAP),
         out_of_distribution={
@@ -173,6 +182,72 @@ def trust_report(
     assessment = assess.assess(predictions, seed=config.seed)
     page = report.write(assessment, predictions, config.report_folder)
     return Report(page, assessment)
+
+
+def predictions_report(
+    path: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    command: str = "",
+) -> Report:
+    """Writes a report on predictions of any framework, with no network at all.
+
+    The scores of the logits are added to those in the file. Probabilities do not say
+    which constant the logits had, so that scores which depend on it are left out.
+
+    Args:
+      path: an `.npz` file, as `assess.read_predictions` reads it.
+      out: the folder of the report; None for `reports/<file name>`.
+      seed: of the resampling behind the intervals.
+      command: how a reader can make the report again; written on the page.
+
+    Returns:
+      The report's page, and the numbers on it.
+
+    Raises:
+      ValueError: naming what is missing or wrong in the file.
+      OSError: if the file cannot be read or the folder not be written.
+    """
+    path = pathlib.Path(path)
+    given = assess.read_predictions(path)
+    logits = jnp.asarray(given.logits)
+    names = [
+        name
+        for name in scores.names(computable_from={"logits"})
+        if name not in given.scores
+        and (given.outputs == "logits" or name not in _OF_THE_LOGITS_CONSTANT)
+    ]
+    computed = {name: np.asarray(scores.lookup(name).fn(logits)) for name in names}
+    together = {**computed, **given.scores}
+    known = [name for name in together if name in scores.names()]
+    predictions = dataclasses.replace(
+        given,
+        scores=together,
+        score_titles=_titles(known),
+        score_info=_captions(known),
+        run={
+            "command": command,
+            "dataset": path.name,
+            "seed": seed,
+            "versions": _versions("jax", "numpy", "trustjax"),
+        },
+    )
+    assessment = assess.assess(predictions, seed=seed)
+    folder = pathlib.Path("reports", path.stem) if out is None else out
+    return Report(report.write(assessment, predictions, folder), assessment)
+
+
+def _titles(names: Iterable[str]) -> dict[str, str]:
+    return {name: scores.lookup(name).title for name in names}
+
+
+def _captions(names: Iterable[str]) -> dict[str, str]:
+    return {name: _caption(scores.lookup(name)) for name in names}
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _train_config(config: ReportConfig) -> train.Config:
@@ -246,5 +321,5 @@ def _provenance(
         "training_epochs": len(trained.history),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": _versions(*_PACKAGES),
     }
