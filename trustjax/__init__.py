@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trustjax import losses as losses
     from trustjax import metrics as metrics
     from trustjax import models as models
+    from trustjax import oracles as oracles
     from trustjax import pipeline as pipeline
     from trustjax import report as report
     from trustjax import scores as scores
@@ -39,6 +40,7 @@ _SUBPACKAGES = (
     "losses",
     "metrics",
     "models",
+    "oracles",
     "pipeline",
     "report",
     "scores",
