@@ -54,7 +54,6 @@ class Checkpoints:
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
             create=not read_only,
-            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(self.workdir, options=options)
 
