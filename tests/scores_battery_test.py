@@ -1,5 +1,7 @@
 """What every score must do, found through the registry."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from trustjax import scores
+from trustjax.statistics import GradientStatistics
 
 EXAMPLES, CLASSES, FEATURES = 16, 7, 5
 
@@ -40,6 +43,19 @@ def _per_example():
         "ensemble_logits": sampled,
         "augmented_logits": sampled,
         "features": jax.random.normal(keys[1], (EXAMPLES, FEATURES)),
+        "gradient_statistics": GradientStatistics(
+            sampled[:, :, :5],
+            ("a", "b", "c", "d"),
+            ("l1_norm", "l2_norm", "minimum", "maximum", "standard_deviation"),
+        ),
+        "confounding_gradients": GradientStatistics(
+            jnp.abs(sampled[:, :, :1]), ("a", "b", "c", "d"), ("squared_norm",)
+        ),
+        "class_gradients": GradientStatistics(
+            jnp.abs(jnp.stack([logits[:, :, None], 2 - logits[:, :, None]], axis=-1)),
+            ("network",),
+            ("l2_norm", "standard_deviation"),
+        ),
         "predictions": jnp.argmax(logits, axis=-1),
         "oracle_output": 4 * jax.random.normal(jax.random.key(4), (EXAMPLES, 1)),
     }
@@ -57,7 +73,10 @@ class Case:
 
     def of(self, change=lambda row: row):
         """The rows, each changed; predictions stay classes."""
-        return {n: r if n == "predictions" else change(r) for n, r in self.rows.items()}
+        return {
+            n: r if n == "predictions" else jax.tree.map(change, r)
+            for n, r in self.rows.items()
+        }
 
 
 ALL = scores.names(computable_from=[*_per_example(), *STATES])
@@ -75,76 +94,81 @@ def case(name):
 
 @pytest.fixture
 def score(name, case):
-    """`rows -> [batch]`: the score of named per-example ingredients."""
+    """`rows -> [batch]`: the score of named per-example ingredients, eager."""
     return lambda rows: case.score(rows, scores.lookup(name).fn)
+
+
+@functools.cache
+def compiled(name):
+    """The same function, compiled once for all tests."""
+    fn, case = scores.lookup(name).fn, Case(name)
+    return jax.jit(lambda rows: case.score(rows, fn))
+
+
+def assert_same(ours, expected):
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_every_registered_score_is_here():
     assert set(scores.names()) == set(ALL)
 
 
-def test_shape_dtype_and_finite(case, score):
-    value = score(case.rows)
+def test_shape_dtype_and_finite(name, case):
+    value = compiled(name)(case.rows)
     chex.assert_shape(value, (EXAMPLES,))
     chex.assert_type(value, jnp.float32)
     chex.assert_tree_all_finite(value)
 
 
-def test_half_precision_is_scored_in_float32(case, score):
-    value = score(case.of(lambda a: a.astype(jnp.bfloat16)))
+def test_half_precision_is_scored_in_float32(name, case):
+    value = compiled(name)(case.of(lambda a: a.astype(jnp.bfloat16)))
     chex.assert_type(value, jnp.float32)
     rounded = case.of(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32))
-    np.testing.assert_array_equal(value, score(rounded))
+    assert_same(value, compiled(name)(rounded))
 
 
 def test_jit_is_eager_and_compiles_once(case, score):
     chex.clear_trace_counter()
     jitted = jax.jit(chex.assert_max_traces(score, n=1))
-    np.testing.assert_allclose(
-        jitted(case.rows), score(case.rows), rtol=1e-5, atol=1e-6
-    )
+    assert_same(jitted(case.rows), score(case.rows))
     jitted(case.of(lambda a: 2 * a))
 
 
-def test_vmap_over_batches_is_one_batch(case, score):
+def test_vmap_over_batches_is_one_batch(name, case, score):
     stacked = jax.tree.map(
         lambda a: a.reshape(4, EXAMPLES // 4, *a.shape[1:]), case.rows
     )
-    np.testing.assert_allclose(
-        jax.vmap(score)(stacked).ravel(), score(case.rows), rtol=1e-5, atol=1e-6
-    )
+    value = jax.jit(jax.vmap(score))(stacked).ravel()
+    assert_same(value, compiled(name)(case.rows))
 
 
-def test_each_example_is_scored_by_itself(case, score):
+def test_each_example_is_scored_by_itself(name, case):
     order = jax.random.permutation(jax.random.key(2), EXAMPLES)
-    value = score(case.rows)
+    value = compiled(name)(case.rows)
     for rows in (order, slice(3, 4)):
-        np.testing.assert_allclose(
-            score(jax.tree.map(lambda a, rows=rows: a[rows], case.rows)),
-            value[rows],
-            rtol=1e-5,
-            atol=1e-6,
-        )
+        chosen = jax.tree.map(lambda a, rows=rows: a[rows], case.rows)
+        assert_same(compiled(name)(chosen), value[rows])
 
 
-def test_sharded_is_unsharded_and_stays_sharded(case, score):
+def test_sharded_is_unsharded_and_stays_sharded(name, case):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    value = jax.jit(score)(jax.device_put(case.rows, sharding))
+    value = compiled(name)(jax.device_put(case.rows, sharding))
     assert value.sharding.is_equivalent_to(sharding, 1)
-    np.testing.assert_allclose(value, score(case.rows), rtol=1e-5, atol=1e-6)
+    assert_same(value, compiled(name)(case.rows))
 
 
-def test_gradient_is_finite_and_right(case, score):
+def test_gradient_is_finite_and_right(name, case, score):
     fixed = {n: r for n, r in case.rows.items() if n == "predictions"}
-    size = 1 + abs(score(case.rows))
-    total = lambda rows: jnp.sum(score(jax.tree.map(jnp.asarray, rows | fixed)) / size)
+    size = 1 + abs(compiled(name)(case.rows))
+    total = jax.jit(
+        lambda rows: jnp.sum(score(jax.tree.map(jnp.asarray, rows | fixed)) / size)
+    )
     with jax.enable_x64(True):
-        wide = {
-            n: jnp.asarray(np.asarray(r), jnp.float64)
-            for n, r in case.rows.items()
-            if n not in fixed
-        }
+        wide = jax.tree.map(
+            lambda a: jnp.asarray(np.asarray(a), jnp.float64),
+            {n: r for n, r in case.rows.items() if n not in fixed},
+        )
         jax.test_util.check_grads(total, (wide,), order=1, modes=("rev",), rtol=1e-3)
 
 

@@ -80,3 +80,26 @@ def safe_norm(x: jax.Array) -> jax.Array:
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     squares = jnp.sum(divide_no_nan(x, largest) ** 2, axis=-1)
     return jnp.squeeze(largest, axis=-1) * safe_sqrt(squares)
+
+
+def is_predicted(z: jax.Array) -> jax.Array:
+    """True at the largest value of the last axis, the first of equal ones."""
+    return jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1], dtype=bool)
+
+
+def log_softmax(z: jax.Array) -> jax.Array:
+    r"""Log softmax over the last axis, exact for the predicted class too.
+
+    With the lead :math:`d_k = z_{\hat y} - z_k` over each class,
+
+    .. math:: \log p_k = -d_k - \log(1 + \sum_{j \ne \hat y} e^{-d_j}).
+
+    Where :math:`p_{\hat y} = 1 - 10^{-12}`, `jax.nn.log_softmax` rounds its logarithm
+    and its gradient to zero in float32. A value of +inf gives its limit.
+    """
+    predicted = is_predicted(z)
+    largest = jnp.sum(z, axis=-1, keepdims=True, where=predicted)
+    # inf - inf where the predicted value is +inf.
+    lead = jnp.where(predicted & ~jnp.isnan(z), 0.0, largest - z)
+    rivals = jnp.sum(jnp.exp(-lead), axis=-1, keepdims=True, where=~predicted)
+    return -lead - jnp.log1p(rivals)

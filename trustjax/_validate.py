@@ -67,6 +67,14 @@ def broadcasts(name: str, value: jax.Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must broadcast to {shape}, got {own}")
 
 
+def same_shape(**arrays: jax.Array) -> None:
+    """Requires arrays of one common shape."""
+    shapes = {name: value.shape for name, value in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} has {shape}" for name, shape in shapes.items())
+        raise ValueError(f"arrays must have the same shape: {listed}")
+
+
 def choice(name: str, value: str, choices: Collection[str]) -> None:
     """Requires `value` to be one of `choices`."""
     if value not in choices:

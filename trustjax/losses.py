@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from trustjax import _numerics, _validate
 
@@ -35,9 +35,102 @@ def predicted_cross_entropy(
       Oberdiek, Rottmann and Gottschalk 2018, section 3.
     """
     _validate.logits(logits)
-    predicted = jnp.argmax(logits, axis=-1, keepdims=True)
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), predicted, axis=-1)
-    return -jnp.squeeze(chosen, axis=-1)
+    z = _numerics.at_least_float32(logits)
+    return -jnp.sum(_numerics.log_softmax(z), axis=-1, where=_numerics.is_predicted(z))
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    r"""Cross entropy to a given class.
+
+    .. math:: \ell(z, y) = -\log p_y
+
+    Args:
+      logits: network outputs before the softmax.
+      labels: the class :math:`y` that each example is asked about.
+
+    Returns:
+      The loss of each example, in [0, inf). Its gradient :math:`p - e_y` is right to
+      the last digit where :math:`y` is the prediction and :math:`p_y` rounds to 1.
+
+    Raises:
+      ValueError: if `logits` is not `[batch, classes]`, or the lengths differ.
+
+    ======================  =====
+    Edge case               Value
+    ======================  =====
+    one class               0
+    a label out of range    NaN
+    a NaN logit             NaN
+    ======================  =====
+
+    >>> print(cross_entropy(jnp.zeros((1, 2)), jnp.array([1])).round(3))
+    [0.693]
+    """
+    _validate.logits(logits)
+    _validate.same_length(logits=logits, labels=labels)
+    log_p = _numerics.log_softmax(_numerics.at_least_float32(logits))
+    asked = jax.nn.one_hot(labels, log_p.shape[-1], dtype=bool)
+    exists = jnp.any(asked, axis=-1)
+    return jnp.where(exists, -jnp.sum(log_p, axis=-1, where=asked), jnp.nan)
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "batch classes"], targets: Float[Array, "batch classes"]
+) -> Float[Array, " batch"]:
+    r"""Binary cross entropy to a target for each class, e.g. a confounding label.
+
+    .. math::
+      \ell(z, t) = -\frac1C \sum_k \big(t_k \log \sigma(z_k)
+        + (1 - t_k) \log \sigma(-z_k)\big)
+
+    Args:
+      logits: network outputs before the sigmoid.
+      targets: :math:`t`, in [0, 1]; several classes may be asked for at once.
+
+    Returns:
+      The loss of each example, in [0, inf).
+
+    Raises:
+      ValueError: if the shapes are not `[batch, classes]`, or not the same.
+
+    >>> print(binary_cross_entropy(jnp.zeros((1, 3)), jnp.ones((1, 3))).round(3))
+    [0.693]
+
+    References:
+      Lee, Prabhushankar and AlRegib 2023 (Purview).
+    """
+    _validate.logits(logits)
+    _validate.same_shape(logits=logits, targets=targets)
+    z = _numerics.at_least_float32(logits)
+    terms = targets * jax.nn.log_sigmoid(z) + (1 - targets) * jax.nn.log_sigmoid(-z)
+    return -jnp.mean(terms, axis=-1)
+
+
+def squared_error(
+    logits: Float[Array, "batch classes"], targets: Float[Array, "batch classes"]
+) -> Float[Array, " batch"]:
+    r"""Squared error to a target for each class.
+
+    .. math:: \ell(z, t) = \frac1C \sum_k (z_k - t_k)^2
+
+    Args:
+      logits: network outputs.
+      targets: :math:`t`.
+
+    Returns:
+      The loss of each example, in [0, inf).
+
+    Raises:
+      ValueError: if the shapes are not `[batch, classes]`, or not the same.
+
+    >>> print(squared_error(jnp.array([[3.0, 1.0]]), jnp.ones((1, 2))))
+    [2.]
+    """
+    _validate.logits(logits)
+    _validate.same_shape(logits=logits, targets=targets)
+    return jnp.mean((_numerics.at_least_float32(logits) - targets) ** 2, axis=-1)
 
 
 def steep_slope_loss(

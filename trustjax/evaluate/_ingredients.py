@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from trustjax import _validate, gradients, scores
+from trustjax import gradients, scores
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 
@@ -67,48 +69,85 @@ class Ingredient:
     needs: tuple[str, ...] = ()
 
 
-def _gradient_statistics(batch: Batch) -> gradients.GradientStatistics:
-    return gradients.gradient_statistics(batch.apply_fn, batch.params, batch.x)
+def _class_gradients(batch: Batch, logits: jax.Array) -> gradients.GradientStatistics:
+    return scores.class_gradients(
+        batch.apply_fn, batch.params, batch.x, scores.every_class(logits)
+    )
+
+
+def of_network(fn: Callable[..., Any], **options: Any) -> Ingredient:
+    """What a function of a network and its inputs gives.
+
+    Args:
+      fn: `(apply_fn, params, x, **options) -> value`.
+      **options: passed on to `fn`.
+
+    Returns:
+      An ingredient that needs no other.
+
+    >>> of_network(scores.odin_logits, epsilon=0.002).needs
+    ()
+    """
+    return Ingredient(
+        lambda batch: fn(batch.apply_fn, batch.params, batch.x, **options)
+    )
 
 
 INGREDIENTS: Mapping[str, Ingredient] = {
     "features": Ingredient(lambda batch: batch.features),
     "logits": Ingredient(lambda batch: batch.logits),
-    "gradient_statistics": Ingredient(_gradient_statistics),
+    "predictions": Ingredient(
+        lambda batch, logits: jnp.argmax(logits, axis=-1), needs=("logits",)
+    ),
+    "gradient_statistics": of_network(gradients.gradient_statistics),
+    "confounding_gradients": of_network(scores.confounding_gradients),
+    "class_gradients": Ingredient(_class_gradients, needs=("logits",)),
+    "odin_logits": of_network(scores.odin_logits),
 }
 """The ingredients that every network offers; `score_batch` takes further ones."""
 
 
 def plan(
-    names: Iterable[str], *, ingredients: Mapping[str, Ingredient] = INGREDIENTS
+    names: Iterable[str],
+    *,
+    ingredients: Mapping[str, Ingredient] = INGREDIENTS,
+    given: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """The ingredients of a set of scores, each once, before those that need it.
 
     Args:
       names: names of registered scores, or of ingredients.
       ingredients: what can be computed.
+      given: names of what is there and needs no computing.
 
     Returns:
       Names of ingredients in an order in which they can be computed.
 
     Raises:
       ValueError: if a name is neither a score nor an ingredient, or a score needs
-        an ingredient that is not there, naming those that are.
+        what is neither given nor an ingredient, naming those that are.
 
     >>> plan(["max_softmax", "margin"])
     ('logits',)
     """
     ordered: dict[str, None] = {}
+    there = frozenset(given)
 
-    def add(name: str) -> None:
-        _validate.choice("ingredient", name, tuple(ingredients))
+    def add(name: str, *, asked_by: str) -> None:
+        if name in there:
+            return
+        if name not in ingredients:
+            raise ValueError(
+                f"{asked_by} needs {name!r}, which is neither given nor one of the "
+                f"ingredients {', '.join(ingredients)}"
+            )
         for needed in ingredients[name].needs:
-            add(needed)
+            add(needed, asked_by=name)
         ordered[name] = None
 
     for name in names:
         for needed in (name,) if name in ingredients else scores.lookup(name).needs:
-            add(needed)
+            add(needed, asked_by=name)
     return tuple(ordered)
 
 
@@ -119,10 +158,12 @@ def score_batch(
     x: jax.Array,
     *,
     ingredients: Mapping[str, Ingredient] = INGREDIENTS,
+    given: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
     """Many scores of one batch, from one forward and at most one backward pass.
 
-    Pure: give it to `jax.jit` with `names`, `model` and `ingredients` closed over.
+    Pure: give it to `jax.jit` with `names`, `model` and `ingredients` closed over, and
+    `given` as an argument.
 
     Args:
       names: registered scores; an ingredient's name returns the ingredient itself.
@@ -131,6 +172,8 @@ def score_batch(
       params: what the model takes first.
       x: inputs, `[batch, ...]`.
       ingredients: what scores may be computed from; extend `INGREDIENTS` with yours.
+      given: what scores and ingredients need that is not computed from the batch:
+        fitted states (`"knn_state"`), stacked parameters (`"ensemble_params"`).
 
     Returns:
       name -> `[batch]` for a score (higher = more trust), the value for an
@@ -139,7 +182,6 @@ def score_batch(
     Raises:
       ValueError: as `plan`, or if a score needs features and `model` is not split.
 
-    >>> import jax.numpy as jnp
     >>> linear = lambda params, x: x @ params
     >>> out = score_batch(["margin", "logits"], linear, jnp.eye(2), jnp.eye(2))
     >>> print({name: value.shape for name, value in out.items()})
@@ -147,12 +189,13 @@ def score_batch(
     """
     names = tuple(names)
     batch = Batch(model, params, x)
-    values: dict[str, Any] = {}
-    for name in plan(names, ingredients=ingredients):
+    values = dict(given)
+    for name in plan(names, ingredients=ingredients, given=given):
         ingredient = ingredients[name]
         values[name] = ingredient.compute(batch, *(values[n] for n in ingredient.needs))
     return {
-        name: values[name] if name in values else _score(name, values) for name in names
+        name: values[name] if name in ingredients else _score(name, values)
+        for name in names
     }
 
 

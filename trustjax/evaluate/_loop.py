@@ -1,6 +1,7 @@
 """The one loop: batches -> scores -> results, sharded and resumable."""
 
 import os
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ def run(
     batches: Iterable[Mapping[str, np.ndarray]],
     *,
     ingredients: Mapping[str, Ingredient] = INGREDIENTS,
+    given: Mapping[str, Any] = types.MappingProxyType({}),
     sharding: jax.sharding.NamedSharding | None = None,
     workdir: str | os.PathLike[str] | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -50,6 +52,7 @@ def run(
       batches: dicts of `image`, `label`, `index` and `mask`, all of one size; rows
         whose mask is False are padding and reach no result.
       ingredients: what scores may be computed from.
+      given: what they need that is not computed from a batch, as in `score_batch`.
       sharding: of the batch axis over devices; None computes on the default device.
       workdir: a folder for finished batches, so that a killed run goes on where it
         stopped; it is emptied at the end. None keeps nothing.
@@ -68,14 +71,19 @@ def run(
     {'max_logit': array([1.], dtype=float32)}
     """
     names = tuple(names)
-    plan(names, ingredients=ingredients)  # an unknown name fails before any work
-    origin = fingerprint((names, params))
+    # An unknown name fails before any work.
+    plan(names, ingredients=ingredients, given=given)
+    fixed = (params, dict(given))
+    origin = fingerprint((names, fixed))
     parts = None if workdir is None else Parts(_process_folder(workdir))
-    params = _replicated(params, sharding)
+    fixed = _replicated(fixed, sharding)
 
     @jax.jit
-    def step(params: Params, x: jax.Array) -> dict[str, Any]:
-        return score_batch(names, model, params, x, ingredients=ingredients)
+    def step(fixed: tuple[Params, dict[str, Any]], x: jax.Array) -> dict[str, Any]:
+        params, given = fixed
+        return score_batch(
+            names, model, params, x, ingredients=ingredients, given=given
+        )
 
     rows: list[Any] = []
     structure = None
@@ -84,10 +92,10 @@ def run(
         computed_from = fingerprint((origin, batch))
         leaves = parts.read(number, computed_from) if parts else None
         if leaves is None:
-            leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(step(params, x))]
+            leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(step(fixed, x))]
             if parts:
                 parts.write(number, computed_from, leaves)
-        structure = structure or jax.tree.structure(jax.eval_shape(step, params, x))
+        structure = structure or jax.tree.structure(jax.eval_shape(step, fixed, x))
         values = jax.tree.unflatten(structure, leaves)
         rows.append((values, batch["label"], batch["index"], batch["mask"]))
         if on_batch:
@@ -110,11 +118,11 @@ def _process_folder(workdir: str | os.PathLike[str]) -> str:
     return os.path.join(workdir, f"scoring-{jax.process_index()}")
 
 
-def _replicated(params: Params, sharding: jax.sharding.NamedSharding | None) -> Params:
+def _replicated(tree: Any, sharding: jax.sharding.NamedSharding | None) -> Any:
     if sharding is None:
-        return params
+        return tree
     everywhere = jax.sharding.PartitionSpec()
-    return jax.device_put(params, jax.sharding.NamedSharding(sharding.mesh, everywhere))
+    return jax.device_put(tree, jax.sharding.NamedSharding(sharding.mesh, everywhere))
 
 
 def _placed(x: np.ndarray, sharding: jax.sharding.NamedSharding | None) -> jax.Array:

@@ -38,6 +38,14 @@ from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows
 from trustjax.scores._grad_trust import log_grad_trust as log_grad_trust
+from trustjax.scores._gradient import class_gradients as class_gradients
+from trustjax.scores._gradient import (
+    counterfactual_grad_trust as counterfactual_grad_trust,
+)
+from trustjax.scores._gradient import counterfactual_ratio as counterfactual_ratio
+from trustjax.scores._gradient import every_class as every_class
+from trustjax.scores._gradient import gradient_statistic as gradient_statistic
+from trustjax.scores._gradient import negative_fisher_trace as negative_fisher_trace
 from trustjax.scores._last_layer import grad_norm as grad_norm
 from trustjax.scores._last_layer import introspective_norm as introspective_norm
 from trustjax.scores._neighbour import NeighbourState as NeighbourState
@@ -49,6 +57,11 @@ from trustjax.scores._neighbour import trust_score as trust_score
 from trustjax.scores._oracle import oracle as oracle
 from trustjax.scores._perturbation import odin as odin
 from trustjax.scores._perturbation import odin_logits as odin_logits
+from trustjax.scores._purview import confounding_gradients as confounding_gradients
+from trustjax.scores._purview import (
+    mean_confounding_gradient as mean_confounding_gradient,
+)
+from trustjax.scores._purview import purview as purview
 from trustjax.scores._registry import Score as Score
 from trustjax.scores._registry import lookup as lookup
 from trustjax.scores._registry import names as names

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from trustjax import _validate
-from trustjax._numerics import at_least_float32
+from trustjax._numerics import at_least_float32, is_predicted
 from trustjax.scores._softmax import (
     entropy,
     entropy_unit,
-    is_predicted,
     log_distance_to_prediction,
     log_probabilities,
 )

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from trustjax import _validate
-from trustjax._numerics import at_least_float32, divide_no_nan
+from trustjax._numerics import at_least_float32, divide_no_nan, is_predicted
 from trustjax.scores._softmax import (
-    is_predicted,
     log_distance_to_prediction,
     log_probabilities,
 )

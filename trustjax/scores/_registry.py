@@ -22,6 +22,7 @@ class Score:
       equation: its formula in one line of plain text.
       cost: what it takes beyond the forward pass.
       provenance: where the authors' code differs, or what was decided.
+      about: what it is, in one line; the first line of `fn`'s docstring if empty.
     """
 
     name: str
@@ -32,11 +33,12 @@ class Score:
     equation: str
     cost: str = "none"
     provenance: str = ""
+    about: str = ""
 
     @property
     def summary(self) -> str:
-        """The first line of the function's docstring."""
-        return (inspect.getdoc(self.fn) or self.title).partition("\n")[0]
+        """What it is, in one line."""
+        return self.about or (inspect.getdoc(self.fn) or "").partition("\n")[0]
 
 
 _REGISTRY: dict[str, Score] = {}

@@ -1,12 +1,4 @@
-r"""The softmax, written from the predicted class so that no probability loses digits.
-
-With the lead :math:`d_k = z_{\hat y} - z_k` over each class,
-
-.. math:: \log p_k = -d_k - \log(1 + \sum_{j \ne \hat y} e^{-d_j}),
-
-which is right to the last digit for the predicted class too: where
-:math:`p_{\hat y} = 1 - 10^{-12}`, `jax.nn.log_softmax` rounds its logarithm to zero in
-float32. A logit of +inf gives its limit, probability one.
+"""What the scores of logits and of their softmax share.
 
 Half-precision logits are widened to float32 first: a score is there to rank, and
 bfloat16 knows only 128 values between 0.5 and 1.
@@ -18,25 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import _validate
-from trustjax._numerics import at_least_float32
-
-
-def is_predicted(z: jax.Array) -> jax.Array:
-    """True at the predicted class of each row, the first of equal largest logits."""
-    return jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1], dtype=bool)
+from trustjax._numerics import at_least_float32, is_predicted, log_softmax
 
 
 def log_probabilities(logits: jax.Array, *, temperature: float = 1.0) -> jax.Array:
     """Log softmax of `logits / temperature`, checked and widened."""
     _validate.logits(logits)
     _validate.positive("temperature", temperature)
-    z = at_least_float32(logits) / temperature
-    predicted = is_predicted(z)
-    largest = jnp.sum(z, axis=-1, keepdims=True, where=predicted)
-    # inf - inf where the predicted logit is +inf.
-    lead = jnp.where(predicted & ~jnp.isnan(z), 0.0, largest - z)
-    rivals = jnp.sum(jnp.exp(-lead), axis=-1, keepdims=True, where=~predicted)
-    return -lead - jnp.log1p(rivals)
+    return log_softmax(at_least_float32(logits) / temperature)
 
 
 def entropy(log_p: jax.Array) -> jax.Array:

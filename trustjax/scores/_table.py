@@ -1,16 +1,22 @@
 """The rows of the score table, in the order in which tables and reports list them."""
 
+import functools
+
 from trustjax.scores import (
     _centroid,
     _confidence,
     _disagreement,
     _grad_trust,
+    _gradient,
     _last_layer,
     _neighbour,
     _oracle,
+    _purview,
 )
 from trustjax.scores._registry import Score, register
 
+BACKWARD = "a backward pass to the parameters"
+OBERDIEK = "Oberdiek et al. 2018, section 3"
 TUTORIAL = "AlRegib and Prabhushankar 2025"
 
 for _score in (
@@ -118,6 +124,89 @@ for _score in (
         provenance="The norm, and its direction, are this library's reading.",
     ),
     Score(
+        name="gradient_l2_norm",
+        fn=functools.partial(_gradient.gradient_statistic, statistic="l2_norm"),
+        needs=("gradient_statistics",),
+        title="Gradient norm, L2",
+        paper=OBERDIEK,
+        equation="-|g|_2",
+        cost=BACKWARD,
+        about="Negated L2 norm of the gradient towards the prediction.",
+    ),
+    Score(
+        name="gradient_l1_norm",
+        fn=functools.partial(_gradient.gradient_statistic, statistic="l1_norm"),
+        needs=("gradient_statistics",),
+        title="Gradient norm, L1",
+        paper=OBERDIEK,
+        equation="-|g|_1",
+        cost=BACKWARD,
+        about="Negated L1 norm of the gradient towards the prediction.",
+    ),
+    Score(
+        name="gradient_minimum",
+        fn=functools.partial(_gradient.gradient_statistic, statistic="minimum"),
+        needs=("gradient_statistics",),
+        title="Gradient minimum",
+        paper=OBERDIEK,
+        equation="min_i g_i",
+        cost=BACKWARD,
+        about="Smallest component of the gradient towards the prediction.",
+    ),
+    Score(
+        name="gradient_maximum",
+        fn=functools.partial(_gradient.gradient_statistic, statistic="maximum"),
+        needs=("gradient_statistics",),
+        title="Gradient maximum",
+        paper=OBERDIEK,
+        equation="-max_i g_i",
+        cost=BACKWARD,
+        about="Negated largest component of the gradient towards the prediction.",
+    ),
+    Score(
+        name="gradient_standard_deviation",
+        fn=functools.partial(
+            _gradient.gradient_statistic, statistic="standard_deviation"
+        ),
+        needs=("gradient_statistics",),
+        title="Gradient deviation",
+        paper=OBERDIEK,
+        equation="-(mean_l Var(g_l))^(1/2)",
+        cost=BACKWARD,
+        provenance="The root of the mean variance of the parameter tensors.",
+        about="Negated deviation of the gradient towards the prediction.",
+    ),
+    Score(
+        name="purview",
+        fn=_purview.mean_confounding_gradient,
+        needs=("confounding_gradients",),
+        title="Purview",
+        paper="Lee et al. 2023",
+        equation="-mean_l |grad_l BCE(z, 1)|_2^2",
+        cost=BACKWARD,
+        provenance="All layers; the GradTrust demo adds GradNorm's gradients.",
+        about="Negated squared gradient norm of the layers towards all classes.",
+    ),
+    Score(
+        name="counterfactual_grad_trust",
+        fn=_gradient.counterfactual_ratio,
+        needs=("logits", "class_gradients"),
+        title="GradTrust, all layers",
+        paper=f"{TUTORIAL}, slide GradTrust",
+        equation="mean_k Var(g_k) / Var(g_yhat)",
+        cost="a backward pass for each class",
+        provenance="By autodiff, over all parameters together.",
+    ),
+    Score(
+        name="fisher_trace",
+        fn=_gradient.negative_fisher_trace,
+        needs=("logits", "class_gradients"),
+        title="Fisher trace",
+        paper=f"{TUTORIAL}, slide Fisher Information",
+        equation="-sum_k p_k |grad log p_k|_2^2",
+        cost="a backward pass for each class",
+    ),
+    Score(
         name="trust_score",
         fn=_neighbour.trust_score,
         needs=("trust_score_state", "features", "predictions"),
@@ -174,6 +263,7 @@ for _score in (
         equation="max_k softmax(f(x - e sign grad) / T)_k",
         cost="a forward pass, and a backward pass to the input",
         provenance="sign(0) is 0, where the authors' code takes 1.",
+        about="Max softmax at a high temperature, one step towards the prediction.",
     ),
     Score(
         name="mc_dropout",
@@ -184,6 +274,7 @@ for _score in (
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each sample",
         provenance="The mean of softmaxes; the GradTrust demo scores its last sample.",
+        about="Negated entropy of the mean over random dropout masks.",
     ),
     Score(
         name="mc_dropout_expected_entropy",
@@ -220,6 +311,7 @@ for _score in (
         paper="Lakshminarayanan et al. 2017",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each member",
+        about="Negated entropy of the mean over networks trained apart.",
     ),
     Score(
         name="deep_ensemble_mutual_information",
@@ -238,6 +330,7 @@ for _score in (
         paper="Ayhan and Berens 2018",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each sample",
+        about="Negated entropy of the mean over changed inputs.",
     ),
     Score(
         name="oracle",

@@ -1,0 +1,155 @@
+"""Every registered score from the one plan, and what users add to it."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.evaluate_test import CLASSES, INPUTS, SPLIT, made_batches
+from tests.evaluate_test import params as params  # a fixture
+from trustjax import evaluate, gradients, scores
+
+KEY = jax.random.key(0)
+
+
+def noisy(params, x, key):
+    return SPLIT.apply_fn(params, x) + jax.random.normal(key, (len(x), CLASSES))
+
+
+def flipped(x, key):
+    return jnp.where(jax.random.bernoulli(key), x, -x)
+
+
+EVERYTHING = {
+    **evaluate.INGREDIENTS,
+    "dropout_logits": evaluate.dropout_logits(noisy, key=KEY, num_samples=3),
+    "augmented_logits": evaluate.augmented_logits(flipped, key=KEY, num_samples=3),
+    "ensemble_logits": evaluate.ensemble_logits(),
+    "oracle_output": evaluate.Ingredient(lambda batch, z: z[:, :1], needs=("logits",)),
+}
+
+
+@pytest.fixture
+def given(params):
+    _, batches = made_batches(records=60)
+    fits = {
+        **evaluate.FITS,
+        "knn_state": lambda features, labels: scores.fit_knn(
+            features, normalised=False
+        ),
+    }
+    members = jax.tree.map(lambda a: jnp.stack([a, -a]), params)
+    states = evaluate.fit_states(SPLIT, params, batches, fits=fits)
+    return {**states, "ensemble_params": members}
+
+
+def test_every_score_comes_from_one_plan_and_is_its_function(params, given):
+    images, batches = made_batches()
+    results = evaluate.run(
+        scores.names(), SPLIT, params, batches, ingredients=EVERYTHING, given=given
+    )
+    assert set(results.values) == set(scores.names())
+    chex.assert_tree_all_finite(results.values["trust_score"])
+    x = jnp.asarray(images)
+    logits, features = SPLIT.apply_fn(params, x), SPLIT.features_fn(params, x)
+    expected = {
+        "grad_norm": scores.grad_norm(logits, features),
+        "trust_score": scores.trust_score(
+            given["trust_score_state"], features, jnp.argmax(logits, axis=-1)
+        ),
+        "knn_distance": scores.knn_distance(given["knn_state"], features),
+        "odin": scores.odin(SPLIT.apply_fn, params, x),
+        "deep_ensemble": scores.deep_ensemble(
+            SPLIT.apply_fn, given["ensemble_params"], x
+        ),
+        "fisher_trace": -gradients.fisher_trace(SPLIT.apply_fn, params, x),
+        "purview": scores.purview(SPLIT.apply_fn, params, x),
+        "counterfactual_grad_trust": scores.counterfactual_grad_trust(
+            SPLIT.apply_fn, params, x
+        ),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            results.values[name], value, rtol=1e-3, atol=1e-5, err_msg=name
+        )
+
+
+def test_what_no_score_asks_for_is_not_computed(params):
+    def forbidden(batch):
+        raise AssertionError("computed")
+
+    ingredients = {
+        **evaluate.INGREDIENTS,
+        "gradient_statistics": evaluate.Ingredient(forbidden),
+    }
+    out = evaluate.score_batch(
+        ["margin", "grad_norm"],
+        SPLIT,
+        params,
+        jnp.ones((2, INPUTS)),
+        ingredients=ingredients,
+    )
+    assert set(out) == {"margin", "grad_norm"}
+
+
+def test_a_score_of_ones_own_with_an_ingredient_of_ones_own(params):
+    score = scores.Score(
+        name="lowest_feature",
+        fn=lambda lowest, threshold: lowest - threshold,
+        needs=("lowest", "threshold"),
+        title="Lowest feature",
+        paper="none",
+        equation="min_j h_j - t",
+    )
+    lowest = evaluate.Ingredient(lambda batch, h: h.min(axis=-1), needs=("features",))
+    x = jnp.asarray(made_batches()[0])
+    scores.register(score)
+    try:
+        out = evaluate.score_batch(
+            ["lowest_feature"],
+            SPLIT,
+            params,
+            x,
+            ingredients={**evaluate.INGREDIENTS, "lowest": lowest},
+            given={"threshold": jnp.float32(2.0)},
+        )
+    finally:
+        scores.unregister("lowest_feature")
+    np.testing.assert_allclose(
+        out["lowest_feature"], SPLIT.features_fn(params, x).min(axis=1) - 2, rtol=1e-6
+    )
+
+
+def test_a_state_that_is_not_given_is_named():
+    with pytest.raises(
+        ValueError, match="knn_distance needs 'knn_state', which is neither given nor"
+    ):
+        evaluate.plan(["knn_distance"])
+
+
+def test_parts_of_a_run_with_other_states_are_not_taken(params, given, tmp_path):
+    """A killed run with other given values leaves parts that are not this run's."""
+    _, batches = made_batches()
+    other = scores.fit_knn(np.eye(5), normalised=False)
+    fitted = {"knn_state": given["knn_state"]}
+    ask = lambda given, **more: evaluate.run(
+        ["knn_distance_of_one"], SPLIT, params, batches, given=given, **more
+    )
+    scores.register(
+        scores.Score(
+            name="knn_distance_of_one",
+            fn=lambda state, features: scores.knn_distance(state, features, k=1),
+            needs=("knn_state", "features"),
+            title="",
+            paper="",
+            equation="",
+        )
+    )
+    try:
+        stop = iter([None])
+        with pytest.raises(StopIteration):
+            ask({"knn_state": other}, workdir=tmp_path, on_batch=lambda n: next(stop))
+        chex.assert_trees_all_equal(ask(fitted, workdir=tmp_path), ask(fitted))
+    finally:
+        scores.unregister("knn_distance_of_one")

@@ -1,0 +1,378 @@
+r"""Scores of the gradient of each example with respect to the parameters.
+
+A gradient asks how the network would have to change to give a certain answer. What is
+asked makes the score: the prediction itself (gradient statistics), each class in turn
+(counterfactual GradTrust, the Fisher trace), or all classes at once (Purview). No true
+label enters.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from trustjax import _validate, gradients, losses, statistics
+from trustjax._numerics import (
+    at_least_float32,
+    divide_no_nan,
+    is_predicted,
+    safe_norm,
+)
+from trustjax.scores._softmax import log_probabilities
+from trustjax.statistics import GradientStatistics, Statistic
+from trustjax.typing import ApplyFn, LossFn, Params
+
+_CLASSES_AT_ONCE = 16
+_SIGNS = {
+    "l1_norm": -1.0,
+    "l2_norm": -1.0,
+    "minimum": 1.0,
+    "maximum": -1.0,
+    "standard_deviation": -1.0,
+}
+
+
+def gradient_statistic(
+    gradient_statistics: GradientStatistics, *, statistic: str = "l2_norm"
+) -> Float[Array, " batch"]:
+    r"""A statistic of the whole gradient, signed so that higher = more trust.
+
+    The statistics of the groups are pooled: norms and deviations as
+    :math:`(\sum_g s_g)` or :math:`(\sum_g s_g^2)^{1/2}`, extremes as extremes. The
+    standard deviation is the root of the mean variance of the groups. A large
+    gradient towards its own prediction is what the network has yet to learn, so
+    every statistic but the minimum, which is negative, is negated.
+
+    Args:
+      gradient_statistics: what `gradients.gradient_statistics` returned, by tensor,
+        layer or network.
+      statistic: `"l1_norm"`, `"l2_norm"`, `"minimum"`, `"maximum"` or
+        `"standard_deviation"`. Mean, skewness and kurtosis have no direction of trust.
+
+    Returns:
+      The score of each example, in (-inf, 0], unless all of a gradient is of one sign;
+      higher = more trust.
+
+    Raises:
+      ValueError: if `statistic` has no direction, or was not computed.
+
+    =================================  ==================================
+    Edge case                          Value
+    =================================  ==================================
+    a gradient of zeros                0
+    deviation of a single parameter    NaN, as NumPy gives
+    a NaN                              NaN
+    =================================  ==================================
+
+    >>> values = jnp.array([[[3.0], [4.0]]])
+    >>> print(gradient_statistic(GradientStatistics(values, ("a", "b"), ("l2_norm",))))
+    [-5.]
+
+    References:
+      Oberdiek, Rottmann and Gottschalk 2018, section 3: of the minimum, the negation is
+      the uncertainty; mean, skewness and kurtosis are not thresholded.
+    """
+    _validate.choice("statistic", statistic, _SIGNS)
+    by_group = _select("gradient_statistics", gradient_statistics, statistic, "batch")
+    pooled = {
+        "l1_norm": lambda: jnp.sum(by_group, axis=-1),
+        "l2_norm": lambda: safe_norm(by_group),
+        "minimum": lambda: jnp.min(by_group, axis=-1),
+        "maximum": lambda: jnp.max(by_group, axis=-1),
+        "standard_deviation": lambda: _root_mean_square(by_group),
+    }[statistic]()
+    return _SIGNS[statistic] * pooled
+
+
+def counterfactual_grad_trust(
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Any,
+    *,
+    loss_fn: LossFn = losses.cross_entropy,
+    top_k: int | None = None,
+    wrt: Callable[[str], bool] | None = None,
+    group: str = "network",
+    ratio: str = "counterfactual_over_predicted",
+) -> Float[Array, " batch"]:
+    r"""GradTrust by its definition: any layers, any loss, by backward passes.
+
+    With :math:`g_k` the gradient of the loss towards class :math:`k`,
+
+    .. math::
+      s(x) = \frac{\frac{1}{K} \sum_{k \in \text{top-}K} \mathrm{Var}(g_k)}
+                  {\mathrm{Var}(g_{\hat y})}
+
+    Of the kernel of the last layer under cross entropy it is `grad_trust`, which costs
+    no backward pass. The forward pass is shared by all classes.
+
+    Args:
+      apply_fn: `(params, x) -> logits`, in evaluation mode.
+      params: a tree of arrays.
+      x: inputs, `[batch, ...]`.
+      loss_fn: `(logits, labels) -> [batch]`, the loss towards the classes `labels`.
+      top_k: :math:`K`, the number of counterfactual classes: the most probable ones
+        other than the prediction. None takes all of them.
+      wrt: keeps the parameters whose path (`"dense/kernel"`) it says yes to.
+      group: what the variance is over: all chosen parameters (`"network"`), or those of
+        one `"layer"` or `"tensor"`, and then the mean over those.
+      ratio: `"counterfactual_over_predicted"`, or `"predicted_over_counterfactual"` for
+        the slide's fraction read literally, in which trust falls with confidence.
+
+    Returns:
+      The score of each example, in [0, inf]; higher = more trust, unless `ratio` is
+      turned around.
+
+    Raises:
+      ValueError: if `top_k` is not in 1, ..., classes - 1, or `group` or `ratio` is
+        unknown.
+
+    =========================================  ===============================
+    Edge case                                  Value
+    =========================================  ===============================
+    one class                                  inf
+    no variance towards the prediction         inf, and 1 if none at all
+    a layer or tensor of one parameter         NaN: it has no variance
+    a NaN logit                                NaN
+    =========================================  ===============================
+
+    >>> linear = lambda params, x: x @ params
+    >>> x = jnp.log(jnp.array([[0.8, 0.1, 0.1]]))
+    >>> print(counterfactual_grad_trust(linear, jnp.eye(3), x).round())
+    [24.]
+
+    References:
+      AlRegib and Prabhushankar 2025, slide "GradTrust". The authors' released code
+      computes something else: see `grad_trust_reference`.
+    """
+    logits = apply_fn(params, x)
+    _validate.logits(logits)
+    classes = logits.shape[-1]
+    if top_k is not None:
+        _validate.count("top_k", top_k, at_most=classes - 1)
+    z = at_least_float32(logits)
+    first = jnp.where(is_predicted(z), jnp.inf, z)
+    count = classes if top_k is None else 1 + top_k
+    by_class = class_gradients(
+        apply_fn,
+        params,
+        x,
+        jax.lax.top_k(first, count)[1],
+        loss_fn=loss_fn,
+        wrt=wrt,
+        group=group,
+        statistics=(statistics.standard_deviation,),
+    )
+    score = _variance_ratio(
+        _select("class_gradients", by_class, "standard_deviation", "batch classes"),
+        jnp.arange(count)[None] == 0,
+        ratio,
+    )
+    return jnp.where(jnp.isnan(z).any(axis=-1), jnp.nan, score)
+
+
+def counterfactual_ratio(
+    logits: Float[Array, "batch classes"], class_gradients: GradientStatistics
+) -> Float[Array, " batch"]:
+    r"""Counterfactual GradTrust from gradients towards every class.
+
+    `counterfactual_grad_trust` with all counterfactual classes, where `class_gradients`
+    are at hand for other scores too.
+
+    Args:
+      logits: network outputs, which say what is predicted.
+      class_gradients: what `class_gradients` returned for the classes 0, ..., C - 1,
+        with the statistic `"standard_deviation"`.
+
+    Returns:
+      The score of each example, in [0, inf]; higher = more trust.
+
+    Raises:
+      ValueError: if the shapes disagree or the statistic is not there.
+
+    =========================================  ===============================
+    Edge case                                  Value
+    =========================================  ===============================
+    one class                                  inf
+    no variance towards the prediction         inf, and 1 if none at all
+    a NaN logit                                NaN
+    =========================================  ===============================
+
+    >>> deviations = jnp.array([1.0, 4.0, 4.0]).reshape(1, 3, 1, 1)
+    >>> of_class = GradientStatistics(deviations, ("network",), ("standard_deviation",))
+    >>> print(counterfactual_ratio(jnp.array([[2.0, 1.0, 0.0]]), of_class))
+    [16.]
+
+    References:
+      As `counterfactual_grad_trust`.
+    """
+    deviations = _of_every_class(logits, class_gradients, "standard_deviation")
+    z = at_least_float32(logits)
+    score = _variance_ratio(
+        deviations, is_predicted(z), "counterfactual_over_predicted"
+    )
+    return jnp.where(jnp.isnan(z).any(axis=-1), jnp.nan, score)
+
+
+def negative_fisher_trace(
+    logits: Float[Array, "batch classes"], class_gradients: GradientStatistics
+) -> Float[Array, " batch"]:
+    r"""Negated trace of the Fisher information that the example carries.
+
+    .. math:: s(x) = -\sum_k p_k \lVert \nabla_\theta \log p_k \rVert_2^2
+
+    Args:
+      logits: network outputs before the softmax.
+      class_gradients: what `class_gradients` returned for the classes 0, ..., C - 1
+        under `losses.cross_entropy`, with the statistic `"l2_norm"`.
+
+    Returns:
+      The score of each example, in (-inf, 0]; higher = more trust: the network has
+      little left to learn from the example.
+
+    Raises:
+      ValueError: if the shapes disagree or the statistic is not there.
+
+    =================================  =====
+    Edge case                          Value
+    =================================  =====
+    one class                          0
+    a one-hot prediction               0
+    a NaN logit                        NaN
+    =================================  =====
+
+    >>> of_class = GradientStatistics(
+    ...     jnp.full((1, 2, 1, 1), 3.0), ("network",), ("l2_norm",))
+    >>> print(negative_fisher_trace(jnp.zeros((1, 2)), of_class))
+    [-9.]
+
+    References:
+      AlRegib and Prabhushankar 2025, slide "Gradients as Fisher Information"; equals
+      `-gradients.fisher_trace`.
+    """
+    p = jnp.exp(log_probabilities(logits))
+    norms = safe_norm(_of_every_class(logits, class_gradients, "l2_norm"))
+    # A class of probability 0 may have an infinite gradient.
+    terms = jnp.where(p > 0, p * norms**2, p)
+    return -jnp.sum(terms, axis=-1)
+
+
+def class_gradients(
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Any,
+    labels: Int[Array, "batch asked"],
+    *,
+    loss_fn: LossFn = losses.cross_entropy,
+    wrt: Callable[[str], bool] | None = None,
+    group: str = "network",
+    statistics: Sequence[Statistic] = (
+        statistics.l2_norm,
+        statistics.standard_deviation,
+    ),
+) -> GradientStatistics:
+    r"""Statistics of the gradients towards several classes, the forward pass shared.
+
+    Args:
+      apply_fn: `(params, x) -> logits`, in evaluation mode.
+      params: a tree of arrays.
+      x: inputs, `[batch, ...]`.
+      labels: the classes to ask each example about; `every_class` asks for all.
+      loss_fn: `(logits, labels) -> [batch]`.
+      wrt: as in `gradients.gradient_statistics`.
+      group: as in `gradients.gradient_statistics`.
+      statistics: as in `gradients.gradient_statistics`.
+
+    Returns:
+      `GradientStatistics` with values `[batch, asked, groups, statistics]`.
+
+    Raises:
+      ValueError: as `gradients.gradient_statistics`.
+
+    >>> linear = lambda params, x: x @ params
+    >>> labels = jnp.array([[0, 1, 2]])
+    >>> class_gradients(linear, jnp.eye(3), jnp.ones((1, 3)), labels).values.shape
+    (1, 3, 1, 2)
+    """
+    _validate.rank("labels", labels, "batch asked")
+
+    def towards(label: jax.Array) -> GradientStatistics:
+        return gradients.gradient_statistics(
+            apply_fn,
+            params,
+            x,
+            loss_fn=loss_fn,
+            loss_args=(label,),
+            statistics=statistics,
+            group=group,
+            wrt=wrt,
+        )
+
+    if labels.shape[1] <= _CLASSES_AT_ONCE:
+        return jax.vmap(towards, in_axes=1, out_axes=1)(labels)
+    in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
+    return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
+
+
+def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch classes"]:
+    """The classes 0, ..., C - 1 for each example, as `class_gradients` takes them.
+
+    >>> print(every_class(jnp.zeros((2, 3))))
+    [[0 1 2]
+     [0 1 2]]
+    """
+    _validate.logits(logits)
+    return jnp.broadcast_to(jnp.arange(logits.shape[-1])[None], logits.shape)
+
+
+def _of_every_class(
+    logits: jax.Array, by_class: GradientStatistics, statistic: str
+) -> jax.Array:
+    """One statistic, `[batch, classes, groups]`, checked against the logits."""
+    _validate.logits(logits)
+    values = _select("class_gradients", by_class, statistic, "batch classes")
+    if values.shape[:2] != logits.shape:
+        raise ValueError(
+            f"class_gradients must have shape [batch, classes, groups, statistics] "
+            f"with the batch and classes {logits.shape} of logits, got "
+            f"{by_class.values.shape}"
+        )
+    return values
+
+
+def _variance_ratio(
+    deviations: jax.Array, predicted: jax.Array, ratio: str
+) -> jax.Array:
+    """Mean variance of the classes not predicted over that of the predicted one."""
+    choices = ("counterfactual_over_predicted", "predicted_over_counterfactual")
+    _validate.choice("ratio", ratio, choices)
+    if deviations.shape[1] == 1:
+        score = jnp.full(len(deviations), jnp.inf, deviations.dtype)
+        return score if ratio == choices[0] else 1 / score
+    spread = _root_mean_square(deviations)
+    largest = jnp.max(spread, axis=-1, keepdims=True)
+    # Relative to the largest, no square overflows.
+    variance = divide_no_nan(spread, largest) ** 2
+    own = jnp.sum(variance, axis=-1, where=predicted)
+    others = jnp.sum(variance, axis=-1, where=~predicted) / (variance.shape[1] - 1)
+    over, under = (others, own) if ratio == choices[0] else (own, others)
+    limit = jnp.where(over == 0, 1.0, jax.lax.stop_gradient(over) * jnp.inf)
+    return divide_no_nan(over, under, otherwise=limit)
+
+
+def _root_mean_square(deviations: jax.Array) -> jax.Array:
+    """Root of the mean variance of the groups."""
+    return safe_norm(deviations) / deviations.shape[-1] ** 0.5
+
+
+def _select(
+    name: str, of_gradients: GradientStatistics, statistic: str, axes: str
+) -> jax.Array:
+    """One statistic of all groups, `[batch, ..., groups]`, checked and widened."""
+    _validate.rank(name, of_gradients.values, f"{axes} groups statistics")
+    _validate.floating(name, of_gradients.values)
+    _validate.choice("statistic", statistic, of_gradients.statistics)
+    column = of_gradients.statistics.index(statistic)
+    return at_least_float32(of_gradients.values[..., column])
