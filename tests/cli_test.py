@@ -9,7 +9,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from trustjax import cli, evaluate, scores
+from trustjax import bridge, cli, data, evaluate, oracles, scores, train
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -93,6 +93,33 @@ def test_a_second_report_loads_the_network_and_gives_the_same_numbers(folder, ca
     _, second = read(folder / "second")
     np.testing.assert_array_equal(first["score_margin"], second["score_margin"])
     assert "score_energy" not in second
+
+
+def test_a_trained_oracle_is_in_the_report(folder, error_of):
+    digits = {part: data.load("digits", part) for part in ("train", "validation")}
+    apply_fn, params = bridge.from_nnx(
+        train.load(folder / "checkpoints/digits-mlp-0").model
+    )
+    found = {
+        part: oracles.outcomes(apply_fn, params, images)
+        for part, images in digits.items()
+    }
+    oracles.fit(
+        oracles.Config(model="mlp", epochs=1),
+        digits["train"],
+        digits["validation"],
+        train_outcomes=found["train"],
+        validation_outcomes=found["validation"],
+        workdir=folder / "oracle",
+    )
+    with contextlib.chdir(folder):
+        run("report", *SMALL, "--scores", "all", "--oracle", "oracle", "--out", "third")
+    numbers, arrays = read(folder / "third")
+    assert "score_oracle" in arrays
+    assert numbers["run"]["oracle_training"]["loss"] == "steep_slope"
+    said = error_of("report", "--dataset", "mnist5k", "--oracle", folder / "oracle")
+    assert "the oracle takes images of shape (8, 8, 1), the classifier's are" in said
+    assert "needs --oracle" in error_of("report", *SMALL, "--scores", "oracle")
 
 
 def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):

@@ -23,6 +23,7 @@ from trustjax import (
     evaluate,
     gradients,
     models,
+    oracles,
     report,
     scores,
     train,
@@ -52,6 +53,8 @@ class ReportConfig:
       test_split: what the report is on.
       model: a name of `models.names()`.
       scores: names of registered scores, or `all` that the network offers.
+      oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
+        others under the name `oracle`; None for none.
       out_of_distribution: datasets of none of the classes, scored beside the test set.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
@@ -74,6 +77,7 @@ class ReportConfig:
     test_split: str = "test"
     model: str = "cnn"
     scores: tuple[str, ...] = ("all",)
+    oracle: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
     gradient_group: str | None = "layer"
     out: pathlib.Path | None = None
@@ -90,11 +94,16 @@ class ReportConfig:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
         for name in set(self.scores) - {"all"}:
             scores.lookup(name)
+        if "oracle" in self.scores and self.oracle is None:
+            raise ValueError(
+                "the score oracle needs --oracle, a trained oracle's folder"
+            )
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """The scores, each once."""
         offered = scores.names(computable_from=evaluate.INGREDIENTS)
+        offered += ("oracle",) if self.oracle else ()
         asked = (offered if name == "all" else (name,) for name in self.scores)
         return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
 
@@ -147,6 +156,9 @@ def trust_report(
         data.load(config.dataset, split, data_dir=config.data_dir) for split in splits
     )
     images, _ = data.as_arrays(test_set)
+    oracle = None if config.oracle is None else oracles.load(config.oracle)
+    if oracle is not None:
+        oracle.require_shape(images.shape[1:])
     others = {
         name: data.out_of_distribution(
             name, images.shape[1:], seed=config.seed, data_dir=config.data_dir
@@ -162,7 +174,7 @@ def trust_report(
         progress=progress,
     )
     names = config.score_names
-    ask = functools.partial(_scored, config, trained.model, progress)
+    ask = functools.partial(_scored, config, trained.model, oracle, progress)
     table = [_HEAT_MAP] if config.gradient_group else []
     results = ask(test_set, ["logits", *table, *names])
     predictions = assess.Predictions(
@@ -177,7 +189,7 @@ def trust_report(
         out_of_distribution={
             other: ask(dataset, names).values for other, dataset in others.items()
         },
-        run=_provenance(config, trained, test_set, command),
+        run=_provenance(config, trained, oracle, test_set, command),
     )
     assessment = assess.assess(predictions, seed=config.seed)
     page = report.write(assessment, predictions, config.report_folder)
@@ -260,6 +272,7 @@ def _train_config(config: ReportConfig) -> train.Config:
 def _scored(
     config: ReportConfig,
     model: models.Classifier,
+    oracle: oracles.TrainedOracle | None,
     progress: ProgressFn | None,
     dataset: data.Dataset,
     names: Sequence[str],
@@ -274,6 +287,12 @@ def _scored(
             group=config.gradient_group or "layer",
         )
     )
+    ingredients = {**evaluate.INGREDIENTS, _HEAT_MAP: heat_map}
+    folder = "scoring"
+    if oracle is not None:
+        ingredients.update(oracle.ingredients())
+        # The parts of a run that was killed are of one oracle.
+        folder += f"-{evaluate.fingerprint(bridge.from_nnx(oracle.model)[1])[:16]}"
     done = 0
 
     def on_batch(records: int) -> None:
@@ -287,8 +306,8 @@ def _scored(
         models.split(model, at="embedding"),
         params,
         data.batches(dataset, config.batch_size),
-        ingredients={**evaluate.INGREDIENTS, _HEAT_MAP: heat_map},
-        workdir=config.checkpoint_folder / "scoring" / dataset.name.replace("/", "-"),
+        ingredients=ingredients,
+        workdir=config.checkpoint_folder / folder / dataset.name.replace("/", "-"),
         on_batch=on_batch,
     )
 
@@ -301,6 +320,7 @@ def _caption(score: scores.Score) -> str:
 def _provenance(
     config: ReportConfig,
     trained: train.TrainResult,
+    oracle: oracles.TrainedOracle | None,
     dataset: data.Dataset,
     command: str,
 ) -> dict[str, Any]:
@@ -317,6 +337,7 @@ def _provenance(
         "seed": config.seed,
         "report": chosen,
         "training": dataclasses.asdict(trained.config),
+        "oracle_training": oracle and dataclasses.asdict(oracle.config),
         "training_steps": trained.step,
         "training_epochs": len(trained.history),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",

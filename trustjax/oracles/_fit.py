@@ -53,6 +53,14 @@ class TrainedOracle:
     step: int
     image_shape: tuple[int, int, int]
 
+    def require_shape(self, image_shape: tuple[int, ...]) -> None:
+        """Raises a ValueError if the oracle does not take such images."""
+        if image_shape != self.image_shape:
+            raise ValueError(
+                f"the oracle takes images of shape {self.image_shape}, the "
+                f"classifier's are {image_shape}"
+            )
+
     def ingredients(self) -> Mapping[str, evaluate.Ingredient]:
         """What `evaluate.run(["oracle"], ...)` needs beside the usual ingredients.
 
@@ -61,11 +69,7 @@ class TrainedOracle:
         oracle_fn, params = bridge.from_nnx(self.model)
 
         def compute(batch: evaluate.Batch) -> jax.Array:
-            if batch.x.shape[1:] != self.image_shape:
-                raise ValueError(
-                    f"the oracle takes images of shape {self.image_shape}, the "
-                    f"classifier's are {batch.x.shape[1:]}"
-                )
+            self.require_shape(batch.x.shape[1:])
             return oracle_fn(params, batch.x)
 
         return {**evaluate.INGREDIENTS, "oracle_output": evaluate.Ingredient(compute)}
