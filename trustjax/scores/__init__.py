@@ -64,6 +64,7 @@ from trustjax.scores._purview import (
 from trustjax.scores._purview import purview as purview
 from trustjax.scores._registry import Score as Score
 from trustjax.scores._registry import lookup as lookup
+from trustjax.scores._registry import markdown_table as markdown_table
 from trustjax.scores._registry import names as names
 from trustjax.scores._registry import register as register
 from trustjax.scores._registry import unregister as unregister

@@ -112,3 +112,28 @@ def names(computable_from: Iterable[str] | None = None) -> tuple[str, ...]:
         return tuple(_REGISTRY)
     available = set(computable_from)
     return tuple(n for n, s in _REGISTRY.items() if available.issuperset(s.needs))
+
+
+def markdown_table() -> str:
+    """The registered scores as a table in Markdown: the README's is this one.
+
+    >>> print(markdown_table().splitlines()[2])
+    | `max_softmax` | Max softmax | `max_k p_k` | logits | none | Hendrycks and ...
+    """
+    rows = [
+        ("Name", "Score", "Equation", "From", "Cost beyond a forward pass", "Paper"),
+        ("---",) * 6,
+        *(
+            (
+                f"`{score.name}`",
+                score.title,
+                f"`{score.equation}`",
+                ", ".join(score.needs).replace("_", " "),
+                score.cost,
+                f"{score.paper}. {score.provenance}".rstrip(". ") + ".",
+            )
+            for score in _REGISTRY.values()
+        ),
+    ]
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n"
