@@ -53,3 +53,28 @@ def trust_density(trust, grid, gamma):
                     total += np.exp(-0.5 * ((point - image) / bandwidth) ** 2)
         heights.append(total / (len(trust) * bandwidth * np.sqrt(2 * np.pi)))
     return np.array(heights)
+
+
+def percentile_curve_area(scores, score_of_kept, grid):
+    """Area over 0, 1, ..., 99 percent of a function of the mask of what is kept."""
+    values = []
+    for x in range(100):
+        if grid == "quantile":
+            threshold = np.percentile(scores, x, method="higher")
+        else:
+            threshold = scores.min() + x / 100 * (scores.max() - scores.min())
+        values.append(score_of_kept(scores >= threshold))
+    return np.trapezoid(values) / 99
+
+
+def adaptive_calibration_error(confidence, correct, bins):
+    rising = np.sort(confidence)
+    n = len(rising)
+    edges = [rising[max(-(-b * n // bins) - 1, 0)] for b in range(1, bins)]
+    index = np.searchsorted(edges, confidence, side="left")
+    total = 0.0
+    for b in range(bins):
+        inside = index == b
+        if inside.any():
+            total += abs((confidence[inside] - correct[inside]).sum())
+    return total / n

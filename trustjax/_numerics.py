@@ -20,24 +20,49 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+@jax.custom_jvp
 def accurate_sum(values: jax.Array) -> jax.Array:
     """Sum over the leading axis, as if it were added in twice the precision.
 
-    Halves are added pairwise, and the rounding error of every addition (Knuth's
-    two-sum) is carried along: a million float32 terms keep all their digits.
+    The rounding error of every addition (Knuth's two-sum) is carried along: a million
+    float32 terms keep all their digits. Rows are added up first, then halves, and not
+    in one `reduce`, whose additions XLA may reorder until nothing is left to carry.
     """
-    total, error = values, jnp.zeros_like(values)
-    while total.shape[0] > 1:
-        if total.shape[0] % 2:
-            widths = [(0, 1)] + [(0, 0)] * (total.ndim - 1)
-            total, error = jnp.pad(total, widths), jnp.pad(error, widths)
-        half = total.shape[0] // 2
-        a, b = total[:half], total[half:]
-        total = a + b
-        rounded_b = total - a
-        lost = (a - (total - rounded_b)) + (b - rounded_b)
-        error = error[:half] + error[half:] + lost
-    return jnp.squeeze(total + error, axis=0)
+    width = min(values.shape[0], 128)
+    rows = -(-values.shape[0] // width)
+    values = _pad_leading(values, rows * width)
+    values = values.reshape(rows, width, *values.shape[1:])
+    start = (values[0], jnp.zeros_like(values[0]))
+    (total, lost), _ = jax.lax.scan(
+        lambda sums, row: (_add(sums, (row, 0.0)), None), start, values[1:]
+    )
+    while width > 1:
+        half = -(-width // 2)
+        total, lost = (_pad_leading(part, 2 * half) for part in (total, lost))
+        total, lost = _add((total[:half], lost[:half]), (total[half:], lost[half:]))
+        width = half
+    return total[0] + lost[0]
+
+
+@accurate_sum.defjvp
+def _accurate_sum_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    return accurate_sum(*primals), jnp.sum(tangents[0], axis=0)
+
+
+def _add(first: tuple, second: tuple) -> tuple[jax.Array, jax.Array]:
+    """Adds two sums, each with what its rounding has lost so far."""
+    (a, a_lost), (b, b_lost) = first, second
+    total = a + b
+    rounded_b = total - a
+    lost = (a - (total - rounded_b)) + (b - rounded_b)
+    return total, a_lost + b_lost + lost
+
+
+def _pad_leading(values: jax.Array, length: int) -> jax.Array:
+    widths = [(0, length - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
+    return jnp.pad(values, widths)
 
 
 def accurate_segment_sum(

@@ -13,6 +13,7 @@ from trustjax.metrics._ranking import Ranking, rank, share
 GRIDS = ("quantile", "range")
 AVERAGES = ("macro", "weighted", "micro")
 PERCENTS = 100
+LARGEST_CONFUSION = 64
 
 
 def auac(
@@ -208,18 +209,25 @@ def aufc_of(
         method="scan_unrolled",  # a third of the time of the default on a CPU
     )
 
-    def accepted(classes: jax.Array, counted: jax.Array) -> jax.Array:
-        """`[PERCENTS, classes]`: how many of each class pass each threshold."""
-        index = passed * num_classes + classes
-        cells = (PERCENTS + 1) * num_classes
-        counts = jax.ops.segment_sum(counted.astype(jnp.int32), index, cells)
-        counts = counts.reshape(PERCENTS + 1, num_classes)
+    def accepted(groups: jax.Array, num_groups: int) -> jax.Array:
+        """`[PERCENTS, groups]`: how many of each group pass each threshold."""
+        index = passed * num_groups + groups
+        cells = (PERCENTS + 1) * num_groups
+        counted = (kept & possible).astype(jnp.int32)
+        counts = jax.ops.segment_sum(counted, index, cells)
+        counts = counts.reshape(PERCENTS + 1, num_groups)
         return jnp.cumsum(counts[::-1], axis=0)[-2::-1]
 
-    counted = kept & possible
-    right = accepted(labels, counted & (predictions == labels))
-    predicted = accepted(predictions, counted)
-    actual = accepted(labels, counted)
+    if num_classes <= LARGEST_CONFUSION:  # one pass over the examples instead of two
+        confusion = accepted(labels * num_classes + predictions, num_classes**2)
+        confusion = confusion.reshape(PERCENTS, num_classes, num_classes)
+        right = jnp.diagonal(confusion, axis1=1, axis2=2)
+        actual, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
+    else:
+        by_outcome = accepted(2 * labels + (predictions == labels), 2 * num_classes)
+        right = by_outcome[:, 1::2]
+        actual = by_outcome[:, 0::2] + right
+        predicted = accepted(predictions, num_classes)
     f1 = _numerics.divide_no_nan(2 * right, predicted + actual)
     if average == "micro":
         curve = share(right.sum(axis=1), actual.sum(axis=1))

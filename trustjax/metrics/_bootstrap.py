@@ -224,7 +224,7 @@ def _batch(arrays: tuple[Array, ...]) -> int:
 def _bca(value: Array, resampled: Array, left_out: Array, tails: Array) -> Array:
     """The ends of the bias-corrected, accelerated interval, `[2, ...]`."""
     valid = ~jnp.isnan(resampled)
-    below = (resampled < value) + 0.5 * (resampled == value)
+    below = (resampled < value[None]) + 0.5 * (resampled == value[None])
     rank = jnp.sum(jnp.where(valid, below, 0.0), axis=0) / jnp.sum(valid, axis=0)
     # Where all samples lie on one side, the correction has no finite value.
     edge = 0.5 / resampled.shape[0]

@@ -49,7 +49,8 @@ def auroc(
     .. math:: P(s_+ > s_-) + \tfrac12 P(s_+ = s_-)
 
     Args:
-      scores: higher = more trust; any dtype but complex, infinities included.
+      scores: higher = more trust; floats, signed integers or booleans. Infinite scores
+        are accepted, unlike NaN: `grad_trust` is infinite for a one-hot softmax.
       correct: whether the prediction is right: boolean, or 0 and 1.
       where: the examples to keep; all if None.
 

@@ -148,7 +148,10 @@ def brier_decomposition(
         )
 
     by_class = jax.vmap(of_class, in_axes=1)(probabilities, happened)
-    return jax.tree.map(jnp.sum, by_class)
+    impossible = jnp.any(kept[:, None] & jnp.isnan(probabilities))
+    return jax.tree.map(
+        lambda part: jnp.where(impossible, jnp.nan, jnp.sum(part)), by_class
+    )
 
 
 def negative_log_likelihood(
@@ -226,8 +229,8 @@ def fit_temperature(
     ===============================  =====
     Edge case                        Value
     ===============================  =====
-    all right                        0.01: the optimum is 0, the search ends there
-    worse than guessing              100: the optimum is infinite
+    all right                        near 0, the optimum, but at least 0.01
+    worse than guessing              100, as the optimum is infinite
     no example kept                  NaN
     a label outside the classes      ValueError; NaN under a transformation
     a NaN logit                      ValueError; NaN under a transformation

@@ -160,8 +160,9 @@ def _decode(code: _Code, key: jax.Array, dtype: jnp.dtype) -> jax.Array:
         return ordered
     magnitude = jnp.abs(ordered)
     bits = jnp.where(magnitude == 0, 0, magnitude + code.gap)
+    bits = jnp.where(ordered < 0, bits | jnp.iinfo(bits.dtype).min, bits)
     floating = jnp.float64 if bits.dtype == jnp.int64 else jnp.float32
-    return jnp.sign(ordered) * lax.bitcast_convert_type(bits, floating)
+    return lax.bitcast_convert_type(bits, floating)
 
 
 def _sort(

@@ -50,10 +50,8 @@ class TrustTotals(NamedTuple):
         >>> print(first.merge(second).net_trust_score())
         0.5
         """
-        if where is not None:
-            confidence = jnp.where(where, confidence, 0.0)
         trust = _trust.question_answer_trust(
-            confidence, predictions == labels, alpha=alpha, beta=beta
+            confidence, predictions == labels, alpha=alpha, beta=beta, where=where
         )
         cells = functools.partial(
             _trust.cell_totals,

@@ -41,6 +41,7 @@ def question_answer_trust(
     *,
     alpha: float = 1.0,
     beta: float = 1.0,
+    where: Bool[Array, " n"] | None = None,
 ) -> Float[Array, " n"]:
     r"""How well placed the confidence in each answer is.
 
@@ -52,9 +53,11 @@ def question_answer_trust(
       correct: whether the answer is right: boolean, or 0 and 1.
       alpha: how much confidence in right answers is rewarded; 0 rewards all alike.
       beta: how much confidence in wrong answers is penalised.
+      where: the examples to keep; all if None.
 
     Returns:
-      The trust in each answer, in [0, 1]; higher = more trust. Differentiable.
+      The trust in each answer, in [0, 1]; higher = more trust; NaN for the examples
+      left out. Differentiable.
 
     Raises:
       ValueError: if the lengths differ, a known confidence is outside [0, 1] or NaN,
@@ -77,11 +80,12 @@ def question_answer_trust(
     """
     _validate.same_length(confidence=confidence, correct=correct)
     _validate.floating("confidence", confidence)
-    _validate.probabilities("confidence", confidence)
-    _validate.binary("correct", correct)
+    _validate.probabilities("confidence", confidence, where)
+    _validate.binary("correct", correct, where)
     _validate.not_negative("alpha", alpha)
     _validate.not_negative("beta", beta)
     confidence = _nan_outside(_numerics.at_least_float32(confidence))
+    confidence = jnp.where(_kept(confidence, where), confidence, jnp.nan)
     # The base that is not chosen is 1, so that its slope stays finite.
     right = correct != 0
     reward = jnp.where(right, confidence, 1.0) ** alpha
