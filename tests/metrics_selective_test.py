@@ -146,6 +146,17 @@ def test_all_right_and_all_wrong(correct, excess, augrc, coverage):
     )
 
 
+def test_coverage_is_reached_in_spite_of_rounding():
+    """k of n examples cover k / n, also where XLA multiplies by a rounded 1 / n."""
+    scores, correct = -jnp.arange(49.0), jnp.arange(49) % 2
+    for k in (41, 47):
+        traced = jax.jit(
+            lambda s, c, k=k: metrics.risk_at_coverage(s, c, coverage=k / 49)
+        )
+        expected = np.mean(np.arange(k) % 2 == 0)
+        np.testing.assert_allclose(traced(scores, correct), expected, rtol=1e-6)
+
+
 def test_working_points_of_ties_and_of_nothing():
     equal, correct = jnp.full(4, 0.5), jnp.array([1, 0, 1, 1])
     assert metrics.augrc(equal, correct) == 0.125

@@ -1,5 +1,6 @@
 """Does confidence mean what it says? Calibration errors over bins of confidence."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -105,7 +106,7 @@ def expected_calibration_error(
 
     >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
     >>> correct = jnp.array([1, 0, 0, 1])
-    >>> print(expected_calibration_error(confidence, correct, bins=2))
+    >>> print(f"{expected_calibration_error(confidence, correct, bins=2):.4f}")
     0.1875
 
     References:
@@ -142,8 +143,8 @@ def maximum_calibration_error(
 
     >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
     >>> correct = jnp.array([1, 0, 0, 1])
-    >>> print(maximum_calibration_error(confidence, correct, bins=2))
-    0.25
+    >>> print(f"{maximum_calibration_error(confidence, correct, bins=2):.4f}")
+    0.2500
 
     References:
       Naeini et al. 2015.
@@ -224,7 +225,7 @@ def adaptive_calibration_error(
 
     >>> confidence = jnp.array([1.0, 0.75, 0.25, 0.75])
     >>> correct = jnp.array([1, 0, 0, 1])
-    >>> print(adaptive_calibration_error(confidence, correct, bins=4))
+    >>> print(f"{adaptive_calibration_error(confidence, correct, bins=4):.4f}")
     0.1875
 
     References:
@@ -276,8 +277,9 @@ def classwise_calibration_error(
     ===============================  =====
 
     >>> probabilities = jnp.array([[0.75, 0.25], [0.5, 0.5]])
-    >>> print(classwise_calibration_error(probabilities, jnp.array([0, 1]), bins=2))
-    0.25
+    >>> error = classwise_calibration_error(probabilities, jnp.array([0, 1]), bins=2)
+    >>> print(f"{error:.4f}")
+    0.2500
 
     References:
       Kull et al. 2019, eq. 4; the static calibration error of Nixon et al. 2019.
@@ -315,6 +317,7 @@ def bin_totals(
     return _totals_between(jnp.arange(1, bins) / bins, confidence, correct, where)
 
 
+@jax.jit
 def _totals_between(
     inner_edges: jax.Array,
     confidence: jax.Array,
@@ -347,6 +350,7 @@ def _bin_gaps(
     return _numerics.divide_no_nan(gap, count), count
 
 
+@jax.jit
 def curve_of_totals(
     total_confidence: jax.Array, total_correct: jax.Array, count: jax.Array
 ) -> ReliabilityCurve:
@@ -360,6 +364,7 @@ def curve_of_totals(
     )
 
 
+@functools.partial(jax.jit, static_argnames="norm")
 def weighted_error(
     total_confidence: jax.Array,
     total_correct: jax.Array,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
-from trustjax.metrics._ranking import Ranking, rank, share
+from trustjax.metrics._ranking import Ranking, rank, reaches, share
 
 
 def accuracy(
@@ -246,7 +246,8 @@ def aupr_error_of(ranking: Ranking) -> jax.Array:
 def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array:
     """See `fpr_at_tpr`."""
     rate = share(ranking.successes, ranking.num_successes)
-    first = jnp.argmax(ranking.last & (rate >= tpr))
+    enough = reaches(ranking.successes, ranking.num_successes, tpr)
+    first = jnp.argmax(ranking.last & enough)
     errors = ranking.errors[first].astype(rate.dtype)
     if interpolation == "linear":
         before = share(ranking.successes_before[first], ranking.num_successes)

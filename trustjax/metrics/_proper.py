@@ -1,5 +1,6 @@
 """Proper scores of probabilities, and the temperature that improves them."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -72,9 +73,7 @@ def brier_score(
       to scale by half.
     """
     _validate.probabilities_and_labels(probabilities, labels, where)
-    probabilities = _nan_if_impossible(probabilities, labels)
-    distance = jnp.sum((probabilities - _one_hot(labels, probabilities)) ** 2, axis=1)
-    return _mean(distance, where)
+    return _brier_score(probabilities, labels, where)
 
 
 def brier_decomposition(
@@ -119,39 +118,7 @@ def brier_decomposition(
     """
     _validate.probabilities_and_labels(probabilities, labels, where)
     _validate.count("bins", bins)
-    probabilities = _nan_if_impossible(probabilities, labels)
-    kept = jnp.ones(labels.shape, bool) if where is None else where
-    happened = _one_hot(labels, probabilities)
-    inner_edges = jnp.arange(1, bins, dtype=probabilities.dtype) / bins
-
-    def of_class(probability: jax.Array, outcome: jax.Array) -> BrierDecomposition:
-        index = jnp.searchsorted(inner_edges, probability, side="left")
-
-        def bin_means(values: jax.Array) -> jax.Array:
-            values = jnp.where(kept, values, 0.0)
-            sums = _numerics.accurate_segment_sum(values, index, bins)
-            return _numerics.divide_no_nan(sums, count)
-
-        count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
-        weight = _numerics.divide_no_nan(count, jnp.sum(kept), otherwise=jnp.nan)
-        confidence, frequency = bin_means(probability), bin_means(outcome)
-        base_rate = jnp.sum(weight * frequency)
-        from_confidence = probability - confidence[index]
-        from_frequency = outcome - frequency[index]
-        variance = bin_means(from_confidence**2)
-        covariance = bin_means(from_confidence * from_frequency)
-        return BrierDecomposition(
-            reliability=jnp.sum(weight * (confidence - frequency) ** 2),
-            resolution=jnp.sum(weight * (frequency - base_rate) ** 2),
-            uncertainty=base_rate * (1 - base_rate),
-            within_bins=jnp.sum(weight * (variance - 2 * covariance)),
-        )
-
-    by_class = jax.vmap(of_class, in_axes=1)(probabilities, happened)
-    impossible = jnp.any(kept[:, None] & jnp.isnan(probabilities))
-    return jax.tree.map(
-        lambda part: jnp.where(impossible, jnp.nan, jnp.sum(part)), by_class
-    )
+    return _brier_decomposition(probabilities, labels, bins, where)
 
 
 def negative_log_likelihood(
@@ -193,12 +160,7 @@ def negative_log_likelihood(
       Good 1952. scikit-learn's `log_loss` on the probabilities.
     """
     _check_logits(logits, labels, where)
-    logits = _numerics.at_least_float32(logits)
-    inside = (labels >= 0) & (labels < logits.shape[1])
-    chosen = jnp.take_along_axis(
-        jax.nn.log_softmax(logits), jnp.where(inside, labels, 0)[:, None], axis=1
-    )
-    return _mean(jnp.where(inside, -chosen[:, 0], jnp.nan), where)
+    return _negative_log_likelihood(logits, labels, where)
 
 
 def fit_temperature(
@@ -245,12 +207,79 @@ def fit_temperature(
     """
     _check_logits(logits, labels, where)
     _validate.count("max_steps", max_steps)
+    return _fit_temperature(logits, labels, max_steps, where)
+
+
+@jax.jit
+def _brier_score(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    probabilities = _nan_if_impossible(probabilities, labels)
+    distance = jnp.sum((probabilities - _one_hot(labels, probabilities)) ** 2, axis=1)
+    return _mean(distance, where)
+
+
+@functools.partial(jax.jit, static_argnames="bins")
+def _brier_decomposition(
+    probabilities: jax.Array, labels: jax.Array, bins: int, where: jax.Array | None
+) -> BrierDecomposition:
+    probabilities = _nan_if_impossible(probabilities, labels)
+    kept = jnp.ones(labels.shape, bool) if where is None else where
+    happened = _one_hot(labels, probabilities)
+    inner_edges = jnp.arange(1, bins, dtype=probabilities.dtype) / bins
+
+    def of_class(probability: jax.Array, outcome: jax.Array) -> BrierDecomposition:
+        index = jnp.searchsorted(inner_edges, probability, side="left")
+
+        def bin_means(values: jax.Array) -> jax.Array:
+            values = jnp.where(kept, values, 0.0)
+            sums = _numerics.accurate_segment_sum(values, index, bins)
+            return _numerics.divide_no_nan(sums, count)
+
+        count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
+        weight = _numerics.divide_no_nan(count, jnp.sum(kept), otherwise=jnp.nan)
+        confidence, frequency = bin_means(probability), bin_means(outcome)
+        base_rate = jnp.sum(weight * frequency)
+        from_confidence = probability - confidence[index]
+        from_frequency = outcome - frequency[index]
+        variance = bin_means(from_confidence**2)
+        covariance = bin_means(from_confidence * from_frequency)
+        return BrierDecomposition(
+            reliability=jnp.sum(weight * (confidence - frequency) ** 2),
+            resolution=jnp.sum(weight * (frequency - base_rate) ** 2),
+            uncertainty=base_rate * (1 - base_rate),
+            within_bins=jnp.sum(weight * (variance - 2 * covariance)),
+        )
+
+    by_class = jax.vmap(of_class, in_axes=1)(probabilities, happened)
+    impossible = jnp.any(kept[:, None] & jnp.isnan(probabilities))
+    return jax.tree.map(
+        lambda part: jnp.where(impossible, jnp.nan, jnp.sum(part)), by_class
+    )
+
+
+@jax.jit
+def _negative_log_likelihood(
+    logits: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    logits = _numerics.at_least_float32(logits)
+    inside = (labels >= 0) & (labels < logits.shape[1])
+    chosen = jnp.take_along_axis(
+        jax.nn.log_softmax(logits), jnp.where(inside, labels, 0)[:, None], axis=1
+    )
+    return _mean(jnp.where(inside, -chosen[:, 0], jnp.nan), where)
+
+
+@functools.partial(jax.jit, static_argnames="max_steps")
+def _fit_temperature(
+    logits: jax.Array, labels: jax.Array, max_steps: int, where: jax.Array | None
+) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
     limit = jnp.log(100.0)
 
     def loss(log_temperature: jax.Array) -> jax.Array:
         scaled = logits / jnp.exp(jnp.clip(log_temperature, -limit, limit))
-        return negative_log_likelihood(scaled, labels, where=where)
+        return _negative_log_likelihood(scaled, labels, where)
 
     solver = optax.lbfgs()
     value_and_slope = optax.value_and_grad_from_state(loss)

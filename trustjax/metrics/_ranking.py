@@ -98,6 +98,14 @@ def share(count: jax.Array, total: jax.Array) -> jax.Array:
     return _numerics.divide_no_nan(count, total, otherwise=jnp.nan)
 
 
+def reaches(count: jax.Array, total: jax.Array, fraction: float) -> jax.Array:
+    """Whether the share is at least `fraction`, the rounding of the division aside.
+
+    XLA may divide by a constant total by multiplying with its reciprocal.
+    """
+    return share(count, total) >= fraction * (1 - 3e-7)
+
+
 class _Code(NamedTuple):
     """Scores as unsigned integers that grow as the score falls.
 

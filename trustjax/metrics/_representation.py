@@ -51,14 +51,7 @@ def singular_value_spectrum(
     _validate.rank("features", features, "n features")
     _validate.some_examples("features", features)
     _validate.no_nan("features", features, where)
-    kept = jnp.ones(features.shape[0], bool) if where is None else where
-    features = jnp.where(kept[:, None], _numerics.at_least_float32(features), 0.0)
-    count = jnp.sum(kept)
-    mean = _numerics.accurate_sum(features) / count
-    centred = jnp.where(kept[:, None], features - mean[None], 0.0)
-    covariance = jnp.matmul(centred.T, centred, precision="highest") / count
-    spectrum = jnp.linalg.svd(covariance, compute_uv=False, hermitian=True)
-    return jnp.where(jnp.isnan(covariance).any(), jnp.nan, spectrum)
+    return _spectrum(features, where)
 
 
 def effective_rank(
@@ -102,3 +95,15 @@ def effective_rank(
     values = jnp.sqrt(singular_value_spectrum(features, where=where))
     share = _numerics.divide_no_nan(values, jnp.sum(values), otherwise=jnp.nan)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
+
+
+@jax.jit
+def _spectrum(features: jax.Array, where: jax.Array | None) -> jax.Array:
+    kept = jnp.ones(features.shape[0], bool) if where is None else where
+    features = jnp.where(kept[:, None], _numerics.at_least_float32(features), 0.0)
+    count = jnp.sum(kept)
+    mean = _numerics.accurate_sum(features) / count
+    centred = jnp.where(kept[:, None], features - mean[None], 0.0)
+    covariance = jnp.matmul(centred.T, centred, precision="highest") / count
+    spectrum = jnp.linalg.svd(covariance, compute_uv=False, hermitian=True)
+    return jnp.where(jnp.isnan(covariance).any(), jnp.nan, spectrum)

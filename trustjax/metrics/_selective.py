@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
 from trustjax import _validate
-from trustjax.metrics._ranking import Ranking, rank, share
+from trustjax.metrics._ranking import Ranking, rank, reaches, share
 
 CONVENTIONS = ("fd_shifts", "confidnet", "torch_uncertainty", "mean")
 
@@ -343,7 +343,8 @@ def augrc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
 @functools.partial(jax.jit, static_argnames="risk")
 def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
     """See `coverage_at_risk`."""
-    safe = ranking.last & (share(ranking.errors, ranking.accepted) <= risk)
+    right = ranking.accepted - ranking.errors
+    safe = ranking.last & reaches(right, ranking.accepted, 1 - risk)
     accepted = jnp.max(jnp.where(safe, ranking.accepted, 0))
     return ranking.if_known(share(accepted, ranking.num_examples))
 
@@ -351,7 +352,7 @@ def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="coverage")
 def risk_at_coverage_of(ranking: Ranking, coverage: float) -> jax.Array:
     """See `risk_at_coverage`."""
-    enough = share(ranking.accepted, ranking.num_examples) >= coverage
+    enough = reaches(ranking.accepted, ranking.num_examples, coverage)
     first = jnp.argmax(ranking.last & enough)
     return ranking.if_known(share(ranking.errors[first], ranking.accepted[first]))
 

@@ -109,6 +109,11 @@ def _gaussian(name: str, values: jax.Array, where: jax.Array | None) -> _Gaussia
     _validate.rank(name, values, "n")
     _validate.some_examples(name, values)
     _validate.no_nan(name, values, where)
+    return _fit(values, where)
+
+
+@jax.jit
+def _fit(values: jax.Array, where: jax.Array | None) -> _Gaussian:
     kept = jnp.ones(values.shape, bool) if where is None else where
     values = jnp.where(kept, _numerics.at_least_float32(values), 0.0)
     count = jnp.sum(kept)
@@ -119,4 +124,8 @@ def _gaussian(name: str, values: jax.Array, where: jax.Array | None) -> _Gaussia
     variance = _numerics.divide_no_nan(
         _numerics.accurate_sum(squares), count - 1, otherwise=jnp.nan
     )
-    return _Gaussian(mean, variance)
+    # The rounding of the mean must not look like a spread of equal values.
+    highest = jnp.max(values, where=kept, initial=-jnp.inf)
+    lowest = jnp.min(values, where=kept, initial=jnp.inf)
+    equal = (highest == lowest) & (count > 1)
+    return _Gaussian(mean, jnp.where(equal, 0.0, variance))

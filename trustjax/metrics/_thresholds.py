@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
 from trustjax import _validate
-from trustjax.metrics._ranking import Ranking, rank, share
+from trustjax.metrics._ranking import Ranking, rank, reaches, share
 
 
 class Rates(NamedTuple):
@@ -184,8 +184,8 @@ def detection_error_of(ranking: Ranking, tpr: float | None = None) -> jax.Array:
     accuracy = _balanced_accuracy(ranking)
     if tpr is None:
         return 1 - jnp.max(jnp.where(ranking.last, accuracy, 0.0))
-    rate = share(ranking.successes, ranking.num_successes)
-    return 1 - accuracy[jnp.argmax(ranking.last & (rate >= tpr))]
+    enough = reaches(ranking.successes, ranking.num_successes, tpr)
+    return 1 - accuracy[jnp.argmax(ranking.last & enough)]
 
 
 @jax.jit

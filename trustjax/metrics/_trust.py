@@ -1,5 +1,6 @@
 """The NetTrustScore suite: how well placed is the confidence?"""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -84,13 +85,7 @@ def question_answer_trust(
     _validate.binary("correct", correct, where)
     _validate.not_negative("alpha", alpha)
     _validate.not_negative("beta", beta)
-    confidence = _nan_outside(_numerics.at_least_float32(confidence))
-    confidence = jnp.where(_kept(confidence, where), confidence, jnp.nan)
-    # The base that is not chosen is 1, so that its slope stays finite.
-    right = correct != 0
-    reward = jnp.where(right, confidence, 1.0) ** alpha
-    penalty = jnp.where(right, 1.0, 1.0 - confidence) ** beta
-    return reward * penalty
+    return _question_answer_trust(confidence, correct, alpha, beta, where)
 
 
 def trust_spectrum(
@@ -251,10 +246,11 @@ def net_trust_score(
     ===============================  =====
 
     >>> trust = jnp.array([1.0, 0.5, 0.25, 0.25])
-    >>> print(net_trust_score(trust, jnp.array([0, 0, 2, 0]), 3))
-    0.5
-    >>> print(net_trust_score(trust, jnp.array([0, 0, 2, 2]), 3, prior="uniform"))
-    0.5
+    >>> print(f"{net_trust_score(trust, jnp.array([0, 0, 2, 0]), 3):.3f}")
+    0.500
+    >>> uniform = net_trust_score(trust, jnp.array([0, 0, 2, 0]), 3, prior="uniform")
+    >>> print(f"{uniform:.3f}")
+    0.417
 
     References:
       Wong et al. 2020, eq. 6. Table 1 is the sample mean: P(z) = N_z / N.
@@ -312,25 +308,7 @@ def trust_density(
     _validate.rank("trust", trust, "n")
     _validate.positive("gamma", gamma)
     _validate.probabilities("trust", trust, where)
-    kept = _kept(trust, where)
-    trust = _nan_outside(_numerics.at_least_float32(trust))
-    trust = jnp.where(kept, trust, 0.0)
-    count = jnp.sum(kept)
-    bandwidth = gamma / jnp.sqrt(count)
-    # An image left out is at least 2 * folds away: six bandwidths or more.
-    folds = math.ceil(3 * gamma)
-    shifts = 2.0 * jnp.arange(-folds, folds + 1)
-
-    def at(point: jax.Array) -> jax.Array:
-        def images(total: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
-            apart = jnp.stack([point - trust - shift, point + trust - shift], axis=1)
-            kernel = jnp.exp(-0.5 * (apart / bandwidth) ** 2).sum(axis=1)
-            return total + _numerics.accurate_sum(jnp.where(kept, kernel, 0.0)), None
-
-        return lax.scan(images, jnp.zeros((), trust.dtype), shifts)[0]
-
-    heights = lax.map(at, grid.astype(trust.dtype))
-    return heights / (count * bandwidth * math.sqrt(2 * math.pi))
+    return _density(trust, grid, gamma, where)
 
 
 def expected_confidence(
@@ -380,6 +358,48 @@ def expected_confidence(
     return ExpectedConfidence(means[0], means[1])
 
 
+@functools.partial(jax.jit, static_argnames=("alpha", "beta"))
+def _question_answer_trust(
+    confidence: jax.Array,
+    correct: jax.Array,
+    alpha: float,
+    beta: float,
+    where: jax.Array | None,
+) -> jax.Array:
+    confidence = _nan_outside(_numerics.at_least_float32(confidence))
+    confidence = jnp.where(_kept(confidence, where), confidence, jnp.nan)
+    # The base that is not chosen is 1, so that its slope stays finite.
+    right = correct != 0
+    reward = jnp.where(right, confidence, 1.0) ** alpha
+    penalty = jnp.where(right, 1.0, 1.0 - confidence) ** beta
+    return reward * penalty
+
+
+@functools.partial(jax.jit, static_argnames="gamma")
+def _density(
+    trust: jax.Array, grid: jax.Array, gamma: float, where: jax.Array | None
+) -> jax.Array:
+    kept = _kept(trust, where)
+    trust = _nan_outside(_numerics.at_least_float32(trust))
+    trust = jnp.where(kept, trust, 0.0)
+    count = jnp.sum(kept)
+    bandwidth = gamma / jnp.sqrt(count)
+    # An image left out is at least 2 * folds away: six bandwidths or more.
+    folds = math.ceil(3 * gamma)
+    shifts = 2.0 * jnp.arange(-folds, folds + 1)
+
+    def at(point: jax.Array) -> jax.Array:
+        def images(total: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
+            apart = jnp.stack([point - trust - shift, point + trust - shift], axis=1)
+            kernel = jnp.exp(-0.5 * (apart / bandwidth) ** 2).sum(axis=1)
+            return total + _numerics.accurate_sum(jnp.where(kept, kernel, 0.0)), None
+
+        return lax.scan(images, jnp.zeros((), trust.dtype), shifts)[0]
+
+    heights = lax.map(at, grid.astype(trust.dtype))
+    return heights / (count * bandwidth * math.sqrt(2 * math.pi))
+
+
 def expectation_over_classes(
     total: jax.Array, count: jax.Array, prior: str | jax.Array
 ) -> jax.Array:
@@ -422,6 +442,13 @@ def _class_totals(
     _validate.same_length(trust=values, labels=labels)
     _validate.count("num_classes", num_classes)
     _validate.classes("labels", labels, num_classes, where)
+    return _totals_of_classes(values, labels, num_classes, where)
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _totals_of_classes(
+    values: jax.Array, labels: jax.Array, num_classes: int, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
     kept = _kept(labels, where)
     inside = (labels >= 0) & (labels < num_classes)
     values = jnp.where(kept, _numerics.at_least_float32(values), 0.0)
