@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DATASET ?= mnist5k
+TESTS ?=
 BIN := $(VENV)/bin
 export JAX_PLATFORMS ?= cpu
 
@@ -18,7 +19,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright
 
 unit: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist worksteal -q
+	$(BIN)/pytest -n 2 --dist worksteal -q $(TESTS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
