@@ -32,6 +32,11 @@ CUT_OFF = """
   return box.width && box.right > document.documentElement.clientWidth + 1;
 }).map(element => element.outerHTML.slice(0, 80))
 """
+SCROLLED = """
+[...document.querySelectorAll('.scroll')].filter(
+  element => element.scrollWidth > element.clientWidth + 1
+).map(element => element.ariaLabel)
+"""
 BROKEN_IMAGES = "[...document.images].filter(image => !image.naturalWidth).length"
 SMALLEST_TEXT = """
 Math.min(...[...document.querySelectorAll('svg.plot text')].map(text => {
@@ -49,7 +54,12 @@ COLOURS = """
 @pytest.fixture(scope="module")
 def page_path(tmp_path_factory):
     said = made_up.predictions(
-        class_names=("an uncommonly long name of a class", "b", "c", "d", "e")
+        num_classes=10,
+        class_names=(
+            "an uncommonly long name of a class",
+            *("Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker"),
+            *("Bag", "Ankle boot"),
+        ),
     )
     found = assess.assess(said, num_samples=20)
     return report.write(found, said, tmp_path_factory.mktemp("page"))
@@ -77,6 +87,8 @@ def test_page_opens_whole(tab, page_path, width, dark):
         assert box_height > 30, name
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.evaluate(CUT_OFF) == []
+    if width > 1000:
+        assert tab.evaluate(SCROLLED) == [], "a table is wider than its card"
     assert tab.evaluate(UNDESCRIBED) == 0
     assert tab.evaluate(BROKEN_IMAGES) == 0
     assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"

@@ -10,6 +10,7 @@ from trustjax.report import _text
 MOST_CLASSES = 20  # a matrix of more cannot be read
 MOST_GROUPS = 24
 MOST_MISTAKES = 9
+LONGEST_LEVEL = 4  # letters of a class name that fit across a cell of the matrix
 DEEPEST = 55  # per cent of colour in a cell: text stays readable on it
 
 
@@ -185,12 +186,13 @@ def trust_matrix(found: Assessment) -> dict[str, Any] | None:
         }
 
     places = range(len(names))
+    upright = max(map(len, names)) > LONGEST_LEVEL
     return {
         "name": "matrix",
         "title": "Trust matrix: label in rows, answer in columns",
         "corner": "",
         "width": 90 / len(names),
-        "kind": "square",
+        "kind": "square upright" if upright else "square",
         "columns": names,
         "rows": [
             {"name": names[i], "cells": [cell(i, j) for j in places]} for i in places
