@@ -10,7 +10,7 @@ import pytest
 
 from tests import made_up
 from trustjax import assess, report
-from trustjax.report import _gallery, _json, _page, _style, _text
+from trustjax.report import _gallery, _json, _page, _style, _tables, _text
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,16 @@ def test_what_is_not_defined_is_null_with_a_reason(said):
         "value": None,
         "not_defined": "every answer is right",
     }
+
+
+def test_a_column_that_does_not_rank_has_no_best(found):
+    table = _tables.scores(found)
+    marked = {
+        column.metric: [row["cells"][i]["best"] for row in table["rows"]]
+        for i, column in enumerate(table["columns"])
+    }
+    assert not any(marked.pop("auac_range"))
+    assert all(map(any, marked.values()))
 
 
 def test_scores_can_be_read_back(folder, said):

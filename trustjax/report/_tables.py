@@ -11,6 +11,7 @@ MOST_CLASSES = 20  # a matrix of more cannot be read
 MOST_GROUPS = 24
 MOST_MISTAKES = 9
 LONGEST_LEVEL = 4  # letters of a class name that fit across a cell of the matrix
+PICKS = {"higher is better": max, "lower is better": min}
 DEEPEST = 55  # per cent of colour in a cell: text stays readable on it
 
 
@@ -135,8 +136,9 @@ def _best(found: Assessment, column: Column) -> str | None:
         for score in found.scores
         if score.numbers[column.metric].value is not None
     ]
-    pick = min if column.better.startswith("lower") else max
-    return pick(shown, key=float, default=None)
+    if column.better not in PICKS:  # a column that does not rank the scores
+        return None
+    return PICKS[column.better](shown, key=float, default=None)
 
 
 def _cell(
