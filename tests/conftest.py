@@ -9,9 +9,16 @@ os.environ.setdefault(
     "TRUSTJAX_DATA",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "trustjax-data"),
 )
-# Before jax starts: the sharded batteries need a mesh of eight devices.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Before jax starts: the sharded batteries need a mesh of eight devices, and a suite of
+# small programs that each run a few times spends its time in the compiler.
+# Flags that are given win: XLA_FLAGS=--xla_backend_optimization_level=3 is as users run.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 )
 
 import jax
