@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from trustjax import _progress, bridge, data, evaluate, losses, metrics, scores, train
+from experiments import oberdiek2018_train
+from trustjax import bridge, data, evaluate, losses, metrics, scores, train
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -65,24 +66,16 @@ READINGS: Mapping[str, evaluate.Ingredient] = {
 
 def main(
     dataset: str = "mnist5k",
-    config: train.Config = train.Config(),  # noqa: B008
-    workdir: pathlib.Path = pathlib.Path("checkpoints/oberdiek2018"),
+    config: train.Config = oberdiek2018_train.CONFIG,
+    workdir: pathlib.Path = oberdiek2018_train.WORKDIR,
     num_samples: int = 2000,
 ) -> None:
     """Prints the table of readings."""
-    parts = {part: data.load(dataset, part) for part in ("train", "validation", "test")}
-    with _progress.reporter() as progress:
-        model = train.fit(
-            config,
-            parts["train"],
-            parts["validation"],
-            workdir=workdir / dataset,
-            progress=progress,
-        ).model
+    trained, test_set = oberdiek2018_train.trained(dataset, config, workdir)
     results = evaluate.run(
         ["logits", *READINGS],
-        *bridge.from_nnx(model),
-        data.batches(parts["test"], 250),
+        *bridge.from_nnx(trained.model),
+        data.batches(test_set, 250),
         ingredients={**evaluate.INGREDIENTS, **READINGS},
     )
     correct = jnp.asarray(results.values["logits"].argmax(-1) == results.labels)

@@ -23,14 +23,13 @@ import tyro
 from trustjax import _progress, bridge, data, evaluate, train
 
 CONFIG = train.Config()
+WORKDIR = pathlib.Path("checkpoints/oberdiek2018")
 
 
-def main(
-    dataset: str = "mnist5k",
-    config: train.Config = CONFIG,
-    workdir: pathlib.Path = pathlib.Path("checkpoints/oberdiek2018"),
-) -> float:
-    """Trains the network, or goes on where it stopped; its accuracy on the test set."""
+def trained(
+    dataset: str, config: train.Config, workdir: pathlib.Path
+) -> tuple[train.TrainResult, data.Dataset]:
+    """The network, trained on from where it stopped, and the test set."""
     parts = {part: data.load(dataset, part) for part in ("train", "validation", "test")}
     with _progress.reporter() as progress:
         result = train.fit(
@@ -40,8 +39,18 @@ def main(
             workdir=workdir / dataset,
             progress=progress,
         )
+    return result, parts["test"]
+
+
+def main(
+    dataset: str = "mnist5k",
+    config: train.Config = CONFIG,
+    workdir: pathlib.Path = WORKDIR,
+) -> float:
+    """Trains the network, or goes on where it stopped; its accuracy on the test set."""
+    result, test_set = trained(dataset, config, workdir)
     apply_fn, params = bridge.from_nnx(result.model)
-    test = evaluate.run(["logits"], apply_fn, params, data.batches(parts["test"], 500))
+    test = evaluate.run(["logits"], apply_fn, params, data.batches(test_set, 500))
     accuracy = np.mean(test.values["logits"].argmax(-1) == test.labels).item()
     last = result.history[-1]
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -146,7 +146,7 @@ def stochastic_from_nnx(
     >>> set(logits.ravel().tolist())
     {0.0, 2.0}
     """
-    if not any(_drops(module) for _, module in nnx.iter_modules(model)):
+    if not has_dropout(model):
         raise ValueError(
             f"{type(model).__name__} has no nnx.Dropout with a rate above 0 and an RNG "
             "stream: Monte-Carlo dropout needs one"
@@ -161,6 +161,15 @@ def stochastic_from_nnx(
         return nnx.merge(graph, params, fresh_keys(keys, key), rest)(x)  # type: ignore[operator]
 
     return stochastic_apply_fn, params
+
+
+def has_dropout(model: nnx.Module) -> bool:
+    """Whether `stochastic_from_nnx` finds a dropout layer that can be turned on.
+
+    >>> has_dropout(nnx.Dropout(0.5, rngs=nnx.Rngs(0))), has_dropout(nnx.Dropout(0.0))
+    (True, False)
+    """
+    return any(_drops(module) for _, module in nnx.iter_modules(model))
 
 
 def fresh_keys(keys: Any, key: jax.Array) -> Any:

@@ -7,7 +7,7 @@ import itertools
 import os
 import pathlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +37,7 @@ _OF_THE_LOGITS_CONSTANT = {
     "grad_trust_rows",
     "max_logit",
 }
+_SHIFT = 14  # test-time augmentation moves 28 pixels by up to 2
 _STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
 _PACKAGES = ["flax", "grain", "jax", "numpy", "optax", "orbax-checkpoint", "trustjax"]
 
@@ -52,7 +53,9 @@ class ReportConfig:
         one, take a part of the training set: `"train[90%:]"`.
       test_split: what the report is on.
       model: a name of `models.names()`.
-      scores: names of registered scores, or `all` that the network offers.
+      scores: names of registered scores; `standard`, those of one pass over the test
+        set; or `all` that one trained network offers: also those of neighbours in the
+        training set, of dropout masks and of shifted inputs.
       oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
         others under the name `oracle`; None for none.
       out_of_distribution: datasets of none of the classes, scored beside the test set.
@@ -76,7 +79,7 @@ class ReportConfig:
     validation_split: str = "validation"
     test_split: str = "test"
     model: str = "cnn"
-    scores: tuple[str, ...] = ("all",)
+    scores: tuple[str, ...] = ("standard",)
     oracle: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
     gradient_group: str | None = "layer"
@@ -92,19 +95,37 @@ class ReportConfig:
         _validate.count("batch_size", self.batch_size)
         if self.gradient_group is not None:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
-        for name in set(self.scores) - {"all"}:
+        offered = self.offered
+        for name in set(self.scores) - set(offered):
             scores.lookup(name)
-        if "oracle" in self.scores and self.oracle is None:
-            raise ValueError(
-                "the score oracle needs --oracle, a trained oracle's folder"
-            )
+            if name == "oracle":
+                raise ValueError(
+                    "the score oracle needs --oracle, a trained oracle's folder"
+                )
+            if name not in offered["all"]:
+                needs = ", ".join(scores.lookup(name).needs)
+                raise ValueError(
+                    f"the score {name} needs {needs}, and one {self.model} alone does "
+                    f"not give them; it offers {', '.join(offered['all'])}"
+                )
+
+    @property
+    def offered(self) -> dict[str, tuple[str, ...]]:
+        """The sets of scores that go by one name."""
+        standard = {*evaluate.INGREDIENTS, *(["oracle_output"] if self.oracle else [])}
+        slower = {*evaluate.FITS, "augmented_logits"}
+        if models.has_dropout(self.model):
+            slower.add("dropout_logits")
+        return {
+            "standard": scores.names(computable_from=standard),
+            "all": scores.names(computable_from=standard | slower),
+        }
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """The scores, each once."""
-        offered = scores.names(computable_from=evaluate.INGREDIENTS)
-        offered += ("oracle",) if self.oracle else ()
-        asked = (offered if name == "all" else (name,) for name in self.scores)
+        offered = self.offered
+        asked = (offered.get(name, (name,)) for name in self.scores)
         return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
 
     @property
@@ -174,7 +195,8 @@ def trust_report(
         progress=progress,
     )
     names = config.score_names
-    ask = functools.partial(_scored, config, trained.model, oracle, progress)
+    given = _fitted(trained.model, data.batches(train_set, config.batch_size), names)
+    ask = functools.partial(_scored, config, trained.model, oracle, given, progress)
     table = [_HEAT_MAP] if config.gradient_group else []
     results = ask(test_set, ["logits", *table, *names])
     predictions = assess.Predictions(
@@ -269,10 +291,47 @@ def _train_config(config: ReportConfig) -> train.Config:
     return train.config_for(config.model, **changes)
 
 
+def _fitted(
+    model: models.Classifier,
+    training: Iterable[Mapping[str, np.ndarray]],
+    names: Iterable[str],
+) -> dict[str, Any]:
+    """The states that `names` need, fitted on the training set."""
+    needed = {need for name in names for need in scores.lookup(name).needs}
+    fits = {name: fit for name, fit in evaluate.FITS.items() if name in needed}
+    if not fits:
+        return {}
+    _, params = bridge.from_nnx(model)
+    split = models.split(model, at="embedding")
+    return evaluate.fit_states(split, params, training, fits=fits)
+
+
+def _samples(
+    config: ReportConfig, model: models.Classifier
+) -> dict[str, evaluate.Ingredient]:
+    """Several answers of the network to one input: by dropout masks, by shifts."""
+    dropout_key, shift_key = jax.random.split(jax.random.key(config.seed))
+
+    def shifted(images: jax.Array, key: jax.Array) -> jax.Array:
+        pixels = max(1, min(images.shape[1:3]) // _SHIFT)
+        return train.random_shift(images, key, pixels)
+
+    ingredients = {
+        "augmented_logits": evaluate.augmented_logits(shifted, key=shift_key)
+    }
+    if models.has_dropout(config.model):
+        stochastic_fn, _ = bridge.stochastic_from_nnx(model)
+        ingredients["dropout_logits"] = evaluate.dropout_logits(
+            stochastic_fn, key=dropout_key
+        )
+    return ingredients
+
+
 def _scored(
     config: ReportConfig,
     model: models.Classifier,
     oracle: oracles.TrainedOracle | None,
+    given: Mapping[str, Any],
     progress: ProgressFn | None,
     dataset: data.Dataset,
     names: Sequence[str],
@@ -287,7 +346,11 @@ def _scored(
             group=config.gradient_group or "layer",
         )
     )
-    ingredients = {**evaluate.INGREDIENTS, _HEAT_MAP: heat_map}
+    ingredients = {
+        **evaluate.INGREDIENTS,
+        **_samples(config, model),
+        _HEAT_MAP: heat_map,
+    }
     folder = "scoring"
     if oracle is not None:
         ingredients.update(oracle.ingredients())
@@ -307,6 +370,7 @@ def _scored(
         params,
         data.batches(dataset, config.batch_size),
         ingredients=ingredients,
+        given=given,
         workdir=config.checkpoint_folder / folder / dataset.name.replace("/", "-"),
         on_batch=on_batch,
     )

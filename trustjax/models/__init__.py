@@ -63,6 +63,28 @@ def names() -> list[str]:
     return sorted(_MODELS)
 
 
+def has_dropout(name: str) -> bool:
+    """Whether Monte-Carlo dropout can be asked of a network, without building it.
+
+    Raises:
+      ValueError: if the name is unknown, naming those that exist.
+
+    >>> has_dropout("cnn"), has_dropout("resnet20")
+    (True, False)
+    """
+    _validate.choice("model", name, names())
+    known = _MODELS[name]
+
+    def build() -> Classifier:
+        return known.build(
+            num_classes=known.num_classes,
+            image_shape=known.image_shape,
+            rngs=nnx.Rngs(0),
+        )
+
+    return bridge.has_dropout(nnx.eval_shape(build))
+
+
 def create(
     name: str,
     *,
