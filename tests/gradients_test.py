@@ -10,6 +10,8 @@ import pytest
 
 from tests import problems, reference
 from trustjax import gradients, statistics
+from trustjax.gradients import _loops
+from trustjax.transforms import _convolution
 from trustjax.typing import SplitModel
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "gradient_metrics.npz"
@@ -23,9 +25,29 @@ def assert_trees_close(actual, expected, rtol=1e-5, atol=1e-6):
     )
 
 
+@pytest.fixture
+def loops(monkeypatch):
+    """One device, and caches so small that few examples are taken at a time."""
+    for name, value in {"_IN_CORE": 1, "_IN_TILE": 1, "_SMALLEST_TILE": 4}.items():
+        monkeypatch.setattr(_loops, name, value)
+    auto = (jax.sharding.AxisType.Auto,)
+    with jax.set_mesh(jax.make_mesh((1,), ("data",), auto, devices=jax.devices()[:1])):
+        yield
+
+
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("name", problems.ALL)
-def test_gradients_and_statistics_are_those_of_a_loop(name):
+def test_tiles_of_a_batch_are_a_loop_over_examples(name):
     apply_fn, params, x = problems.get(name)
+    # Seven are two tiles of four, of which the last example is a copy.
+    check_against_loop(apply_fn, params, jax.tree.map(lambda a: a[:7], x))
+
+
+def test_a_batch_at_once_is_a_loop_over_examples():
+    check_against_loop(*problems.get("cnn"))
+
+
+def check_against_loop(apply_fn, params, x):
     loop = reference.per_example_gradients(apply_fn, params, x)
 
     @jax.jit
@@ -41,6 +63,51 @@ def test_gradients_and_statistics_are_those_of_a_loop(name):
         expected, groups = reference.gradient_statistics(loop, group)
         assert result.groups == groups
         assert_statistics_close(result.values, expected)
+
+
+@pytest.mark.usefixtures("loops")
+def test_statistics_are_differentiable_through_the_loops():
+    apply_fn, params, x = problems.get("cnn")
+
+    @jax.jit
+    def total(params, x):
+        result = gradients.gradient_statistics(
+            apply_fn,
+            params,
+            x[:5],
+            loss_fn=smooth,
+            statistics=(statistics.l2_norm, statistics.skewness),
+            group="network",
+        )
+        return jnp.tanh(result.values).sum()
+
+    jax.test_util.check_grads(total, (params, x), 1, modes=("rev",), rtol=2e-2)
+
+
+def smooth(logits):
+    """A loss whose derivatives do not jump where the prediction changes."""
+    return -jax.nn.log_softmax(logits).mean(-1)
+
+
+def test_a_stencil_is_the_convolution():
+    x = jax.random.normal(jax.random.key(0), (2, 1, 9, 8))
+    kernel = jax.random.normal(jax.random.key(1), (3, 2, 1, 5))
+
+    def convolution(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(2, 1),
+            padding=((2, -1), (0, 2)),
+            lhs_dilation=(1, 2),
+            rhs_dilation=(2, 1),
+            dimension_numbers=("NCHW", "HWIO", "CNHW"),
+        )
+
+    (equation,) = jax.make_jaxpr(convolution)(x, kernel).eqns
+    assert _convolution.is_stencil(x, kernel, **equation.params)
+    result = _convolution.stencil(x, kernel, **equation.params)
+    np.testing.assert_allclose(result, convolution(x, kernel), rtol=1e-5, atol=1e-5)
 
 
 def assert_statistics_close(values, expected, rtol=1e-5):

@@ -221,6 +221,8 @@ def evaluate(
 ) -> tuple[list[jax.Array], dict[int, jax.Array]]:
     """Runs a traced network with a tap added to each product.
 
+    The results are the network's up to rounding.
+
     Returns:
       Its results, and the input of each product; taps and inputs by the number of the
       parameter.
@@ -228,12 +230,15 @@ def evaluate(
     inputs: dict[int, jax.Array] = {}
 
     def visit(number: int, equation: JaxprEqn, values: list[Any]) -> list[Any]:
-        results = bind(equation, *values)
         if number not in products:
-            return results
+            return bind(equation, *values)
         leaf, product = products[number]
         inputs[leaf] = values[1 - product.position]
-        return [results[0] + taps[leaf]]
+        if _is_stencil(equation):
+            output = _convolution.stencil(*values, **equation.params)
+        else:
+            (output,) = bind(equation, *values)
+        return [output + taps[leaf]]
 
     return _walk(program, list(arguments), visit, known=True), inputs
 
@@ -282,6 +287,15 @@ def _walk(
         return [read(atom) for atom in inner.outvars]
 
     return run(program, arguments)
+
+
+def _is_stencil(equation: JaxprEqn) -> bool:
+    """Whether an equation is a convolution that is faster as a sum."""
+    return (
+        equation.primitive is conv_p
+        and jax.default_backend() == "cpu"
+        and _convolution.is_stencil(*map(_struct, equation.invars), **equation.params)
+    )
 
 
 def _inlines(equation: JaxprEqn) -> bool:

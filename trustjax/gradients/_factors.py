@@ -1,0 +1,141 @@
+"""One backward pass: the gradients of a batch as factors, not yet formed."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from trustjax import statistics, transforms
+from trustjax.gradients._loops import over_examples
+from trustjax.typing import ApplyFn, LossFn, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients:
+    """The gradients of one parameter for a batch of examples, not yet formed.
+
+    Attributes:
+      factors: what holds them, arrays `[batch, ...]`: the input and the cotangent of
+        the parameter's product, or the gradients themselves.
+      product: how the factors make a gradient; None if they are the gradients.
+    """
+
+    factors: tuple[jax.Array, ...]
+    product: transforms.Product | None
+
+    def whole(self, *factors: jax.Array) -> jax.Array:
+        """The gradient of one example from its factors."""
+        return self.product.gradient(*factors) if self.product else factors[0]
+
+    def moments(self, *factors: jax.Array) -> statistics.Moments:
+        """The moments of the gradient of one example from its factors."""
+        if self.product:
+            return self.product.moments(*factors)
+        return statistics.moments(factors[0])
+
+    @property
+    def cost(self) -> int:
+        """How many numbers one example needs at once."""
+        if self.product:
+            return self.product.cost
+        return math.prod(self.factors[0].shape[1:])
+
+    def over_examples(self, fun: Callable[..., Any]) -> Any:
+        """A function of one example's factors, for the batch."""
+        return over_examples(fun, self.factors, self.cost)
+
+
+def backward(
+    apply_fn: ApplyFn,
+    loss_fn: LossFn,
+    selected: list[jax.Array],
+    join: Callable[..., Params],
+    x: Any,
+    loss_args: Sequence[Any],
+) -> list[Gradients]:
+    """One backward pass: the gradients of each selected parameter, as factors."""
+    loss = loss_of_example(apply_fn, loss_fn)
+    products: dict[int, transforms.Product] = {}
+
+    def factors(x: Any, args: Sequence[Any]) -> tuple[Any, Any, Any]:
+        parameters = _varying_like(selected, x)
+        program = transforms.swap(
+            jax.make_jaxpr(lambda *p: loss(join(p), x, *args))(*parameters)
+        )
+        places = transforms.find_products(program)
+        products.update(places.values())
+        tapped_outputs = [product.output for _, product in places.values()]
+        zeros = [jnp.zeros(output.shape, output.dtype) for output in tapped_outputs]
+        leaves = [leaf for leaf, _ in places.values()]
+        taps = dict(zip(leaves, _varying_like(zeros, x), strict=True))
+        others = {i: p for i, p in enumerate(parameters) if i not in taps}
+
+        def tapped(taps: Any, others: Any) -> tuple[jax.Array, Any]:
+            merged = [others.get(i, p) for i, p in enumerate(parameters)]
+            (value,), inputs = transforms.evaluate(program, merged, places, taps)
+            return value, inputs
+
+        (cotangents, direct), inputs = jax.grad(tapped, (0, 1), has_aux=True)(
+            taps, others
+        )
+        return inputs, cotangents, direct
+
+    inputs, cotangents, direct = jax.vmap(factors)(x, tuple(loss_args))
+    return [
+        Gradients((inputs[i], cotangents[i]), products[i])
+        if i in products
+        else Gradients((direct[i],), None)
+        for i in range(len(selected))
+    ]
+
+
+def forward_cost(apply_fn: ApplyFn, params: Params, x: Any) -> int:
+    """How many numbers one example and its forward pass are."""
+
+    def forward(params: Params, x: Any) -> Any:
+        return apply_fn(params, jax.tree.map(lambda a: a[:1], x))
+
+    return _numbers(jax.make_jaxpr(forward)(params, x))
+
+
+def _numbers(program: Any) -> int:
+    """How many numbers the equations of a traced program make, bodies included."""
+    total = 0
+    for equation in program.eqns:
+        bodies = [
+            param
+            for param in jax.tree.leaves(tuple(equation.params.values()))
+            if isinstance(param, Jaxpr | ClosedJaxpr)
+        ]
+        made = [math.prod(value.aval.shape) for value in equation.outvars]
+        total += sum(map(_numbers, bodies)) if bodies else sum(made)
+    return total
+
+
+def _varying_like(arrays: list[jax.Array], x: Any) -> list[jax.Array]:
+    """Arrays that vary over the axes of `jax.shard_map` that the examples vary over.
+
+    Otherwise JAX would take them for one copy, and add up the gradients of all shards.
+    """
+    axes = frozenset[str]()
+    for leaf in jax.tree.leaves(x):
+        axes |= jax.typeof(leaf).manual_axis_type.varying
+    varying = []
+    for array in arrays:
+        missing = axes - jax.typeof(array).manual_axis_type.varying
+        varying.append(jax.lax.pcast(array, tuple(sorted(missing)), to="varying"))
+    return varying
+
+
+def loss_of_example(apply_fn: ApplyFn, loss_fn: LossFn) -> Callable[..., jax.Array]:
+    """`(params, example, *args) -> loss`, the example taken as a batch of one."""
+
+    def loss(params: Params, x: Any, *args: Any) -> jax.Array:
+        x, args = jax.tree.map(lambda a: a[None], (x, args))
+        return loss_fn(apply_fn(params, x), *args)[0]
+
+    return loss

@@ -1,0 +1,86 @@
+"""Gradients with respect to the examples and to activations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from trustjax import losses
+from trustjax.gradients._factors import loss_of_example
+from trustjax.gradients._loops import check_batch
+from trustjax.typing import ApplyFn, LossFn, Params, SplitModel
+
+
+def input_gradients(
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Any,
+    *,
+    loss_fn: LossFn = losses.predicted_cross_entropy,
+    loss_args: Sequence[Any] = (),
+) -> Any:
+    r"""The gradient of each example's loss with respect to the example itself.
+
+    .. math:: \partial \ell(f_\theta(x_i), a_i) / \partial x_i
+
+    Args:
+      apply_fn: `(params, x) -> logits`, in evaluation mode.
+      params: a tree of arrays.
+      x: a batch of examples, an array or a tree of arrays `[batch, ...]`.
+      loss_fn: `(logits, *loss_args) -> [batch]`, unreduced.
+      loss_args: arrays `[batch, ...]` that the loss takes after the logits.
+
+    Returns:
+      Shape and tree of `x`.
+
+    Raises:
+      ValueError: if the lengths of `x` and `loss_args` differ.
+
+    >>> apply_fn = lambda params, x: x @ params
+    >>> eye, x = jax.numpy.eye(2), jax.numpy.array([[1.0, 1.0]])
+    >>> print(input_gradients(apply_fn, eye, x))
+    [[-0.5  0.5]]
+    """
+    check_batch(x, loss_args)
+    loss = loss_of_example(apply_fn, loss_fn)
+    return jax.vmap(
+        jax.grad(loss, argnums=1), in_axes=(None, 0, *[0] * len(loss_args))
+    )(params, x, *loss_args)
+
+
+def activation_gradients(
+    split: SplitModel,
+    params: Params,
+    x: Any,
+    *,
+    loss_fn: LossFn = losses.predicted_cross_entropy,
+    loss_args: Sequence[Any] = (),
+) -> Any:
+    r"""The gradient of each example's loss with respect to its features.
+
+    .. math:: \partial \ell(h_\theta(a_i)) / \partial a_i, \qquad a_i = \phi_\theta(x_i)
+
+    Args:
+      split: the network cut at the activation: `features_fn` gives :math:`\phi`,
+        `head_fn` gives :math:`h`.
+      params: a tree of arrays.
+      x: a batch of examples, an array or a tree of arrays `[batch, ...]`.
+      loss_fn: `(logits, *loss_args) -> [batch]`, unreduced.
+      loss_args: arrays `[batch, ...]` that the loss takes after the logits.
+
+    Returns:
+      Shape and tree of the features, `[batch, ...]`.
+
+    Raises:
+      ValueError: if the lengths of `x` and `loss_args` differ.
+
+    >>> split = SplitModel(lambda params, x: 2 * x, lambda params, a: a @ params)
+    >>> eye, x = jax.numpy.eye(2), jax.numpy.array([[1.0, 1.0]])
+    >>> print(activation_gradients(split, eye, x))
+    [[-0.5  0.5]]
+    """
+    check_batch(x, loss_args)
+    features = split.features_fn(params, x)
+    return input_gradients(
+        split.head_fn, params, features, loss_fn=loss_fn, loss_args=loss_args
+    )

@@ -1,0 +1,89 @@
+"""The Fisher information that one example carries."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trustjax import statistics
+from trustjax.gradients._factors import forward_cost
+from trustjax.gradients._loops import check_batch, over_tiles
+from trustjax.gradients._parameters import gradient_statistics
+from trustjax.typing import ApplyFn, Params
+
+
+def fisher_trace(
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Any,
+    *,
+    wrt: Callable[[str], bool] | None = None,
+) -> jax.Array:
+    r"""Trace of the Fisher information that one example carries about the parameters.
+
+    .. math:: \operatorname{tr} I_i(\theta) = \sum_k p_k(x_i)
+        \lVert \partial \log p_k(x_i) / \partial \theta \rVert_2^2
+
+    The expectation is over the network's own prediction and is exact: no label is
+    sampled. It needs one backward pass for each class; the forward pass is shared.
+
+    Args:
+      apply_fn: `(params, x) -> logits`, in evaluation mode.
+      params: a tree of arrays.
+      x: a batch of examples, an array or a tree of arrays `[batch, ...]`.
+      wrt: keeps the parameters whose path (`"conv1/kernel"`) it says yes to.
+
+    Returns:
+      Shape `[batch]`, in [0, inf): the larger, the more the example could teach the
+      network, so the less its prediction is settled.
+
+    Raises:
+      ValueError: if `wrt` keeps nothing.
+
+    =====================  =====
+    Edge case              Value
+    =====================  =====
+    one class              0
+    a one-hot prediction   0
+    =====================  =====
+
+    >>> apply_fn = lambda params, x: x @ params
+    >>> print(fisher_trace(apply_fn, jnp.zeros((2, 2)), jnp.array([[3.0, 4.0]])))
+    [12.5]
+
+    References:
+      AlRegib and Prabhushankar 2025, slide "Gradients as Fisher Information":
+      :math:`I(\theta) = E[U_\theta U_\theta^T]`; Martens 2020, section 5.
+    """
+    check_batch(x)
+    classes = jax.eval_shape(apply_fn, params, x).shape[1]
+
+    def squared_norm(x: Any, label: jax.Array) -> jax.Array:
+        norm = gradient_statistics(
+            apply_fn,
+            params,
+            x,
+            loss_fn=_negative_log_probability,
+            loss_args=(label[None],),
+            statistics=(statistics.l2_norm,),
+            group="network",
+            wrt=wrt,
+        )
+        return norm.values[0, 0, 0] ** 2
+
+    def squared_norms(x: Any) -> jax.Array:
+        one = jax.tree.map(lambda a: a[None], x)
+        return jax.vmap(squared_norm, (None, 0))(one, jnp.arange(classes))
+
+    # Classes inside, examples outside: a convolution of both then keeps the order of
+    # the examples, and a sharded batch stays where it is.
+    cost = classes * forward_cost(apply_fn, params, x)
+    norms = over_tiles(jax.vmap(squared_norms), (x,), cost)
+    probabilities = jax.nn.softmax(apply_fn(params, x).astype(norms.dtype))
+    return (probabilities * norms).sum(1)
+
+
+def _negative_log_probability(logits: jax.Array, label: jax.Array) -> jax.Array:
+    log_probabilities = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_probabilities, label[:, None], axis=-1)[:, 0]
