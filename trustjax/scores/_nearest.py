@@ -3,7 +3,7 @@ r"""Exact nearest neighbours by class, a block of points at a time.
 Distances come from :math:`|a|^2 - 2 a \cdot b + |b|^2`, one matrix product for each
 block, and never more of them are held than one block has. That product loses the digits
 of a small distance. So each block is centred on its own mean first, and the nearest
-candidates of a block are measured again by their difference.
+candidates of all are measured again by their difference.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from trustjax import _validate
 from trustjax._numerics import at_least_float32, safe_sqrt
 
-_ROWS = 4096
+_ROWS = 16384
 _SPARE_CANDIDATES = 3  # so that rounding may swap near ties without loss
 
 
@@ -58,7 +58,8 @@ class Bank:
 def make_bank(points: np.ndarray, labels: np.ndarray, num_classes: int) -> Bank:
     """A bank of points; on the host, for the number of points a class has is data."""
     members = [np.flatnonzero(labels == c) for c in range(num_classes)]
-    rows = min(_ROWS, max(len(m) for m in members))
+    largest = max(len(m) for m in members)
+    rows = -(-largest // -(-largest // _ROWS))  # so that little of a block is padding
     blocks = [
         (c, m[start : start + rows])
         for c, m in enumerate(members)
@@ -89,36 +90,51 @@ def nearest_distances(
     Where a class has fewer than `k` points, the missing distances are inf.
     """
     queries = at_least_float32(queries)
+    rows, kept = bank.points.shape[1], k + _SPARE_CANDIDATES
 
-    def visit(nearest: jax.Array, block: tuple) -> tuple[jax.Array, None]:
-        points, centre, occupied, c = block
-        found = _squared_distances(points, queries - centre[None], occupied, k)
-        return nearest.at[:, c].set(_smallest(k, nearest[:, c], found)), None
+    def visit(nearest: tuple, block: tuple) -> tuple[tuple, None]:
+        number, points, centre, occupied, c = block
+        squares = _squared_distances(points, queries - centre[None], occupied)
+        found, row = _smallest(min(rows, kept), squares)
+        known, places = nearest
+        best, at = _smallest(kept, jnp.append(known[:, c], found, axis=1))
+        both = jnp.append(places[:, c], number * rows + row, axis=1)
+        places = places.at[:, c].set(jnp.take_along_axis(both, at, axis=1))
+        return (known.at[:, c].set(best), places), None
 
-    unknown = jnp.full((len(queries), bank.num_classes, k), jnp.inf, queries.dtype)
-    blocks = (bank.points, bank.centres, bank.occupied, bank.classes)
-    nearest, _ = jax.lax.scan(visit, unknown, blocks)
+    shape = (len(queries), bank.num_classes, kept)
+    nothing = (jnp.full(shape, jnp.inf, queries.dtype), jnp.zeros(shape, int))
+    numbers = jnp.arange(len(bank.points))
+    blocks = (numbers, bank.points, bank.centres, bank.occupied, bank.classes)
+    (known, places), _ = jax.lax.scan(visit, nothing, blocks)
+
+    def measure(candidates: tuple) -> jax.Array:
+        """The exact distances of one class."""
+        known, place = candidates
+        block, row = place // rows, place % rows
+        relative = (queries[:, None] - bank.centres[block]) - bank.points[block, row]
+        squares = jnp.where(known < jnp.inf, jnp.sum(relative**2, axis=-1), jnp.inf)
+        return safe_sqrt(_smallest(k, squares)[0])
+
+    by_class = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (known, places))
+    distances = jnp.moveaxis(jax.lax.map(measure, by_class), 0, 1)
     no_place = jnp.isnan(queries).any(axis=-1)[:, None, None]
-    return jnp.where(no_place, jnp.nan, safe_sqrt(nearest))
+    return jnp.where(no_place, jnp.nan, distances)
 
 
 def _squared_distances(
-    points: jax.Array, queries: jax.Array, occupied: jax.Array, k: int
+    points: jax.Array, queries: jax.Array, occupied: jax.Array
 ) -> jax.Array:
-    """Squared distances `[batch, <= k + spare]` to the nearest points of one block."""
-    rows = points.shape[0]
+    """Squared distances `[batch, rows]`, rounded; inf where there is no point."""
     product = jnp.matmul(queries, points.T, precision=jax.lax.Precision.HIGHEST)
-    # |q|^2 is the same for all points of the block: not needed to order them.
-    order = jnp.where(
-        occupied[None], jnp.sum(points**2, axis=-1)[None] - 2 * product, jnp.inf
-    )
-    _, candidates = jax.lax.top_k(-order, min(rows, k + _SPARE_CANDIDATES))
-    exact = jnp.sum((queries[:, None] - points[candidates]) ** 2, axis=-1)
-    return jnp.where(occupied[candidates], exact, jnp.inf)
+    squares = jnp.where(occupied, jnp.sum(points**2, axis=-1), jnp.inf)
+    return jnp.sum(queries**2, axis=-1)[:, None] + (squares[None] - 2 * product)
 
 
-def _smallest(k: int, *values: jax.Array) -> jax.Array:
-    return -jax.lax.top_k(-jnp.concatenate(values, axis=-1), k)[0]
+def _smallest(k: int, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The `k` smallest of each row, ascending, and where they are."""
+    negated, places = jax.lax.top_k(-values, k)
+    return -negated, places
 
 
 def check_fit(
