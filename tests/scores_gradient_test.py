@@ -144,7 +144,7 @@ def test_by_group_it_is_the_mean_variance_of_the_groups(network, group):
         axis=0,
     )
     np.testing.assert_allclose(
-        scores.counterfactual_grad_trust(mlp, params, x, group=group),
+        jitted(scores.counterfactual_grad_trust, mlp, params, x, group=group),
         variance[:, 1:].mean(1) / variance[:, 0],
         rtol=1e-4,
     )
@@ -301,7 +301,7 @@ def test_purview_agrees_with_the_authors():
 def test_halves_follow_the_network_and_not_the_alphabet(network):
     """The tree lists dense before hidden; jit hides the program one level deeper."""
     early, late, both = (
-        scores.purview(jax.jit(mlp), *network, part=part)
+        jitted(scores.purview, jax.jit(mlp), *network, part=part)
         for part in ("early", "late", "all")
     )
     norms = jitted(scores.confounding_gradients, mlp, *network)

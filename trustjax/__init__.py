@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trustjax import report as report
     from trustjax import scores as scores
     from trustjax import statistics as statistics
+    from trustjax import targets as targets
     from trustjax import train as train
     from trustjax import transforms as transforms
     from trustjax import typing as typing
@@ -45,6 +46,7 @@ _SUBPACKAGES = (
     "report",
     "scores",
     "statistics",
+    "targets",
     "train",
     "transforms",
     "typing",

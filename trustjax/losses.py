@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from trustjax import _numerics, _validate
+from trustjax import _numerics, _validate, targets
 
 
 def predicted_cross_entropy(
@@ -71,7 +71,7 @@ def cross_entropy(
     _validate.logits(logits)
     _validate.same_length(logits=logits, labels=labels)
     log_p = _numerics.log_softmax(_numerics.at_least_float32(logits))
-    asked = jax.nn.one_hot(labels, log_p.shape[-1], dtype=bool)
+    asked = targets.one_hot(labels, log_p.shape[-1]).astype(bool)
     exists = jnp.any(asked, axis=-1)
     return jnp.where(exists, -jnp.sum(log_p, axis=-1, where=asked), jnp.nan)
 

@@ -5,13 +5,11 @@ Where the moves towards the other classes are large beside the move towards the
 prediction, the prediction is hard to overturn, and deserves trust.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _validate, targets
 from trustjax._numerics import at_least_float32, divide_no_nan, is_predicted
 from trustjax.scores._softmax import (
     log_distance_to_prediction,
@@ -99,12 +97,11 @@ def log_grad_trust(
       As `grad_trust`.
     """
     log_p = log_probabilities(logits)
-    predicted = is_predicted(log_p)
     if not _has_rivals(logits.shape[-1], top_k):
         return jnp.where(jnp.isnan(log_p[:, 0]), jnp.nan, jnp.inf)
     p = jnp.exp(log_p)
     to_class = jnp.sum(p**2, axis=-1, keepdims=True) - 2 * p + 1
-    counterfactual = _mean_over_rivals(to_class, log_p, predicted, top_k)
+    counterfactual = _mean_over_rivals(to_class, log_p, top_k)
     return jnp.log(counterfactual) - log_distance_to_prediction(log_p)
 
 
@@ -149,11 +146,10 @@ def grad_trust_rows(
       which may be the most negative logit, and the denominator the mean of all rows.
     """
     z, changes = _row_changes(logits)
-    predicted = is_predicted(z)
     if not _has_rivals(logits.shape[-1], top_k):
         return jnp.where(jnp.isfinite(z[:, 0]), jnp.inf, jnp.nan)
-    own = jnp.sum(changes, axis=-1, where=predicted)
-    others = _mean_over_rivals(changes, z, predicted, top_k)
+    own = jnp.sum(changes, axis=-1, where=is_predicted(z))
+    others = _mean_over_rivals(changes, z, top_k)
     # The prediction's change over nothing at all: 1 for 0 / 0, inf, and NaN for NaN.
     limit = jnp.where(own == 0, 1.0, jax.lax.stop_gradient(own) * jnp.inf)
     return divide_no_nan(own, others, otherwise=limit)
@@ -205,7 +201,7 @@ def _row_changes(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The widened logits, and (z - 1/C)^4 relative to the row's largest."""
     _validate.logits(logits)
     z = at_least_float32(logits)
-    distance = jnp.abs(z - 1 / logits.shape[-1])
+    distance = jnp.abs(z - targets.uniform(z))
     largest = jnp.max(distance, axis=-1, keepdims=True)
     # Relative to the largest, no fourth power overflows; every user takes a ratio.
     return z, divide_no_nan(distance, largest) ** 4
@@ -217,11 +213,9 @@ def _has_rivals(classes: int, top_k: int | None) -> bool:
     return classes > 1
 
 
-def _mean_over_rivals(
-    values: jax.Array, order: jax.Array, predicted: jax.Array, top_k: int | None
-) -> jax.Array:
-    """Mean of `values` over the rivals, or the `top_k` of them in `order`."""
+def _mean_over_rivals(values: jax.Array, z: jax.Array, top_k: int | None) -> jax.Array:
+    """Mean of `values` over the rivals of the prediction, or the `top_k` best."""
     if top_k is None:
-        return jnp.sum(values, axis=-1, where=~predicted) / (values.shape[-1] - 1)
-    _, classes = jax.lax.top_k(jnp.where(predicted, -math.inf, order), top_k)
-    return jnp.mean(jnp.take_along_axis(values, classes, axis=-1), axis=-1)
+        return jnp.mean(values, axis=-1, where=~is_predicted(z))
+    rivals = targets.top_k_counterfactuals(z, top_k)
+    return jnp.mean(jnp.take_along_axis(values, rivals, axis=-1), axis=-1)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from trustjax import _validate, gradients, losses, statistics
+from trustjax import _validate, gradients, losses, statistics, targets
 from trustjax._numerics import (
     at_least_float32,
     divide_no_nan,
@@ -149,17 +149,18 @@ def counterfactual_grad_trust(
     """
     logits = apply_fn(params, x)
     _validate.logits(logits)
-    classes = logits.shape[-1]
-    if top_k is not None:
-        _validate.count("top_k", top_k, at_most=classes - 1)
-    z = at_least_float32(logits)
-    first = jnp.where(is_predicted(z), jnp.inf, z)
-    count = classes if top_k is None else 1 + top_k
+    if top_k is None:
+        labels, predicted = every_class(logits), is_predicted(logits)
+    else:
+        _validate.count("top_k", top_k, at_most=logits.shape[-1] - 1)
+        rivals = targets.top_k_counterfactuals(logits, top_k)
+        labels = jnp.insert(rivals, 0, targets.predicted_class(logits), axis=1)
+        predicted = jnp.arange(1 + top_k)[None] == 0
     by_class = class_gradients(
         apply_fn,
         params,
         x,
-        jax.lax.top_k(first, count)[1],
+        labels,
         loss_fn=loss_fn,
         wrt=wrt,
         group=group,
@@ -167,10 +168,10 @@ def counterfactual_grad_trust(
     )
     score = _variance_ratio(
         _select("class_gradients", by_class, "standard_deviation", "batch classes"),
-        jnp.arange(count)[None] == 0,
+        predicted,
         ratio,
     )
-    return jnp.where(jnp.isnan(z).any(axis=-1), jnp.nan, score)
+    return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, score)
 
 
 def counterfactual_ratio(
@@ -298,22 +299,34 @@ def class_gradients(
     """
     _validate.rank("labels", labels, "batch asked")
 
-    def towards(label: jax.Array) -> GradientStatistics:
-        return gradients.gradient_statistics(
-            apply_fn,
-            params,
-            x,
-            loss_fn=loss_fn,
-            loss_args=(label,),
-            statistics=statistics,
-            group=group,
-            wrt=wrt,
-        )
+    def of_batch(x: Any, labels: jax.Array) -> GradientStatistics:
+        def towards(label: jax.Array) -> GradientStatistics:
+            return gradients.gradient_statistics(
+                apply_fn,
+                params,
+                x,
+                loss_fn=loss_fn,
+                loss_args=(label,),
+                statistics=statistics,
+                group=group,
+                wrt=wrt,
+            )
 
-    if labels.shape[1] <= _CLASSES_AT_ONCE:
-        return jax.vmap(towards, in_axes=1, out_axes=1)(labels)
-    in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
-    return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
+        if labels.shape[1] <= _CLASSES_AT_ONCE:
+            return jax.vmap(towards, in_axes=1, out_axes=1)(labels)
+        in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
+        return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
+
+    if jax.device_count() == 1:
+        return of_batch(x, labels)
+
+    def of_example(x: Any, labels: jax.Array) -> GradientStatistics:
+        x, labels = jax.tree.map(lambda a: a[None], (x, labels))
+        return jax.tree.map(lambda values: values[0], of_batch(x, labels))
+
+    # A batch that may be sharded goes outermost: inside the axis of the classes, the
+    # partitioner would gather every cotangent on every device.
+    return jax.vmap(of_example)(x, labels)
 
 
 def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch classes"]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _validate, targets
 from trustjax._numerics import at_least_float32, safe_norm
 from trustjax.scores._softmax import log_probabilities
 
@@ -62,10 +62,9 @@ def grad_norm(
     log_p = log_probabilities(logits, temperature=temperature)
     _check_features(logits, features)
     classes = logits.shape[-1]
-    change = jnp.abs(classes * jnp.exp(log_p) - 1) / temperature
-    return jnp.sum(change, axis=-1) * jnp.sum(
-        jnp.abs(at_least_float32(features)), axis=-1
-    )
+    change = jnp.abs(jnp.exp(log_p) - targets.uniform(log_p))
+    size = jnp.sum(jnp.abs(at_least_float32(features)), axis=-1)
+    return classes / temperature * jnp.sum(change, axis=-1) * size
 
 
 def introspective_norm(
@@ -123,10 +122,11 @@ def introspective_norm(
     _validate.logits(logits)
     _check_features(logits, features)
     z, classes = at_least_float32(logits), logits.shape[-1]
+    asked = target * targets.all_ones(z)
     if loss == "squared_error":
-        change = 2 * (z - target) / classes
+        change = 2 * (z - asked) / classes
     else:
-        change = (jax.nn.sigmoid(z) - target) / classes
+        change = (jax.nn.sigmoid(z) - asked) / classes
     return safe_norm(change) * safe_norm(at_least_float32(features))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from trustjax import _validate, gradients, losses, statistics
+from trustjax import _validate, gradients, losses, statistics, targets
 from trustjax._numerics import at_least_float32
 from trustjax.statistics import GradientStatistics
 from trustjax.typing import ApplyFn, Params
@@ -42,7 +42,8 @@ def purview(
       apply_fn: `(params, x) -> logits`, in evaluation mode.
       params: a tree of arrays.
       x: inputs, `[batch, ...]`.
-      labels: :math:`t`: `"all_ones"`, `"all_zeros"`, or an array `[classes]` in [0, 1].
+      labels: :math:`t`, as `targets.confounding_labels` takes it: `"all_ones"`,
+        `"all_zeros"`, or a value in [0, 1] for each class.
       group: what a layer is: `"layer"`, `"tensor"`, or `"network"` for all at once.
       part: `"all"` layers, the `"early"` half or the `"late"` half of them, in the
         order in which the network uses them; the middle of an odd number is in neither.
@@ -153,30 +154,21 @@ def confounding_gradients(
     References:
       Lee, Prabhushankar and AlRegib 2023.
     """
-    target = _confounding_label(labels, jax.eval_shape(apply_fn, params, x))
+
+    def loss_fn(logits: jax.Array) -> jax.Array:
+        target = targets.confounding_labels(logits, labels)
+        return losses.binary_cross_entropy(logits, target)
+
     norms = gradients.gradient_statistics(
         apply_fn,
         params,
         x,
-        loss_fn=losses.binary_cross_entropy,
-        loss_args=(target,),
+        loss_fn=loss_fn,
         statistics=(statistics.l2_norm,),
         group=group,
         wrt=wrt,
     )
     return GradientStatistics(norms.values**2, norms.groups, ("squared_norm",))
-
-
-def _confounding_label(labels: Any, logits: jax.ShapeDtypeStruct) -> jax.Array:
-    """One row of targets for each example."""
-    if isinstance(labels, str):
-        _validate.choice("labels", labels, ("all_ones", "all_zeros"))
-        return jnp.full(logits.shape, float(labels == "all_ones"), logits.dtype)
-    targets = jnp.asarray(labels, logits.dtype)
-    _validate.rank("labels", targets, "classes")
-    _validate.probabilities("labels", targets)
-    _validate.broadcasts("labels", targets, logits.shape)
-    return jnp.broadcast_to(targets[None], logits.shape)
 
 
 def _half(
