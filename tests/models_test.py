@@ -173,6 +173,8 @@ def test_saved_weights_load_again(tmp_path):
     ("name", "count"),
     [
         ("cnn", 6250),
+        ("resnet8", 75_290),
+        ("vit_micro", 204_938),
         ("resnet20", 269_722),
         ("resnet18", 11_689_512),
         ("resnet18_cifar", 11_173_962),
@@ -192,6 +194,17 @@ def test_parameter_counts(name, count):
     assert sum(leaf.size for leaf in leaves) == count
 
 
-def test_vit_names_images_that_do_not_divide():
-    with pytest.raises(ValueError, match="divide by 4, got 30x28"):
-        create("vit_tiny", (30, 28, 1))
+@pytest.mark.parametrize("name", ["vit_micro", "vit_tiny"])
+def test_vit_names_images_that_do_not_divide(name):
+    with pytest.raises(ValueError, match=f"{name} .* divide by 4, got 30x28"):
+        create(name, (30, 28, 1))
+
+
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_vit_micro_cuts_every_image_into_sixteen_patches(side):
+    model = create("vit_micro", (side, side, 1))
+    split = models.split(model)
+    features = jax.eval_shape(
+        split.features_fn, bridge.from_nnx(model)[1], np.zeros((2, side, side, 1))
+    )
+    assert features.shape == (2, 4, 4, 64)

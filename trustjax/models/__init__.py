@@ -22,8 +22,9 @@ from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
 from trustjax.models._mlp import MLP as MLP
 from trustjax.models._resnet import ResNet as ResNet
-from trustjax.models._resnet import resnet18, resnet18_cifar, resnet20
+from trustjax.models._resnet import resnet8, resnet18, resnet18_cifar, resnet20
 from trustjax.models._vit import ViT as ViT
+from trustjax.models._vit import vit_micro, vit_tiny
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 
@@ -43,7 +44,9 @@ _MODELS = {
     "resnet18": _Model(resnet18, 1000, (224, 224, 3), torch_layout=True),
     "resnet18_cifar": _Model(resnet18_cifar, 10, (32, 32, 3), torch_layout=True),
     "resnet20": _Model(resnet20, 10, (32, 32, 3)),
-    "vit_tiny": _Model(ViT, 10, (32, 32, 3)),
+    "resnet8": _Model(resnet8, 10, (32, 32, 3)),
+    "vit_micro": _Model(vit_micro, 10, (28, 28, 1)),
+    "vit_tiny": _Model(vit_tiny, 10, (32, 32, 3)),
 }
 
 _SPLITS = {

@@ -1,4 +1,4 @@
-"""Residual networks with basic blocks: ResNet-18 and the ResNet-20 of CIFAR."""
+"""Residual networks with basic blocks: ResNet-18, and those of CIFAR."""
 
 import functools
 
@@ -160,6 +160,8 @@ _resnet18 = functools.partial(
 )
 resnet18 = functools.partial(_resnet18, stem="7x7")
 resnet18_cifar = functools.partial(_resnet18, stem="3x3")
-resnet20 = functools.partial(
-    ResNet, widths=(16, 32, 64), blocks=(3, 3, 3), stem="3x3", shortcut="padding"
+_resnet_cifar = functools.partial(
+    ResNet, widths=(16, 32, 64), stem="3x3", shortcut="padding"
 )
+resnet8 = functools.partial(_resnet_cifar, blocks=(1, 1, 1))
+resnet20 = functools.partial(_resnet_cifar, blocks=(3, 3, 3))

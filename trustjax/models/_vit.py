@@ -1,4 +1,4 @@
-"""A small vision transformer."""
+"""Small vision transformers."""
 
 import functools
 
@@ -10,6 +10,7 @@ from trustjax.models._classifier import Classifier
 from trustjax.models._layers import global_average_pool
 
 _LARGEST_SMALL_IMAGE = 64
+_MICRO_PATCHES = 4
 
 
 class _Block(nnx.Module):
@@ -33,13 +34,21 @@ class _Block(nnx.Module):
 class ViT(Classifier):
     """Patches, learned positions, transformer blocks, the mean over the patches.
 
-    The defaults are those of ViT-Ti: 12 blocks of width 192 with 3 heads. Patches are
-    4x4 up to 64 pixels and 16x16 above. The mean takes the place of a class token
-    (Beyer et al. 2022), so that the feature map has positions and nothing else.
+    The mean takes the place of a class token (Beyer et al. 2022), so that the feature
+    map has positions and nothing else.
+
+    Args:
+      num_classes: the number of logits.
+      image_shape: (height, width, channels).
+      rngs: where the weights, and the dropout masks, come from.
+      patch: height and width of a patch; the images' must divide by them.
+      width: length of a token.
+      depth: the number of blocks.
+      heads: of the attention.
+      dropout_rate: after the positions, the attention and the perceptrons.
 
     References:
-      Dosovitskiy et al. 2021; Touvron et al. 2021 (ViT-Ti); Beyer, Zhai and
-      Kolesnikov 2022.
+      Dosovitskiy et al. 2021; Beyer, Zhai and Kolesnikov 2022.
     """
 
     def __init__(
@@ -48,22 +57,19 @@ class ViT(Classifier):
         num_classes: int,
         image_shape: tuple[int, int, int],
         rngs: nnx.Rngs,
-        width: int = 192,
-        depth: int = 12,
-        heads: int = 3,
+        patch: tuple[int, int],
+        width: int,
+        depth: int,
+        heads: int,
         dropout_rate: float = 0.1,
     ):
         *size, channels = image_shape
-        patch = 4 if max(size) <= _LARGEST_SMALL_IMAGE else 16
-        if any(pixels % patch for pixels in size):
-            raise ValueError(
-                f"vit_tiny needs images whose height and width divide by {patch}, "
-                f"got {size[0]}x{size[1]}"
-            )
         self.patches = nnx.Conv(
-            channels, width, (patch, patch), strides=patch, padding="VALID", rngs=rngs
+            channels, width, patch, strides=patch, padding="VALID", rngs=rngs
         )
-        rows, columns = (pixels // patch for pixels in size)
+        rows, columns = (
+            pixels // side for pixels, side in zip(size, patch, strict=True)
+        )
         self.positions = nnx.Param(
             0.02 * jax.random.normal(rngs.params(), (1, rows * columns, width))
         )
@@ -89,3 +95,48 @@ class ViT(Classifier):
     ) -> Float[Array, "batch features"]:
         """The mean over the patches."""
         return global_average_pool(feature_map)
+
+
+def vit_tiny(*, image_shape: tuple[int, int, int], **options) -> ViT:
+    """ViT-Ti: 12 blocks of width 192 with 3 heads (Touvron et al. 2021).
+
+    Patches are 4x4 up to 64 pixels and 16x16 above.
+    """
+    side = 4 if max(image_shape[:2]) <= _LARGEST_SMALL_IMAGE else 16
+    _require_divisible("vit_tiny", image_shape, side)
+    return ViT(
+        image_shape=image_shape,
+        patch=(side, side),
+        width=192,
+        depth=12,
+        heads=3,
+        **options,
+    )
+
+
+def vit_micro(*, image_shape: tuple[int, int, int], **options) -> ViT:
+    """4 blocks of width 64 with 4 heads on 4x4 patches: a transformer for a CPU.
+
+    An image of any size is cut into 16 patches, of 7x7 pixels where it has 28x28.
+    """
+    _require_divisible("vit_micro", image_shape, _MICRO_PATCHES)
+    height, width, _ = image_shape
+    return ViT(
+        image_shape=image_shape,
+        patch=(height // _MICRO_PATCHES, width // _MICRO_PATCHES),
+        width=64,
+        depth=4,
+        heads=4,
+        **options,
+    )
+
+
+def _require_divisible(
+    name: str, image_shape: tuple[int, int, int], divisor: int
+) -> None:
+    height, width, _ = image_shape
+    if height % divisor or width % divisor:
+        raise ValueError(
+            f"{name} needs images whose height and width divide by {divisor}, got "
+            f"{height}x{width}"
+        )
