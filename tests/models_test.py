@@ -3,6 +3,7 @@ import pathlib
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -94,6 +95,17 @@ def test_max_pool_is_nnx_max_pool(shape):
         )
     )
     np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+def test_max_pool_shares_the_gradient_among_ties():
+    x = jnp.array([[3.0, 1.0, 2.0, 2.0], [3.0, 3.0, 2.0, 2.0]])[None, ..., None]
+    gradient = jax.grad(lambda x: _layers.max_pool_2x2(x).sum())(x)
+    third, quarter = 1 / 3, 1 / 4
+    np.testing.assert_allclose(
+        gradient[0, ..., 0],
+        [[third, 0, quarter, quarter], [third, third, quarter, quarter]],
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("name", models.names())

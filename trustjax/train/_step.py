@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 
 from trustjax import bridge
+from trustjax.train import _convolution
 from trustjax.train._config import Config
 from trustjax.typing import Params
 
@@ -196,7 +197,11 @@ def random_shift(images: jax.Array, key: jax.Array, max_shift: int) -> jax.Array
 
 def _in_training_mode(model: nnx.Module) -> nnx.Module:
     return nnx.with_attributes(
-        model, raise_if_not_found=False, deterministic=False, use_running_average=False
+        model,
+        raise_if_not_found=False,
+        deterministic=False,
+        use_running_average=False,
+        conv_general_dilated=_convolution.convolution,
     )
 
 
