@@ -3,7 +3,6 @@
 import functools
 from typing import NamedTuple
 
-import jax
 from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from trustjax import _validate
@@ -91,8 +90,8 @@ def summary(
     return _summary_of(ranking, scores, predictions, labels, where, num_classes)
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
 def _summary_of(ranking, scores, predictions, labels, where, num_classes) -> Summary:
+    # Each metric is one program; XLA takes half as long again over all of them in one.
     f1 = functools.partial(
         _accuracy_curves.aufc_of,
         ranking,
