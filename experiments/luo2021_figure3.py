@@ -25,51 +25,61 @@ CONFIG = luo2021.Pair()
 def main(
     pair: luo2021.Pair = CONFIG,
     losses: Sequence[str] = tuple(luo2021.LOSSES),
-    figure: pathlib.Path = pathlib.Path("reports/luo2021/figure3.png"),
+    figures: pathlib.Path = luo2021.FIGURES,
 ) -> dict[str, np.ndarray]:
     """Draws the figure; prints and returns `[seeds, (KL, Bhattacharyya)]`."""
-    trained = luo2021.Trained(pair)
-    right = trained.correct
-    canvas, axes = plt.subplots(1, len(losses), figsize=(3 * len(losses), 2.6))
+    correct = luo2021.outcomes(pair, "test").correct
+    confidence = {
+        loss: np.asarray(jax.nn.sigmoid(luo2021.outputs(pair, loss))) for loss in losses
+    }
+    found = {
+        loss: np.array([separability(run[correct], run[~correct]) for run in runs])
+        for loss, runs in confidence.items()
+    }
     print("| Loss | KL | Bhattacharyya |\n|---|---|---|")
-    found = {}
-    for loss, axis in zip(losses, np.atleast_1d(axes), strict=True):
-        confidence = [
-            jax.nn.sigmoid(trained.outputs(trained.oracle(loss, seed)))
-            for seed in pair.seeds
-        ]
-        found[loss] = values = np.array(
-            [separability(run[right], run[~right]) for run in confidence]
-        )
-        spread = values.std(axis=0, ddof=min(1, len(values) - 1))
-        cells = [
-            f"{mean:.3f} ± {deviation:.3f}"
-            for mean, deviation in zip(values.mean(axis=0), spread, strict=True)
-        ]
-        print(f"| {loss} | " + " | ".join(cells) + " |")
-        for name, which in (("right", right), ("wrong", ~right)):
-            axis.hist(
-                np.asarray(confidence[0])[which],
-                bins=np.linspace(0, 1, 31),
-                density=True,
-                alpha=0.6,
-                label=name,
-            )
-        axis.set(title=loss, xlabel="confidence")
-    np.atleast_1d(axes)[0].legend()
-    canvas.tight_layout()
-    figure.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(figure)
-    plt.close(canvas)
+    for loss, values in found.items():
+        print(f"| {loss} | " + " | ".join(luo2021.cells(values, digits=3)) + " |")
+    draw(pair, confidence, correct, figures / f"luo2021_figure3_{pair.dataset}.png")
     return found
 
 
-def separability(right: jax.Array, wrong: jax.Array) -> tuple[float, float]:
+def draw(
+    pair: luo2021.Pair,
+    confidence: dict[str, np.ndarray],
+    correct: np.ndarray,
+    figure: pathlib.Path,
+) -> None:
+    """Histograms of the first seed, one panel for each loss."""
+    canvas, axes = plt.subplots(
+        1,
+        len(confidence),
+        figsize=(2.6 * len(confidence), 2.8),
+        squeeze=False,
+        layout="constrained",
+    )
+    bins = np.linspace(0, 1, 41)
+    for axis, (loss, runs) in zip(axes[0], confidence.items(), strict=True):
+        for name, colour, which in (
+            ("right", "tab:blue", correct),
+            ("wrong", "tab:orange", ~correct),
+        ):
+            values = runs[0][which]
+            share = np.full(len(values), 100 / len(values))
+            axis.hist(values, bins, weights=share, alpha=0.6, color=colour, label=name)
+        axis.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
+        axis.set(title=loss, xlabel="confidence", xlim=(0, 1))
+    axes[0, 0].set_ylabel("% of either kind")
+    axes[0, 0].legend(title="classifier is", loc="upper left")
+    canvas.suptitle(f"{pair} on {pair.dataset}")
+    luo2021.save(canvas, figure)
+
+
+def separability(right: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
     """Both measures of one run."""
-    right, wrong = jnp.asarray(right), jnp.asarray(wrong)
+    given = jnp.asarray(right), jnp.asarray(wrong)
     return (
-        float(metrics.kl_separability(right, wrong)),
-        float(metrics.bhattacharyya_distance(right, wrong)),
+        float(metrics.kl_separability(*given)),
+        float(metrics.bhattacharyya_distance(*given)),
     )
 
 

@@ -2,14 +2,17 @@
 
     python -m experiments.luo2021_figure4
 
-Risk at several coverages for each loss (figure 4a), and AUC, TPR and TNR of the steep
-slope loss over alpha- with alpha+ = 1, on a signed distance and on a linear head
-(figures 4b and 4c, appendix F). Means over the seeds, in per cent.
+Risk over coverage for each loss and for max softmax of the classifier (figure 4a), and
+AUC, TPR and TNR of the steep slope loss over alpha- with alpha+ = 1, on a signed
+distance and on a linear head (figures 4b and 4c, appendix F). In per cent.
 """
 
+import dataclasses
+import pathlib
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
@@ -18,48 +21,116 @@ from trustjax import metrics
 
 CONFIG = luo2021.Pair()
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+ALPHAS = (1.0, 2.0, 3.0, 5.0, 7.0)
+HEADS = ("signed_distance", "linear")
+_GRID = np.linspace(0.1, 1, 91)
 
 
 def main(
     pair: luo2021.Pair = CONFIG,
     losses: Sequence[str] = tuple(luo2021.LOSSES),
-    alphas: Sequence[float] = (1.0, 2.0, 3.0, 5.0, 7.0),
-    heads: Sequence[str] = ("signed_distance", "linear"),
-) -> dict[tuple[str, float], np.ndarray]:
-    """Prints both tables; returns (head, alpha-) -> (AUC, TPR, TNR)."""
-    trained = luo2021.Trained(pair)
-    correct = jnp.asarray(trained.correct)
-    print("| Loss | " + " | ".join(f"{c:.0%}" for c in COVERAGES) + " |")
-    print("|---" * (1 + len(COVERAGES)) + "|")
-    for loss in losses:
-        runs = [trained.outputs(trained.oracle(loss, seed)) for seed in pair.seeds]
-        risks = [
-            [
-                100 * metrics.risk_at_coverage(jnp.asarray(z), correct, coverage=c)
-                for c in COVERAGES
-            ]
-            for z in runs
-        ]
-        cells = [f"{risk:.2f}" for risk in np.mean(risks, axis=0)]
-        print(f"| {loss} | " + " | ".join(cells) + " |")
+    sweep_split: str | None = None,
+    alphas: Sequence[float] = ALPHAS,
+    heads: Sequence[str] = HEADS,
+    figures: pathlib.Path = luo2021.FIGURES,
+) -> dict[str, dict[float, np.ndarray]]:
+    """Draws the figure and prints its two tables.
 
-    print("| Head | alpha- | AUC | TPR | TNR |\n|---|---|---|---|---|")
-    sweep = {}
-    for head in heads:
-        for alpha in alphas:
-            choice = {"head": head, "alpha_positive": 1.0, "alpha_negative": alpha}
-            values = [
-                luo2021.row(
-                    trained.outputs(trained.oracle("SS", seed, **choice)),
-                    trained.correct,
-                    (0.0, 0.0),
-                )[3:]
-                for seed in pair.seeds
-            ]
-            sweep[head, alpha] = mean = np.mean(values, axis=0)
-            cells = " | ".join(f"{value:.2f}" for value in mean)
-            print(f"| {head} | {alpha:g} | {cells} |")
-    return sweep
+    Args:
+      pair: whose risks are compared.
+      losses: the losses compared.
+      sweep_split: what the oracles of the sweep learn from; None for all that those
+        of the pair do.
+      alphas: the values of alpha-.
+      heads: of the oracles of the sweep.
+      figures: the folder that the figure goes to.
+
+    Returns:
+      head -> alpha- -> `[seeds, (AUC, TPR, TNR)]`.
+    """
+    risks = risks_of(pair, losses)
+    print("| Score | " + " | ".join(f"{c:.0%}" for c in COVERAGES) + " |")
+    print("|---" * (1 + len(COVERAGES)) + "|")
+    for name, runs in risks.items():
+        at = [[np.interp(c, _GRID, run) for c in COVERAGES] for run in runs]
+        print(f"| {name} | " + " | ".join(luo2021.cells(np.array(at))) + " |")
+
+    part = dataclasses.replace(pair, oracle_split=sweep_split or pair.oracle_split)
+    swept = sweep(part, alphas, heads)
+    print("\n| Head | alpha- | AUC | TPR | TNR |\n|---|---|---|---|---|")
+    for head, by_alpha in swept.items():
+        for alpha, values in by_alpha.items():
+            print(f"| {head} | {alpha:g} | " + " | ".join(luo2021.cells(values)) + " |")
+    draw(pair, risks, swept, figures / f"luo2021_figure4_{pair.dataset}.png")
+    return swept
+
+
+def risks_of(pair: luo2021.Pair, losses: Sequence[str]) -> dict[str, np.ndarray]:
+    """The selective risk at each coverage of the grid, `[seeds, coverages]`."""
+    correct = jnp.asarray(luo2021.outcomes(pair, "test").correct)
+
+    def risk(scores: np.ndarray) -> np.ndarray:
+        curve = metrics.risk_coverage_curve(jnp.asarray(scores), correct)
+        return 100 * np.interp(_GRID, curve.coverage, curve.risk)
+
+    scores = {loss: luo2021.outputs(pair, loss) for loss in losses}
+    scores["MCP"] = luo2021.max_softmax(luo2021.dataset(pair, "test"), pair)[0][None]
+    return {
+        name: np.array([risk(run) for run in runs]) for name, runs in scores.items()
+    }
+
+
+def sweep(
+    pair: luo2021.Pair, alphas: Sequence[float], heads: Sequence[str]
+) -> dict[str, dict[float, np.ndarray]]:
+    """AUC, TPR and TNR of steep slope oracles by head and alpha-."""
+    correct = luo2021.outcomes(pair, "test").correct
+
+    def rows(head: str, alpha: float) -> np.ndarray:
+        runs = luo2021.outputs(
+            pair, "SS", head=head, alpha_positive=1.0, alpha_negative=alpha
+        )
+        thresholds = luo2021.oracle_thresholds(pair, "SS")
+        return np.array([luo2021.row(run, correct, thresholds)[3:] for run in runs])
+
+    return {head: {alpha: rows(head, alpha) for alpha in alphas} for head in heads}
+
+
+def draw(
+    pair: luo2021.Pair,
+    risks: dict[str, np.ndarray],
+    swept: dict[str, dict[float, np.ndarray]],
+    figure: pathlib.Path,
+) -> None:
+    """Three panels: risk over coverage; rates, and AUC, over alpha-."""
+    canvas, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    by_coverage, rates, areas = axes
+    for name, runs in risks.items():
+        style = {"color": "black", "linestyle": "--"} if name == "MCP" else {}
+        by_coverage.plot(_GRID, runs.mean(axis=0), label=name, **style)
+    by_coverage.set(
+        title=f"{pair} on {pair.dataset}", xlabel="coverage", ylabel="risk, %"
+    )
+    for head, dashes in zip(swept, ("-", "--"), strict=False):
+        alphas = list(swept[head])
+        auc, tpr, tnr = np.mean(list(swept[head].values()), axis=1).T
+        name = head.replace("_", " ")
+        for values, rate, colour in ((tpr, "TPR", "tab:blue"), (tnr, "TNR", "tab:red")):
+            rates.plot(
+                alphas,
+                values,
+                dashes,
+                color=colour,
+                marker="o",
+                label=f"{rate}, {name}",
+            )
+        areas.plot(alphas, auc, dashes, color="tab:green", marker="o", label=name)
+    rates.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="%")
+    areas.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="AUC, %")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend()
+    luo2021.save(canvas, figure)
 
 
 if __name__ == "__main__":

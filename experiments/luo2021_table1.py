@@ -11,16 +11,10 @@ here, the numbers are of other data and much smaller networks.
 AUPR-Error ranks by distrust. The paper's code ranks by trust, for both kinds of
 answers, so its column of table 1 cannot be compared.
 
-`--pair.dataset cifar10 --pair.oracle resnet20 --pair.classifier resnet20` is table 2's
-CIFAR-10: it needs the dataset's download and, for 15 oracles, an accelerator.
-`--pair.dataset imagenet2012 --pair.classifier resnet18` is the nearest to table 1: it
-needs the archives of ImageNet, prepared by hand as tensorflow-datasets says, pretrained
-weights, and accelerators.
-
 Expected and obtained numbers: README.md beside this file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -46,42 +40,42 @@ def main(
     baselines: Sequence[str] = tuple(BASELINES),
 ) -> dict[str, np.ndarray]:
     """Prints the table; returns its rows, `[seeds, columns]` in per cent."""
-    trained = luo2021.Trained(pair)
-    num_classes = trained.sets["test"].num_classes
-    accuracy, errors = trained.correct.mean(), np.sum(~trained.correct)
-    print(f"<{pair.oracle}, {pair.classifier}> on {pair.dataset}, {accuracy:.2%} right")
-    wrong = np.sum(~trained.outcomes("oracle").correct)
-    print(f"{errors} errors to find on the test set, {wrong} to learn from")
-
-    rows, z = {}, {}
-    for loss in losses:
-        thresholds = luo2021.oracle_thresholds(loss, num_classes)
-        z[loss] = [trained.outputs(trained.oracle(loss, seed)) for seed in pair.seeds]
-        rows[loss] = np.array(
-            [luo2021.row(values, trained.correct, thresholds) for values in z[loss]]
+    correct = luo2021.outcomes(pair, "test").correct
+    to_learn_from = luo2021.outcomes(pair, "oracle").correct
+    print(f"{pair} on {pair.dataset}, {correct.mean():.2%} right")
+    print(
+        f"{np.sum(~correct)} errors to find on the test set, {np.sum(~to_learn_from)} "
+        f"to learn from on {len(to_learn_from)} images"
+    )
+    z = {loss: luo2021.outputs(pair, loss) for loss in losses}
+    others = baseline_scores(pair, baselines) if baselines else {}
+    runs = {**z, **{name: values[None] for name, values in others.items()}}
+    rows = {
+        name: np.array(
+            [luo2021.row(run, correct, thresholds(pair, name)) for run in of]
         )
-    others = baseline_scores(trained, baselines) if baselines else {}
-    for name, values in others.items():
-        thresholds = (0.5, 0.5) if name == "MCP" else None
-        rows[name] = np.array([luo2021.row(values, trained.correct, thresholds)])
+        for name, of in runs.items()
+    }
     print(luo2021.table(rows))
-
     if "SS" in z:
-        rivals = {name: [values] for name, values in others.items()}
-        for name, values in {**z, **rivals}.items():
-            if name != "SS":
-                print(
-                    f"AUC of SS less {name}: {lead(z['SS'], values, trained.correct)}"
-                )
+        ahead = [f"{name} {lead}" for name, lead in leads("SS", runs, correct).items()]
+        print(f"AUC of SS less that of: {'; '.join(ahead)}.")
     return rows
 
 
-def baseline_scores(
-    trained: luo2021.Trained, titles: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """What scores without an oracle say of the test set."""
-    split = models.split(trained.classifier, at="embedding")
-    stochastic_fn, _ = bridge.stochastic_from_nnx(trained.classifier)
+def thresholds(pair: luo2021.Pair, name: str) -> tuple[float, float] | None:
+    """Where a row of the table trusts and distrusts; None where the paper does not."""
+    if name in luo2021.LOSSES:
+        return luo2021.oracle_thresholds(pair, name)
+    return (0.5, 0.5) if name == "MCP" else None
+
+
+def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.ndarray]:
+    """What scores without an oracle say of the test set, `[images]` each."""
+    classifier = luo2021.classifier(pair, pair.classifier)
+    split = models.split(classifier, at="embedding")
+    _, params = bridge.from_nnx(classifier)
+    stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
     ingredients = {
         **evaluate.INGREDIENTS,
         "dropout_logits": evaluate.dropout_logits(stochastic_fn, key=jax.random.key(0)),
@@ -89,9 +83,9 @@ def baseline_scores(
     given = {}
 
     def ask(part: str, names: Sequence[str]) -> evaluate.Results:
-        batches = data.batches(trained.sets[part], 250)
+        batches = data.batches(luo2021.dataset(pair, part), 250)
         return evaluate.run(
-            names, split, trained.params, batches, ingredients=ingredients, given=given
+            names, split, params, batches, ingredients=ingredients, given=given
         )
 
     if "Trust Score" in titles:
@@ -104,7 +98,8 @@ def baseline_scores(
     if "Gradient" in titles:
         validation = ask("validation", ["gradient_statistics"]).values
         place, sign, name = best_statistic(
-            validation["gradient_statistics"], trained.outcomes("validation").correct
+            validation["gradient_statistics"],
+            luo2021.outcomes(pair, "validation").correct,
         )
         found[f"Gradient: {name}"] = sign * columns(found.pop("Gradient"))[:, place]
     return found
@@ -132,19 +127,32 @@ def best_statistic(
     return best, float(np.sign(areas[best] - 0.5)), f"{groups[group]} {names[name]}"
 
 
-def lead(ours: Sequence, theirs: Sequence, correct: np.ndarray) -> str:
-    """How much larger the mean AUC of our runs is, with an interval of 95 %."""
+def leads(
+    ours: str, runs: Mapping[str, np.ndarray], correct: np.ndarray
+) -> dict[str, str]:
+    """How much larger our mean AUC is than each other's, with intervals of 95 %."""
+    others = [name for name in runs if name != ours]
+    which = np.repeat(np.arange(len(runs)), [len(of) for of in runs.values()])
+    averages = jnp.asarray(which == np.arange(len(runs))[:, None], jnp.float32)
+    averages /= averages.sum(axis=1, keepdims=True)
+    place = list(runs).index(ours)
 
-    def difference(correct: jax.Array, *runs: jax.Array) -> jax.Array:
-        areas = jnp.stack([metrics.auroc(run, correct) for run in runs])
-        return 100 * (areas[: len(ours)].mean() - areas[len(ours) :].mean())
+    def differences(scores: jax.Array, correct: jax.Array) -> jax.Array:
+        areas = averages @ jax.vmap(metrics.auroc, (1, None))(scores, correct)
+        return 100 * (areas[place] - jnp.delete(areas, place))
 
-    arrays = [jnp.asarray(array) for array in (correct, *ours, *theirs)]
     interval = metrics.bootstrap(
-        difference, arrays, key=jax.random.key(0), num_samples=500
+        differences,
+        [jnp.asarray(np.concatenate([*runs.values()]).T), jnp.asarray(correct)],
+        key=jax.random.key(0),
+        num_samples=500,
     )
-    value, low, high = (float(number) for number in interval)
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return {
+        name: f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+        for name, value, low, high in zip(
+            others, *map(np.asarray, interval), strict=True
+        )
+    }
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
     python -m experiments.luo2021_table3
 
-The test set under the 15 corruptions of ImageNet-C, under adversarial images made for
+Test images under the 15 corruptions of ImageNet-C, under adversarial images made for
 the classifier (FGSM, PGD, and a grey-scale analogue of the functional colour attack of
-Laidlaw and Feizi 2019: one curve of tones for the whole image), and as its negative, in
-the place of the paper's style transfer. AUC, TPR and TNR in per cent, means over seeds.
-
-The oracles are those of table 1, trained here if they are not there yet.
+Laidlaw and Feizi 2019: one curve of tones for the whole image), and as their negative,
+in the place of the paper's style transfer. AUC, and TPR and TNR, in per cent: means
+over the seeds, and for a corruption over its severities. Max softmax of the classifier
+(MCP) stands beside the oracles, which are those of table 1.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,59 +18,96 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import data, oracles
+from trustjax import bridge, data
 from trustjax.typing import ApplyFn, Params
 
 CONFIG = luo2021.Pair()
 _TONES = 9
+_AUC, _TPR, _TNR = (luo2021.COLUMNS.index(name) for name in ("AUC", "TPR", "TNR"))
 
 
 def main(
     pair: luo2021.Pair = CONFIG,
-    rows: Sequence[str] = tuple(luo2021.LOSSES),
+    losses: Sequence[str] = tuple(luo2021.LOSSES),
     kinds: Sequence[str] = data.CORRUPTIONS,
     severities: Sequence[int] = (1, 2, 3, 4, 5),
-) -> dict[tuple[str, str], np.ndarray]:
-    """Prints the table; returns (domain, loss) -> the means of `luo2021.COLUMNS`."""
-    trained = luo2021.Trained(pair)
-    num_classes = trained.sets["test"].num_classes
-    networks = {
-        name: [trained.oracle(name, seed) for seed in pair.seeds] for name in rows
-    }
-    print("| Domain | Right % | Loss | AUC | TPR | TNR |\n|---|---|---|---|---|---|")
+    images: int = 1000,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Prints the table; returns domain -> row -> the means of `luo2021.COLUMNS`.
+
+    Args:
+      pair: whose oracles.
+      losses: which of them.
+      kinds: corruptions.
+      severities: of the corruptions.
+      images: how many of the test set, from its first.
+    """
+    whole = luo2021.dataset(pair, "test")
+    kept = whole.source.take(range(images))
+    test = data.from_arrays(pair.dataset, *kept, whole.class_names)
+    names = [*losses, "MCP"]
+    print(f"{pair} on {len(test)} test images: AUC (TPR / TNR)")
+    print("| Domain | Right % | " + " | ".join(names) + " |")
+    print("|---" * (2 + len(names)) + "|")
     table = {}
-    for dataset in domains(trained, kinds, severities):
-        correct = oracles.outcomes(trained.apply_fn, trained.params, dataset).correct
-        for name, seeds in networks.items():
-            thresholds = luo2021.oracle_thresholds(name, num_classes)
-            values = [
-                luo2021.row(trained.outputs(oracle, dataset), correct, thresholds)
-                for oracle in seeds
-            ]
-            table[dataset.name, name] = mean = np.mean(values, axis=0)
-            cells = " | ".join(f"{value:.2f}" for value in mean[3:])
-            print(f"| {dataset.name} | {correct.mean():.2%} | {name} | {cells} |")
+    for domain, versions in domains(pair, test, kinds, severities):
+        accuracies, rows = zip(
+            *(measured(pair, losses, dataset) for dataset in versions), strict=True
+        )
+        table[domain] = {
+            name: np.mean([row[name] for row in rows], 0) for name in names
+        }
+        cells = [
+            f"{row[_AUC]:.1f} ({row[_TPR]:.0f} / {row[_TNR]:.0f})"
+            for row in table[domain].values()
+        ]
+        print(f"| {domain} | {np.mean(accuracies):.1%} | " + " | ".join(cells) + " |")
     return table
 
 
+def measured(
+    pair: luo2021.Pair, losses: Sequence[str], dataset: data.Dataset
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The classifier's accuracy, and the means over the seeds of each row."""
+    confidence, correct = luo2021.max_softmax(dataset, pair)
+    rows = {
+        loss: np.mean(
+            [
+                luo2021.row(z, correct, luo2021.oracle_thresholds(pair, loss))
+                for z in luo2021.outputs_on(dataset, pair, loss)
+            ],
+            axis=0,
+        )
+        for loss in losses
+    }
+    mcp = luo2021.row(confidence, correct, (0.5, 0.5))
+    return correct.mean(), {**rows, "MCP": np.array(mcp)}
+
+
 def domains(
-    trained: luo2021.Trained, kinds: Sequence[str], severities: Sequence[int]
-) -> Iterator[data.Dataset]:
-    """The test set, changed in each way."""
-    test = trained.sets["test"]
+    pair: luo2021.Pair,
+    test: data.Dataset,
+    kinds: Sequence[str],
+    severities: Sequence[int],
+) -> Iterator[tuple[str, Iterator[data.Dataset]]]:
+    """The test images as they are, and changed in each way."""
     images, labels = data.as_arrays(test)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels)
+    apply_fn, params = bridge.from_nnx(luo2021.classifier(pair, pair.classifier))
 
-    def changed(name: str, images: jax.Array | np.ndarray) -> data.Dataset:
-        return data.from_arrays(name, np.asarray(images), labels, test.class_names)
+    def changed(images: np.ndarray | jax.Array) -> data.Dataset:
+        return data.from_arrays(
+            pair.dataset, np.asarray(images), labels, test.class_names
+        )
 
-    yield changed("negative", 1 - x)
+    yield "as they are", iter([test])
+    yield "negative", iter([changed(1 - x)])
     for name, attack in ATTACKS.items():
-        yield changed(name, attack(trained.apply_fn, trained.params, x, y))
+        yield name, iter([changed(attack(apply_fn, params, x, y))])
     for kind in kinds:
-        for severity in severities:
-            corrupted, _ = data.as_arrays(data.corrupted(test, kind, severity=severity))
-            yield changed(f"{kind} {severity}", corrupted)
+        versions = (data.corrupted(test, kind, severity=level) for level in severities)
+        # Corrupted once, not each time that a network reads them.
+        yield kind, (changed(data.as_arrays(version)[0]) for version in versions)
 
 
 def ascend(
