@@ -1,9 +1,13 @@
 """Obvious loops, one example at a time: what the fast code must agree with."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
+
+from tests import problems
 
 
 def predicted_cross_entropy(logits):
@@ -24,6 +28,12 @@ def per_example_gradients(apply_fn, params, x, loss=predicted_cross_entropy):
     length = len(jax.tree.leaves(x)[0])
     rows = [gradient(jax.tree.map(lambda a, i=i: a[i], x)) for i in range(length)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+@functools.cache
+def gradients_of_problem(name):
+    """The same for one of `problems.ALL`; computed once."""
+    return per_example_gradients(*problems.get(name))
 
 
 def statistics_of(numbers):
