@@ -1,0 +1,171 @@
+"""A batch that is sharded over devices gives what one device gives, and no traffic."""
+
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tests import problems, reference, two_processes
+from tests.gradients_test import assert_statistics_close, assert_trees_close
+from trustjax import gradients, scores, transforms
+
+COLLECTIVE = re.compile(
+    r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)\b"
+)
+OF_THE_NETWORK = {
+    # How often its loop runs depends on all examples.
+    "branching": {"all-reduce"},
+    # XLA's partitioner does not split a convolution with several channels in a group.
+    "conv_variants": {"all-gather"},
+}
+"""Networks whose forward pass alone needs collectives, outside of `shard_map`."""
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def collectives_in(program):
+    return set(COLLECTIVE.findall(program))
+
+
+def x_sharding(mesh):
+    return NamedSharding(mesh, P("data"))
+
+
+def run_sharded(fun, mesh, params, x):
+    """What a compiled function gives for a sharded batch, and its collectives."""
+    x = jax.device_put(x, x_sharding(mesh))
+    params = jax.device_put(params, NamedSharding(mesh, P()))
+    compiled = jax.jit(fun).lower(params, x).compile()
+    results = compiled(params, x)
+    for leaf in jax.tree.leaves(results):
+        assert leaf.sharding.is_equivalent_to(x_sharding(mesh), leaf.ndim)
+    return results, collectives_in(compiled.as_text())
+
+
+def assert_statistics_are_of_a_loop(result, name):
+    expected, groups = reference.gradient_statistics(
+        reference.gradients_of_problem(name), "tensor"
+    )
+    assert result.groups == groups
+    assert_statistics_close(result.values, expected)
+
+
+@pytest.mark.parametrize("name", problems.ALL)
+def test_statistics(name, mesh):
+    apply_fn, params, x = problems.get(name)
+    result, collectives = run_sharded(
+        lambda params, x: gradients.gradient_statistics(apply_fn, params, x),
+        mesh,
+        params,
+        x,
+    )
+    assert_statistics_are_of_a_loop(result, name)
+    assert collectives == OF_THE_NETWORK.get(name, set())
+
+
+@pytest.mark.parametrize("name", OF_THE_NETWORK)
+def test_the_collectives_are_those_of_the_forward_pass(name, mesh):
+    apply_fn, params, x = problems.get(name)
+    _, collectives = run_sharded(apply_fn, mesh, params, x)
+    assert collectives == OF_THE_NETWORK[name]
+
+
+@pytest.mark.parametrize("name", ["cnn", *OF_THE_NETWORK])
+def test_inside_shard_map(name, mesh):
+    """With `check_vma`, as is the default: each device has examples of its own."""
+    apply_fn, params, x = problems.get(name)
+    local = jax.shard_map(
+        lambda params, x: gradients.gradient_statistics(apply_fn, params, x),
+        mesh=mesh,
+        in_specs=(P(), P("data")),
+        out_specs=P("data"),
+    )
+    result, collectives = run_sharded(local, mesh, params, x)
+    assert_statistics_are_of_a_loop(result, name)
+    assert not collectives
+
+
+def test_scores_of_gradients(mesh):
+    """Each from gradients towards one class, every class, or all classes at once."""
+    apply_fn, params, x = problems.get("cnn")
+
+    def all_scores(params, x):
+        return {
+            "counterfactual": scores.counterfactual_grad_trust(apply_fn, params, x),
+            "closed form": scores.grad_trust(apply_fn(params, x), top_k=1),
+            "purview": scores.purview(apply_fn, params, x),
+            "fisher": gradients.fisher_trace(apply_fn, params, x),
+        }
+
+    sharded, collectives = run_sharded(all_scores, mesh, params, x)
+    alone = jax.jit(all_scores)(params, x)
+    for name, score in alone.items():
+        np.testing.assert_allclose(sharded[name], score, rtol=1e-5, err_msg=name)
+    assert not collectives
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
+    apply_fn, params, x = problems.get(name)
+
+    @transforms.matmul_kernel_grads
+    def loss(params, example):
+        return reference.predicted_cross_entropy(apply_fn(params, example[None])[0])
+
+    by_both, collectives = run_sharded(
+        lambda params, x: (
+            jax.vmap(jax.grad(loss), (None, 0))(params, x),
+            gradients.per_example_gradients(apply_fn, params, x),
+        ),
+        mesh,
+        params,
+        x,
+    )
+    for gradient in by_both:
+        assert_trees_close(gradient, reference.gradients_of_problem(name))
+    assert not collectives
+
+
+def test_two_processes_of_two_devices(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    root = pathlib.Path(__file__).parents[1]
+    # Each has devices of its own, and not the eight of this process.
+    flags = re.sub(r"\S+_device_count=8", "", os.environ["XLA_FLAGS"])
+    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(root)}
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for rank in "01":
+            command = [sys.executable, "-m", "tests.two_processes", port, rank]
+            worker = subprocess.Popen(
+                [*command, str(tmp_path / rank)],
+                env=environment,
+                cwd=root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            stack.callback(worker.wait)
+            stack.callback(worker.kill)
+            workers.append(worker)
+        for worker in workers:
+            said, _ = worker.communicate(timeout=120)
+            assert worker.returncode == 0, said
+    rows = [np.load(tmp_path / f"{rank}.npy") for rank in "01"]
+    assert [len(part) for part in rows] == [problems.BATCH // 2] * 2
+    _, params, x = problems.get("cnn")
+    alone = jax.jit(two_processes.statistics)(params, x)
+    assert_statistics_close(np.concatenate(rows), alone)
