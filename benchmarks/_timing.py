@@ -8,13 +8,13 @@ import jax
 
 
 def interleaved(
-    rivals: dict[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[float]]:
+    rivals: dict[Any, Callable[[], Any]], rounds: int
+) -> dict[Any, list[float]]:
     """Seconds of each rival in each round, after one warm-up.
 
     The rivals take turns, so that a busy moment hits all of them: compare the minima.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    seconds: dict[Any, list[float]] = {name: [] for name in rivals}
     for round_ in range(rounds + 1):
         for name, run in rivals.items():
             start = time.perf_counter()
