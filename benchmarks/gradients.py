@@ -16,10 +16,11 @@ import torch
 from flax import nnx
 
 from benchmarks._timing import interleaved
-from trustjax import bridge, gradients, losses, models, statistics
+from trustjax import bridge, gradients, losses, models, statistics, transforms
 
 ORDINARY = "ordinary batch gradient"
 PLAIN = "vmap(grad), then statistics"
+TRANSFORMED = "the same of matmul_kernel_grads"
 ENGINE = "gradient_statistics"
 LOOP = "PyTorch, one backward pass an example"
 FUNCTORCH = "PyTorch, torch.func.vmap(grad)"
@@ -73,6 +74,10 @@ def plain(apply_fn: Any) -> Callable[..., Any]:
     )
 
 
+def transformed(apply_fn: Any) -> Callable[..., Any]:
+    return plain(transforms.matmul_kernel_grads(apply_fn))
+
+
 def engine(apply_fn: Any) -> Callable[..., Any]:
     return lambda params, x: gradients.gradient_statistics(apply_fn, params, x).values
 
@@ -80,7 +85,12 @@ def engine(apply_fn: Any) -> Callable[..., Any]:
 def jax_rivals(
     apply_fn: Any, params: Any, x: jax.Array
 ) -> dict[str, Callable[[], Any]]:
-    functions = {ORDINARY: batch_gradient, PLAIN: plain, ENGINE: engine}
+    functions = {
+        ORDINARY: batch_gradient,
+        PLAIN: plain,
+        TRANSFORMED: transformed,
+        ENGINE: engine,
+    }
     compiled = {name: jax.jit(make(apply_fn)) for name, make in functions.items()}
     return {name: lambda f=f: f(params, x) for name, f in compiled.items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import problems, reference
-from trustjax import gradients, statistics
+from trustjax import gradients, statistics, transforms
 from trustjax.gradients import _loops
 from trustjax.transforms import _convolution
 from trustjax.typing import SplitModel
@@ -89,9 +89,10 @@ def smooth(logits):
     return -jax.nn.log_softmax(logits).mean(-1)
 
 
-def test_a_stencil_is_the_convolution():
-    x = jax.random.normal(jax.random.key(0), (2, 1, 9, 8))
-    kernel = jax.random.normal(jax.random.key(1), (3, 2, 1, 5))
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_fast_form_of_a_convolution_has_its_values(channels):
+    x = jax.random.normal(jax.random.key(0), (2, channels, 9, 8))
+    kernel = jax.random.normal(jax.random.key(1), (3, 2, channels, 5))
 
     def convolution(x, kernel):
         return jax.lax.conv_general_dilated(
@@ -104,10 +105,14 @@ def test_a_stencil_is_the_convolution():
             dimension_numbers=("NCHW", "HWIO", "CNHW"),
         )
 
-    (equation,) = jax.make_jaxpr(convolution)(x, kernel).eqns
-    assert _convolution.is_stencil(x, kernel, **equation.params)
-    result = _convolution.stencil(x, kernel, **equation.params)
-    np.testing.assert_allclose(result, convolution(x, kernel), rtol=1e-5, atol=1e-5)
+    program = jax.make_jaxpr(convolution)(x, kernel)
+    (equation,) = transforms.swap(program).eqns
+    fast = lambda x, kernel: _convolution.bind_fast(equation, x, kernel)[0]
+    np.testing.assert_allclose(
+        fast(x, kernel), convolution(x, kernel), rtol=1e-5, atol=1e-5
+    )
+    primitives = {e.primitive.name for e in jax.make_jaxpr(fast)(x, kernel).eqns}
+    assert ("matmul_gradient_conv" in primitives) == (channels > 1)
 
 
 def assert_statistics_close(values, expected, rtol=1e-5):

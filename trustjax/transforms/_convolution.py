@@ -7,56 +7,39 @@ gradient as another convolution, with the cotangent as kernel. Under `jax.vmap` 
 of its operands have a batch axis, so it becomes a convolution with one group for each
 example: slow on CPU, and split wrongly by the partitioner when the batch is sharded.
 
-`conv_p` is a primitive that is JAX's convolution in value and in the gradient of its
-input. It differs in two rules alone: the gradient of the kernel, and
+`conv_p` is a primitive that is JAX's convolution in value, in lowering and in the
+gradient of its input. It differs in two rules alone: the gradient of the kernel, and
 `vmap` over both operands, are matrix products of patches. The rules are closed: what
 they return is made of `conv_p` and products again, so that they hold in any order of
 differentiation and at any depth of `vmap`.
 """
 
 import functools
-import itertools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
+from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import ad, batching, mlir
 
-from trustjax.transforms._rewrite import TWINS, matmul_kernel_grads
+from trustjax.transforms._patches import (
+    channels_last,
+    from_channels_last,
+    kernel_order,
+    patches_of,
+    shifted_images,
+)
+from trustjax.transforms._rewrite import TWINS, matmul_kernel_grads, swap
+from trustjax.transforms._walk import bind, walk
 
 conv_p = Primitive("matmul_gradient_conv")
 
 
 def _convolution(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     return conv_general_dilated_p.bind(lhs, rhs, **params)
-
-
-def _in_eigen_order(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """The same convolution with its operands in the order that XLA on CPU is fast at.
-
-    XLA brings a convolution into that order by itself, to the same bits, but not in
-    the body of a loop: there any other order, such as that of every input gradient,
-    runs tens of times slower.
-    """
-    dimensions = params["dimension_numbers"]
-    output, channel, *spatial = dimensions.rhs_spec
-    rank = lhs.ndim
-    channels_last = (0, rank - 1, *range(1, rank - 1))
-    params["dimension_numbers"] = lax.ConvDimensionNumbers(
-        lhs_spec=channels_last,
-        rhs_spec=(rank - 1, rank - 2, *range(rank - 2)),
-        out_spec=channels_last,
-    )
-    out = _convolution(
-        _channels_last(lhs, dimensions.lhs_spec),
-        rhs.transpose((*spatial, channel, output)),
-        **params,
-    )
-    return _from_channels_last(out, dimensions.out_spec)
 
 
 def kernel_gradient(
@@ -71,11 +54,11 @@ def kernel_gradient(
     Returns:
       `[groups, outputs, offsets, channels]`, in float32 or better.
     """
-    patches = _patches(lhs, kernel_shape, **params)
+    patches = patches_of(lhs, kernel_shape, **params)
     _, _, out_spec = params["dimension_numbers"]
     outputs = kernel_shape[params["dimension_numbers"].rhs_spec[0]]
     groups = params["feature_group_count"] * params["batch_group_count"]
-    cotangent = _channels_last(cotangent, out_spec)
+    cotangent = channels_last(cotangent, out_spec)
     cotangent = cotangent.reshape(-1, groups, outputs // groups)
     dtype = jnp.promote_types(cotangent.dtype, jnp.float32)
     if params["batch_group_count"] > 1:
@@ -107,9 +90,66 @@ def kernel_gradient(
     )
 
 
+def bind_fast(equation: JaxprEqn, *values: Any) -> list[Any]:
+    """`bind`, on CPU with a convolution in its fastest form; up to rounding the same.
+
+    XLA brings a convolution into the order (batch, *spatial, channel) by itself, but
+    not in the body of a loop: there any other order, such as that of every input
+    gradient, runs twenty times slower.
+    """
+    if equation.primitive is not conv_p or jax.default_backend() != "cpu":
+        return bind(equation, *values)
+    lhs, rhs = values
+    dimensions = equation.params["dimension_numbers"]
+    output, channel, *spatial = dimensions.rhs_spec
+    rank = lhs.ndim
+    spec = (0, rank - 1, *range(1, rank - 1))
+    params = equation.params | {
+        "dimension_numbers": lax.ConvDimensionNumbers(
+            lhs_spec=spec,
+            rhs_spec=(rank - 1, rank - 2, *range(rank - 2)),
+            out_spec=spec,
+        )
+    }
+    lhs = channels_last(lhs, dimensions.lhs_spec)
+    rhs = rhs.transpose((*spatial, channel, output))
+    with equation.ctx.manager:
+        if _is_stencil(lhs, rhs, **params):
+            out = _stencil(lhs, rhs, **params)
+        else:
+            out = conv_p.bind(lhs, rhs, **params)
+    return [from_channels_last(out, dimensions.out_spec)]
+
+
+_LARGEST_STENCIL = 9
+
+
+def _is_stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> bool:
+    """Whether a convolution is a short sum of shifted images of one channel."""
+    return (
+        rhs.shape[-2] == 1
+        and math.prod(rhs.shape[:-2]) <= _LARGEST_STENCIL
+        and params["feature_group_count"] == params["batch_group_count"] == 1
+        and lhs.dtype == rhs.dtype == jnp.float32
+        and params["preferred_element_type"] in (None, jnp.float32)
+    )
+
+
+def _stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """The same convolution as a sum of shifted images, channels last.
+
+    A matrix product with one channel is mostly packing: on CPU, 3x3 on grey images is
+    six times slower than the sum.
+    """
+    shifted = shifted_images(lhs, rhs.shape, **params)
+    weights = rhs.reshape(len(shifted), *[1] * (lhs.ndim - 1), -1)
+    terms = [image * weight for image, weight in zip(shifted, weights, strict=True)]
+    return functools.reduce(jnp.add, terms)
+
+
 def flat_kernel(rhs: jax.Array, **params: Any) -> jax.Array:
     """A kernel as `[groups, outputs, offsets, channels]`."""
-    rhs = rhs.transpose(_kernel_order(**params))
+    rhs = rhs.transpose(kernel_order(**params))
     groups = params["feature_group_count"] * params["batch_group_count"]
     return rhs.reshape(groups, rhs.shape[0] // groups, -1, rhs.shape[-1])
 
@@ -118,7 +158,7 @@ def unflatten_kernel(
     flat: jax.Array, *, kernel_shape: tuple[int, ...], **params: Any
 ) -> jax.Array:
     """The inverse of `flat_kernel`."""
-    order = _kernel_order(**params)
+    order = kernel_order(**params)
     ordered = flat.reshape([kernel_shape[axis] for axis in order])
     return ordered.transpose([order.index(axis) for axis in range(len(order))])
 
@@ -128,109 +168,10 @@ def patches_size(
 ) -> int:
     """How many numbers the patches of an input hold."""
     patches = jax.eval_shape(
-        lambda lhs: _patches(lhs, kernel_shape, **params),
+        lambda lhs: patches_of(lhs, kernel_shape, **params),
         jax.ShapeDtypeStruct(lhs_shape, jnp.float32),
     )
     return patches.size
-
-
-def _kernel_order(**params: Any) -> tuple[int, ...]:
-    """The axes of a kernel as (output, *spatial, input)."""
-    output, channel, *spatial = params["dimension_numbers"].rhs_spec
-    return (output, *spatial, channel)
-
-
-def _channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
-    batch, channel, *spatial = spec
-    return x.transpose((batch, *spatial, channel))
-
-
-def _from_channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
-    batch, channel, *spatial = spec
-    order = (batch, *spatial, channel)
-    return x.transpose([order.index(axis) for axis in range(len(order))])
-
-
-def _patches(lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any) -> jax.Array:
-    """What each output position sees: `[batch * positions, offsets, channels]`."""
-    shifted = _shifted(lhs, kernel_shape, **params)
-    patches = jnp.concatenate(shifted, -1)
-    rows = math.prod(patches.shape[:-1])
-    return patches.reshape(rows, len(shifted), shifted[0].shape[-1])
-
-
-def _shifted(
-    lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
-) -> list[jax.Array]:
-    """For each kernel offset, what lies there: `[batch, *positions, channels]`."""
-    lhs_spec, rhs_spec, _ = params["dimension_numbers"]
-    window = [kernel_shape[axis] for axis in rhs_spec[2:]]
-    strides, spread = params["window_strides"], params["rhs_dilation"]
-    lhs = _channels_last(lhs, lhs_spec)
-    lhs = lax.pad(
-        lhs,
-        jnp.zeros((), lhs.dtype),
-        [
-            (0, 0, 0),
-            *(
-                (low, high, dilation - 1)
-                for (low, high), dilation in zip(
-                    params["padding"], params["lhs_dilation"], strict=True
-                )
-            ),
-            (0, 0, 0),
-        ],
-    )
-    reach = [(size - 1) * s + 1 for size, s in zip(window, spread, strict=True)]
-    positions = [
-        max(0, (size - r) // stride + 1)
-        for size, r, stride in zip(lhs.shape[1:-1], reach, strides, strict=True)
-    ]
-    shifted = []
-    for offset in itertools.product(*map(range, window)):
-        start = [o * s for o, s in zip(offset, spread, strict=True)]
-        stop = [
-            begin + (count - 1) * stride + 1 if count else begin
-            for begin, count, stride in zip(start, positions, strides, strict=True)
-        ]
-        shifted.append(
-            lax.slice(
-                lhs,
-                (0, *start, 0),
-                (lhs.shape[0], *stop, lhs.shape[-1]),
-                (1, *strides, 1),
-            )
-        )
-    return shifted
-
-
-def is_stencil(lhs: Any, rhs: Any, **params: Any) -> bool:
-    """Whether a convolution is a short sum of shifted images of one channel."""
-    output, channel, *_ = params["dimension_numbers"].rhs_spec
-    return (
-        rhs.shape[channel] == 1
-        and rhs.size // rhs.shape[output] <= _LARGEST_STENCIL
-        and params["feature_group_count"] == params["batch_group_count"] == 1
-        and lhs.dtype == rhs.dtype == jnp.float32
-        and params["preferred_element_type"] in (None, jnp.float32)
-    )
-
-
-_LARGEST_STENCIL = 9
-
-
-def stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """The same convolution, up to rounding, as a sum of shifted images.
-
-    A matrix product with one channel is mostly packing: on CPU, 3x3 on grey images is
-    six times slower than the sum.
-    """
-    shifted = _shifted(lhs, rhs.shape, **params)
-    weights = rhs.transpose(_kernel_order(**params)).reshape(-1, len(shifted)).T
-    weights = weights.reshape(len(shifted), *[1] * (lhs.ndim - 1), -1)
-    terms = [image * weight for image, weight in zip(shifted, weights, strict=True)]
-    total = functools.reduce(jnp.add, terms)
-    return _from_channels_last(total, params["dimension_numbers"].out_spec)
 
 
 def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -238,7 +179,7 @@ def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> ja
     out = jax.eval_shape(lambda lhs, rhs: _convolution(lhs, rhs, **params), lhs, rhs)
     out_spec = params["dimension_numbers"].out_spec
     order = (out_spec[0], *out_spec[2:], out_spec[1])
-    patches = _patches(lhs, rhs.shape, **params)
+    patches = patches_of(lhs, rhs.shape, **params)
     kernel = flat_kernel(rhs, **params)
     groups = len(kernel)
     if params["batch_group_count"] > 1:
@@ -255,7 +196,7 @@ def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> ja
         preferred_element_type=out.dtype,
     )
     product = product.reshape([out.shape[axis] for axis in order])
-    return _from_channels_last(product, out_spec)
+    return from_channels_last(product, out_spec)
 
 
 def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> Any:
@@ -265,7 +206,9 @@ def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> 
         )
         return transpose(cotangent)[0]
 
-    return matmul_kernel_grads(transposed)(cotangent, rhs)
+    program = swap(jax.make_jaxpr(transposed)(cotangent, rhs))
+    visit = lambda number, equation, values: bind_fast(equation, *values)
+    return walk(program, [cotangent, rhs], visit, known=True)[0]
 
 
 def _kernel_gradient(cotangent: Any, lhs: jax.Array, rhs: Any, **params: Any) -> Any:
@@ -290,9 +233,6 @@ def _abstract(lhs: Any, rhs: Any, **params: Any) -> Any:
 conv_p.def_impl(_convolution)
 conv_p.def_effectful_abstract_eval(_abstract)
 mlir.register_lowering(conv_p, mlir.lower_fun(_convolution, multiple_results=False))
-mlir.register_lowering(
-    conv_p, mlir.lower_fun(_in_eigen_order, multiple_results=False), platform="cpu"
-)
 ad.defbilinear(conv_p, _input_gradient, _kernel_gradient)
 batching.primitive_batchers[conv_p] = _batch
 TWINS[conv_general_dilated_p] = conv_p

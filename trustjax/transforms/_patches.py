@@ -1,0 +1,81 @@
+"""What a convolution sees at each position, and the orders of its axes."""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def patches_of(
+    lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
+) -> jax.Array:
+    """What each output position sees: `[batch * positions, offsets, channels]`."""
+    shifted = shifted_images(lhs, kernel_shape, **params)
+    patches = jnp.concatenate(shifted, -1)
+    rows = math.prod(patches.shape[:-1])
+    return patches.reshape(rows, len(shifted), shifted[0].shape[-1])
+
+
+def shifted_images(
+    lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
+) -> list[jax.Array]:
+    """For each kernel offset, what lies there: `[batch, *positions, channels]`."""
+    lhs_spec, rhs_spec, _ = params["dimension_numbers"]
+    window = [kernel_shape[axis] for axis in rhs_spec[2:]]
+    strides, spread = params["window_strides"], params["rhs_dilation"]
+    lhs = channels_last(lhs, lhs_spec)
+    lhs = lax.pad(
+        lhs,
+        jnp.zeros((), lhs.dtype),
+        [
+            (0, 0, 0),
+            *(
+                (low, high, dilation - 1)
+                for (low, high), dilation in zip(
+                    params["padding"], params["lhs_dilation"], strict=True
+                )
+            ),
+            (0, 0, 0),
+        ],
+    )
+    reach = [(size - 1) * s + 1 for size, s in zip(window, spread, strict=True)]
+    positions = [
+        max(0, (size - r) // stride + 1)
+        for size, r, stride in zip(lhs.shape[1:-1], reach, strides, strict=True)
+    ]
+    shifted = []
+    for offset in itertools.product(*map(range, window)):
+        start = [o * s for o, s in zip(offset, spread, strict=True)]
+        stop = [
+            begin + (count - 1) * stride + 1 if count else begin
+            for begin, count, stride in zip(start, positions, strides, strict=True)
+        ]
+        shifted.append(
+            lax.slice(
+                lhs,
+                (0, *start, 0),
+                (lhs.shape[0], *stop, lhs.shape[-1]),
+                (1, *strides, 1),
+            )
+        )
+    return shifted
+
+
+def kernel_order(**params: Any) -> tuple[int, ...]:
+    """The axes of a kernel as (output, *spatial, input)."""
+    output, channel, *spatial = params["dimension_numbers"].rhs_spec
+    return (output, *spatial, channel)
+
+
+def channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    batch, channel, *spatial = spec
+    return x.transpose((batch, *spatial, channel))
+
+
+def from_channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    batch, channel, *spatial = spec
+    order = (batch, *spatial, channel)
+    return x.transpose([order.index(axis) for axis in range(len(order))])
