@@ -18,7 +18,6 @@ from trustjax import bridge, evaluate, gradients, models, scores
 
 OF_LOGITS = scores.names(computable_from={"logits"})
 CLOSED_FORM = scores.names(computable_from={"logits", "features"})
-OF_GRADIENT = scores.names(computable_from={"gradient_statistics"})
 
 
 def table(title: str, rivals: dict[str, Callable[[], Any]], rounds: int) -> None:
@@ -56,25 +55,49 @@ def forward_and_scores(name: str, batch: int, rounds: int) -> None:
 
 
 def engine_and_scores(name: str, batch: int, rounds: int) -> None:
-    """Gradient scores against the engine that they are computed from."""
+    """Gradient scores against the gradients that they are computed from.
+
+    Three sets, each with the gradients alone before it: towards the prediction,
+    towards all classes at once as well, and towards each class in turn as well. The
+    last is left out where there are a thousand classes.
+    """
     split, params, x = network(name, batch)
-    both = lambda p, x: (
-        gradients.gradient_statistics(split.apply_fn, p, x),
-        scores.confounding_gradients(split.apply_fn, p, x),
-    )
-    compiled = {
-        "gradient statistics": jax.jit(
-            lambda p, x: gradients.gradient_statistics(split.apply_fn, p, x)
-        ),
-        "the same, its scores and the closed forms": asked(
-            (*CLOSED_FORM, *OF_GRADIENT), split
-        ),
-        "gradient statistics and confounding gradients": jax.jit(both),
-        "the same, their scores and the closed forms": asked(
-            (*CLOSED_FORM, *OF_GRADIENT, "purview"), split
+    apply_fn = split.apply_fn
+
+    def towards_prediction(params, x):
+        return gradients.gradient_statistics(apply_fn, params, x)
+
+    def and_confounding(params, x):
+        confounding = scores.confounding_gradients(apply_fn, params, x)
+        return towards_prediction(params, x), confounding
+
+    def and_classes(params, x):
+        labels = scores.every_class(apply_fn(params, x))
+        by_class = scores.class_gradients(apply_fn, params, x, labels)
+        return and_confounding(params, x), by_class
+
+    sets = {
+        towards_prediction: ("gradient_statistics",),
+        and_confounding: ("gradient_statistics", "confounding_gradients"),
+        and_classes: (
+            "gradient_statistics",
+            "confounding_gradients",
+            "class_gradients",
+            "logits",
         ),
     }
-    table(f"{name}, batch {batch}, gradients", calls(compiled, params, x), rounds)
+    if name == "resnet18":
+        del sets[and_classes]
+    for engine, needs in sets.items():
+        of_gradients = scores.names(computable_from=needs)
+        wanted = dict.fromkeys((*CLOSED_FORM, *of_gradients))
+        compiled = {
+            " + ".join(needs): jax.jit(engine),
+            f"with their scores and the closed forms, {len(wanted)} in all": asked(
+                tuple(wanted), split
+            ),
+        }
+        table(f"{name}, batch {batch}", calls(compiled, params, x), rounds)
 
 
 def neighbours(rounds: int, points: int = 50_000, width: int = 128) -> None:
