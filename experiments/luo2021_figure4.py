@@ -125,11 +125,13 @@ def draw(
                 label=f"{rate}, {name}",
             )
         areas.plot(alphas, auc, dashes, color="tab:green", marker="o", label=name)
-    rates.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="%")
+    rates.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="TPR and TNR, %")
     areas.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="AUC, %")
-    for axis in axes:
+    for axis, place in zip(
+        axes, ("upper left", "center left", "lower right"), strict=True
+    ):
         axis.grid(alpha=0.3)
-        axis.legend()
+        axis.legend(loc=place)
     luo2021.save(canvas, figure)
 
 
