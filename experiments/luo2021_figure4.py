@@ -131,7 +131,7 @@ def draw(
         axes, ("upper left", "center left", "lower right"), strict=True
     ):
         axis.grid(alpha=0.3)
-        axis.legend(loc=place)
+        axis.legend(loc=place, fontsize="small")
     luo2021.save(canvas, figure)
 
 
