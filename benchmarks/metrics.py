@@ -4,14 +4,12 @@ Run `python -m benchmarks.metrics`. The rivals take turns, so that a busy moment
 all of them; each row is the best of the rounds, and its ratio to `metrics.summary`.
 """
 
-import time
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn import metrics as sklearn_metrics
 
+from benchmarks._timing import interleaved
 from trustjax import metrics
 
 EXAMPLES = 1_000_000
@@ -37,18 +35,6 @@ def numpy_aurc_with_ties(scores: np.ndarray, correct: np.ndarray) -> float:
     return float(np.trapezoid(np.append(risk[0], risk), np.append(0, coverage)))
 
 
-def interleaved(rivals: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Best seconds of each rival, after one warm-up."""
-    best = dict.fromkeys(rivals, float("inf"))
-    for round_ in range(rounds + 1):
-        for name, run in rivals.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            if round_:
-                best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
 def main() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=EXAMPLES).astype(np.float32)
@@ -67,7 +53,7 @@ def main() -> None:
         "NumPy AURC, stable order": lambda: numpy_aurc(scores, correct),
         "NumPy AURC, ties grouped": lambda: numpy_aurc_with_ties(scores, correct),
     }
-    seconds = interleaved(
+    rounds = interleaved(
         {
             ours: lambda: metrics.summary(s, p, y, num_classes=CLASSES),
             traced: lambda: jitted(s, p, y, num_classes=CLASSES),
@@ -77,6 +63,7 @@ def main() -> None:
         },
         ROUNDS,
     )
+    seconds = {name: min(times) for name, times in rounds.items()}
     print(f"{EXAMPLES:,} examples, best of {ROUNDS} interleaved rounds")
     print(f"{'':42}{'ms':>8}{'x summary':>12}{'x in jit':>12}")
     for name, value in seconds.items():
