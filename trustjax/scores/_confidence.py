@@ -7,11 +7,10 @@ from jaxtyping import Array, Float
 from trustjax import _validate
 from trustjax._numerics import at_least_float32, is_predicted
 from trustjax.scores._softmax import (
+    entropy,
     entropy_unit,
     log_distance_to_prediction,
-    log_largest_and_entropy,
     log_probabilities,
-    tempered,
 )
 
 
@@ -85,7 +84,7 @@ def log_likelihood(
       AlRegib and Prabhushankar 2025, "NLL". The authors' GradTrust demo takes the
       largest logit under that name: see `max_logit`.
     """
-    return log_largest_and_entropy(tempered(logits, temperature))[0]
+    return jnp.max(log_probabilities(logits, temperature=temperature), axis=-1)
 
 
 def max_logit(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
@@ -204,8 +203,8 @@ def negative_entropy(
       Oberdiek et al. 2018, eq. 3 (its negation). The authors' GradTrust demo gives NaN
       where a probability underflows to zero.
     """
-    _, spread = log_largest_and_entropy(tempered(logits, temperature))
-    return -spread / entropy_unit(logits.shape[-1], normalised=normalised)
+    log_p = log_probabilities(logits, temperature=temperature)
+    return -entropy(log_p) / entropy_unit(logits.shape[-1], normalised=normalised)
 
 
 def negative_brier(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
@@ -275,5 +274,7 @@ def energy(
     References:
       Liu et al. 2020, eq. 4, negated as their eq. 7 uses it.
     """
-    z = tempered(logits, temperature)
+    _validate.logits(logits)
+    _validate.positive("temperature", temperature)
+    z = at_least_float32(logits) / temperature
     return temperature * jax.nn.logsumexp(z, axis=-1)

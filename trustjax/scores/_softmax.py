@@ -15,45 +15,9 @@ from trustjax._numerics import at_least_float32, is_predicted, log_softmax
 
 def log_probabilities(logits: jax.Array, *, temperature: float = 1.0) -> jax.Array:
     """Log softmax of `logits / temperature`, checked and widened."""
-    return log_softmax(tempered(logits, temperature))
-
-
-def tempered(logits: jax.Array, temperature: float) -> jax.Array:
-    """`logits / temperature`, checked and widened."""
     _validate.logits(logits)
     _validate.positive("temperature", temperature)
-    return at_least_float32(logits) / temperature
-
-
-def log_largest_and_entropy(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    r"""Log of the largest softmax probability and the entropy, exact to the last digit.
-
-    With :math:`d_k = z_k - \max z` and the mass of all but one of the largest,
-    :math:`r = \sum_k e^{d_k} - 1`,
-
-    .. math:: \log \max_k p_k = -\log(1 + r), \qquad
-              H = \log(1 + r) - \frac{\sum_k e^{d_k} d_k}{1 + r}
-
-    Nothing is subtracted from 1, so a probability of 1 - 1e-12 keeps its digits. The
-    same follows from `log_probabilities`; this way never asks which class is predicted
-    and compares no elements, so that XLA fuses all of it into sums on a CPU.
-
-    >>> print(log_largest_and_entropy(jnp.array([[0.0, -30.0]]))[0])
-    [-9.357623e-14]
-    """
-    limits, classes = jnp.finfo(z.dtype), z.shape[-1]
-    largest = jnp.max(z, axis=-1)
-    top = jnp.clip(largest, limits.min, limits.max)
-    d = jnp.maximum(jnp.minimum(z - top[..., None], 0), limits.min)
-    # 0 where d is 0, else 1.
-    below = jax.lax.stop_gradient(jnp.minimum(-d / limits.tiny, 1))
-    mass = jnp.exp(d)
-    rivals = jnp.sum(mass * below, axis=-1) + (classes - 1 - jnp.sum(below, axis=-1))
-    rivals = jnp.where(largest == -jnp.inf, classes - 1, rivals)
-    # Several infinite logits: which is the largest, nobody knows.
-    rivals = jnp.where(jnp.isinf(largest) & (rivals > 0), jnp.nan, rivals)
-    log_total = jnp.log1p(rivals)
-    return -log_total, log_total - jnp.sum(mass * d, axis=-1) / (1 + rivals)
+    return log_softmax(at_least_float32(logits) / temperature)
 
 
 def entropy(log_p: jax.Array) -> jax.Array:
