@@ -309,7 +309,10 @@ def test_input_and_activation_gradients():
     )
 
 
-def test_fisher_trace_is_the_expected_squared_norm():
+@pytest.mark.parametrize("way", ["at_once", "loops"])
+def test_fisher_trace_is_the_expected_squared_norm(way, request):
+    if way == "loops":
+        request.getfixturevalue("loops")
     apply_fn, params, x = problems.get("cnn")
     expected = np.zeros(problems.BATCH)
     for label in range(problems.CLASSES):

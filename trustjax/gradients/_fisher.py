@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import statistics
-from trustjax.gradients._factors import forward_cost
-from trustjax.gradients._loops import check_batch, over_tiles
+from trustjax.gradients._loops import check_batch, in_loops
 from trustjax.gradients._parameters import gradient_statistics
 from trustjax.typing import ApplyFn, Params
 
@@ -59,29 +58,31 @@ def fisher_trace(
     check_batch(x)
     classes = jax.eval_shape(apply_fn, params, x).shape[1]
 
-    def squared_norm(x: Any, label: jax.Array) -> jax.Array:
+    def of_class(x: Any, label: jax.Array) -> jax.Array:
+        """The squared norm of each example's gradient towards one class."""
         norm = gradient_statistics(
             apply_fn,
             params,
             x,
             loss_fn=_negative_log_probability,
-            loss_args=(label[None],),
+            loss_args=(jnp.full((len(jax.tree.leaves(x)[0]),), label),),
             statistics=(statistics.l2_norm,),
             group="network",
             wrt=wrt,
         )
-        return norm.values[0, 0, 0] ** 2
+        return norm.values[:, 0, 0] ** 2
 
-    def squared_norms(x: Any) -> jax.Array:
-        one = jax.tree.map(lambda a: a[None], x)
-        return jax.vmap(squared_norm, (None, 0))(one, jnp.arange(classes))
-
-    # Classes inside, examples outside: a convolution of both then keeps the order of
-    # the examples, and a sharded batch stays where it is.
-    cost = classes * forward_cost(apply_fn, params, x)
-    norms = over_tiles(jax.vmap(squared_norms), (x,), cost)
-    probabilities = jax.nn.softmax(apply_fn(params, x).astype(norms.dtype))
-    return (probabilities * norms).sum(1)
+    of_classes = jax.vmap(of_class, (None, 0), out_axes=1)
+    labels = jnp.arange(classes)
+    if in_loops(jax.tree.leaves(x)):
+        squared_norms = of_classes(x, labels)
+    else:
+        # A convolution of examples and classes then keeps the order of the examples,
+        # and a sharded batch stays where it is.
+        one = lambda x: of_classes(jax.tree.map(lambda a: a[None], x), labels)[0]
+        squared_norms = jax.vmap(one)(x)
+    logits = apply_fn(params, x).astype(squared_norms.dtype)
+    return (jax.nn.softmax(logits) * squared_norms).sum(1)
 
 
 def _negative_log_probability(logits: jax.Array, label: jax.Array) -> jax.Array:

@@ -95,7 +95,7 @@ def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> A
     """
     leaves = jax.tree.leaves(arrays)
     batch, most = len(leaves[0]), 1 << (most.bit_length() - 1)
-    if batch <= most or not _in_loops(leaves):
+    if batch <= most or not in_loops(leaves):
         return fun(*arrays)
     count = -(-batch // most)
     size = -(-batch // count)
@@ -112,7 +112,7 @@ def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> A
     return jax.tree.map(whole, results)
 
 
-def _in_loops(arrays: Sequence[jax.Array]) -> bool:
+def in_loops(arrays: Sequence[jax.Array]) -> bool:
     """Whether a loop over the examples is faster than all at once, and allowed.
 
     An accelerator wants all at once. Over a sharded batch a loop would gather the
