@@ -131,5 +131,6 @@ def _local(array: jax.Array) -> bool:
 
 
 def check_batch(*trees: Any) -> None:
+    """Raises a ValueError that names the arrays whose leading axes differ."""
     leaves = jax.tree_util.tree_leaves_with_path(trees)
     _validate.same_length(**{jax.tree_util.keystr(path): leaf for path, leaf in leaves})

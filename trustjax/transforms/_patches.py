@@ -71,11 +71,13 @@ def kernel_order(**params: Any) -> tuple[int, ...]:
 
 
 def channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    """An array whose axes `spec` orders, as `[batch, *positions, channels]`."""
     batch, channel, *spatial = spec
     return x.transpose((batch, *spatial, channel))
 
 
 def from_channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
+    """The inverse of `channels_last`."""
     batch, channel, *spatial = spec
     order = (batch, *spatial, channel)
     return x.transpose([order.index(axis) for axis in range(len(order))])
