@@ -5,6 +5,9 @@ of every example; a batch gradient of the mean loss, of which nothing is per exa
 is 1.00. The rivals take turns in one process; PyTorch uses as many threads as JAX.
 """
 
+# The rivals are the extra `bench`, which `make lint` does not install.
+# pyright: reportMissingImports=false
+
 import os
 import statistics as stdlib
 from collections.abc import Callable

@@ -6,6 +6,9 @@ and alpha- 5, Adam, batch 256, images of 28x28 in host memory. The two take turn
 round is ten steps, and the ratio is that of the fastest rounds.
 """
 
+# The rivals are the extra `bench`, which `make lint` does not install.
+# pyright: reportMissingImports=false
+
 import jax
 import numpy as np
 import torch

@@ -9,6 +9,9 @@ The JAX side runs with `XLA_FLAGS=--xla_cpu_use_onednn=true`, PyTorch with its d
 which include oneDNN.
 """
 
+# The rivals are the extra `bench`, which `make lint` does not install.
+# pyright: reportMissingImports=false
+
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
