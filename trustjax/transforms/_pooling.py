@@ -12,8 +12,8 @@ a sum of selections, whose transpose is elementwise too. `max_pool_p` is JAX's
 primitive in value and lowering, and has this rule.
 """
 
+import functools
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +24,7 @@ from jax.extend.core import Primitive
 from jax.extend.core.primitives import reduce_window_max_p
 from jax.interpreters import ad, batching, mlir
 
+from trustjax import _pooling
 from trustjax.transforms._rewrite import TWINS
 
 max_pool_p = Primitive("selecting_max_pool")
@@ -33,27 +34,30 @@ def _max_pool(x: jax.Array, **params: Any) -> jax.Array:
     return reduce_window_max_p.bind(x, **params)
 
 
+def _on_cpu(x: jax.Array, **params: Any) -> jax.Array:
+    """XLA's windows are slow on a CPU, and slower still in the body of a loop."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return _maximum_of_candidates(x, **params)
+    return _max_pool(x, **params)
+
+
+def _maximum_of_candidates(x: jax.Array, **params: Any) -> jax.Array:
+    """The same values: elementwise maxima in the order of the window."""
+    shape = jax.eval_shape(lambda x: _max_pool(x, **params), x).shape
+    return functools.reduce(jnp.maximum, _candidates(x, -jnp.inf, shape, **params))
+
+
 def _tangent(tangent: jax.Array, pooled: jax.Array, x: jax.Array, **params: Any) -> Any:
-    place = _place_of_maximum(x, pooled, **params)
+    candidates = _candidates(lax.stop_gradient(x), -jnp.inf, pooled.shape, **params)
+    place = _pooling.place_of_maximum(candidates)
     if _tiles(**params):
-        return _select_from_tiles(tangent, place, **params)
+        window = params["window_dimensions"]
+        return _pooling.select_from_tiles(tangent, place, window)
     chosen = [
         jnp.where(place == k, candidate, jnp.zeros((), tangent.dtype))
         for k, candidate in enumerate(_candidates(tangent, 0, pooled.shape, **params))
     ]
     return sum(chosen[1:], chosen[0])
-
-
-def _place_of_maximum(x: jax.Array, pooled: jax.Array, **params: Any) -> jax.Array:
-    """The number of the first offset of each window that holds its maximum."""
-    x, pooled = lax.stop_gradient((x, pooled))
-    candidates = list(_candidates(x, -jnp.inf, pooled.shape, **params))
-    place = jnp.full(pooled.shape, len(candidates), jnp.int32)
-    for k, candidate in reversed(list(enumerate(candidates))):
-        # A NaN is what `max` returns, and it is not equal to itself.
-        holds = (candidate == pooled) | (candidate != candidate)
-        place = jnp.where(holds, k, place)
-    return place
 
 
 def _candidates(
@@ -91,22 +95,6 @@ def _tiles(**params: Any) -> bool:
     )
 
 
-def _select_from_tiles(tangent: jax.Array, place: jax.Array, **params: Any) -> Any:
-    """The same selection by one reshape: its transpose writes each number once."""
-    window = params["window_dimensions"]
-    kept = [count * size for count, size in zip(place.shape, window, strict=True)]
-    tangent = lax.slice(tangent, [0] * len(kept), kept)
-    # Axes (count, size, count, size, ...): a window is the odd axes.
-    tiled = [n for pair in zip(place.shape, window, strict=True) for n in pair]
-    inside = tuple(range(1, len(tiled), 2))
-    number = jnp.arange(math.prod(window), dtype=place.dtype).reshape(
-        [n if axis in inside else 1 for axis, n in enumerate(tiled)]
-    )
-    selected = jnp.expand_dims(place, [axis for axis in inside]) == number
-    zero = jnp.zeros((), tangent.dtype)
-    return jnp.where(selected, tangent.reshape(tiled), zero).sum(inside)
-
-
 def _batch(operands: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
     x = jnp.moveaxis(operands[0], axes[0], 0)
     whole = {
@@ -127,6 +115,9 @@ def _abstract(x: Any, **params: Any) -> Any:
 max_pool_p.def_impl(_max_pool)
 max_pool_p.def_effectful_abstract_eval(_abstract)
 mlir.register_lowering(max_pool_p, mlir.lower_fun(_max_pool, multiple_results=False))
+mlir.register_lowering(
+    max_pool_p, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
+)
 ad.defjvp2(max_pool_p, _tangent)
 batching.primitive_batchers[max_pool_p] = _batch
 TWINS[reduce_window_max_p] = max_pool_p
