@@ -180,7 +180,7 @@ def oracle_fn(pair: Pair, loss: str, seed: int, **changes) -> Callable:
             workdir=pair.folder / f"{pair.oracle}-{pair.classifier}" / name,
             progress=progress,
         )
-    return jax.jit(functools.partial(*bridge.from_nnx(oracle.model)))
+    return jitted(oracle.model)
 
 
 @functools.cache
@@ -192,9 +192,13 @@ def outputs(pair: Pair, loss: str, **changes) -> np.ndarray:
 @functools.cache
 def classifier_fn(pair: Pair) -> Callable:
     """Images to the logits of the pair's classifier."""
-    return jax.jit(
-        functools.partial(*bridge.from_nnx(classifier(pair, pair.classifier)))
-    )
+    return jitted(classifier(pair, pair.classifier))
+
+
+def jitted(model: models.Classifier) -> Callable:
+    """A trained network as a function of images; the weights are no constants of it."""
+    apply_fn, params = bridge.from_nnx(model)
+    return functools.partial(jax.jit(apply_fn), params)
 
 
 def outputs_on(images: data.Dataset, pair: Pair, loss: str, **changes) -> np.ndarray:

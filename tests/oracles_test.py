@@ -198,7 +198,7 @@ def test_train_step_is_sgd_on_the_balanced_steep_slope_loss():
     state = train_step(state, batch, 1.0)
     chex.assert_trees_all_close(state.params, expected, atol=1e-6)
     train_step(state, batch, 0.5)
-    assert train_step._cache_size() == 1
+    assert train_step.func._cache_size() == 1
 
 
 # The network

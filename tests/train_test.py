@@ -301,7 +301,7 @@ def test_train_step_updates_batchnorm_and_does_not_recompile():
     before = jax.tree.map(np.asarray, state.statistics)
     for scale in (1.0, 0.1):
         state = train_step(state, batch, scale)
-    assert train_step._cache_size() == 1
+    assert train_step.func._cache_size() == 1
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.statistics)
     assert all(jax.tree.leaves(moved))
 

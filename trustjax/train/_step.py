@@ -84,7 +84,6 @@ def make_train_step(
     params, statistics = jax.tree.map(jnp.copy, (params, statistics))
     optimizer = _direction(config)
     learning_rate = _schedule(config, steps_per_epoch)
-    seed = jax.random.key(config.seed)
 
     def in_compute_dtype(tree):
         if compute_dtype is None:
@@ -106,9 +105,9 @@ def make_train_step(
         statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
         return data_loss + config.l2 / 2 * squares, (data_loss, statistics)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=1)
     def train_step(
-        state: TrainState, batch: Batch, scale: jax.typing.ArrayLike
+        seed: jax.Array, state: TrainState, batch: Batch, scale: jax.typing.ArrayLike
     ) -> TrainState:
         dropout_key, shift_key = jax.random.split(jax.random.fold_in(seed, state.step))
         images = batch["image"]
@@ -141,7 +140,9 @@ def make_train_step(
         loss_sum=jnp.float32(0),
         first_bad_step=jnp.int32(-1),
     )
-    return state, train_step
+    # The seed is an argument and no constant: runs that differ in it share a program,
+    # and find it in JAX's compilation cache.
+    return state, functools.partial(train_step, jax.random.key(config.seed))
 
 
 def make_outputs(
