@@ -73,6 +73,27 @@ def test_the_network_runs_once_however_many_scores_ask(params):
     assert list(out) == asked
 
 
+def products_of(names, params, **options):
+    """How many products of matrices the plan of some names takes."""
+    plan = lambda x: evaluate.score_batch(names, SPLIT, params, x, **options)
+    return str(jax.make_jaxpr(plan)(jnp.ones((4, INPUTS)))).count("dot_general[")
+
+
+def test_one_forward_pass_gives_logits_features_and_gradients(params):
+    gradient = products_of(["gradient_statistics"], params)
+    assert gradient > products_of(["logits"], params) > 0
+    everything = ["logits", "max_softmax", "features", "gradient_statistics"]
+    assert products_of(everything, params) == gradient
+
+
+def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):
+    own = evaluate.Ingredient(lambda batch, logits: 2 * logits, needs=("logits",))
+    ingredients = {**evaluate.INGREDIENTS, "gradient_statistics": own}
+    names = ["logits", "gradient_statistics"]
+    asked = products_of(names, params, ingredients=ingredients)
+    assert asked == products_of(["logits"], params)
+
+
 def test_scores_are_those_of_the_functions(params):
     x = jnp.asarray(made_batches()[0])
     out = evaluate.score_batch(NAMES, SPLIT, params, x)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import problems, reference
-from trustjax import gradients, statistics, transforms
+from trustjax import gradients, losses, statistics, transforms
 from trustjax.gradients import _loops
 from trustjax.transforms import _convolution
 from trustjax.typing import SplitModel
@@ -63,6 +63,24 @@ def check_against_loop(apply_fn, params, x):
         expected, groups = reference.gradient_statistics(loop, group)
         assert result.groups == groups
         assert_statistics_close(result.values, expected)
+
+
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("number", [3, 7])
+def test_outputs_are_those_of_the_network(number):
+    network, params, x = problems.get("cnn")
+    x = x[:number]
+    apply_fn = lambda params, x: {"logits": network(params, x), "twice": 2 * x}
+    outputs, result = gradients.outputs_and_gradient_statistics(
+        apply_fn,
+        params,
+        x,
+        loss_fn=lambda outputs: losses.predicted_cross_entropy(outputs["logits"]),
+    )
+    assert_trees_close(outputs, apply_fn(params, x))
+    expected = gradients.gradient_statistics(network, params, x)
+    assert result.groups == expected.groups
+    np.testing.assert_array_equal(result.values, expected.values)
 
 
 @pytest.mark.usefixtures("loops")

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trustjax import gradients, scores
+from trustjax import gradients, losses, scores
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 
@@ -21,11 +21,14 @@ class Batch:
       model: `apply_fn`, or a `SplitModel` where a score needs features.
       params: what the model takes first.
       x: inputs, `[batch, ...]`.
+      differentiated: whether gradient statistics are asked for as well; logits and
+        features are then those of their forward pass, and there is no second one.
     """
 
     model: ApplyFn | SplitModel
     params: Params
     x: jax.Array
+    differentiated: bool = False
 
     @property
     def apply_fn(self) -> ApplyFn:
@@ -46,14 +49,47 @@ class Batch:
                 "features need the network in two parts: give a SplitModel "
                 "(models.split, bridge.split_at) in the place of apply_fn"
             )
+        if self.differentiated:
+            return self._pass[0].features
         return self.model.features_fn(self.params, self.x)
 
     @functools.cached_property
     def logits(self) -> jax.Array:
         """`[batch, classes]`."""
+        if self.differentiated:
+            return self._pass[0].logits
         if isinstance(self.model, SplitModel):
             return self.model.head_fn(self.params, self.features)
         return self.model(self.params, self.x)
+
+    @property
+    def gradient_statistics(self) -> gradients.GradientStatistics:
+        """Of the cross entropy to the predicted class, by parameter tensor."""
+        return self._pass[1]
+
+    @functools.cached_property
+    def _pass(self) -> tuple["_Outputs", gradients.GradientStatistics]:
+        """One forward and one backward pass."""
+
+        def outputs(params: Params, x: jax.Array) -> _Outputs:
+            if not isinstance(self.model, SplitModel):
+                return _Outputs(self.model(params, x), features=None)
+            features = self.model.features_fn(params, x)
+            return _Outputs(self.model.head_fn(params, features), features)
+
+        return gradients.outputs_and_gradient_statistics(
+            outputs,
+            self.params,
+            self.x,
+            loss_fn=lambda outputs: losses.predicted_cross_entropy(outputs.logits),
+        )
+
+
+class _Outputs(NamedTuple):
+    """What a network says: `[batch, classes]` and, if it is split, `[batch, ...]`."""
+
+    logits: jax.Array
+    features: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +135,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
     "predictions": Ingredient(
         lambda batch, logits: jnp.argmax(logits, axis=-1), needs=("logits",)
     ),
-    "gradient_statistics": of_network(gradients.gradient_statistics),
+    "gradient_statistics": Ingredient(lambda batch: batch.gradient_statistics),
     "confounding_gradients": of_network(scores.confounding_gradients),
     "class_gradients": Ingredient(_class_gradients, needs=("logits",)),
     "odin_logits": of_network(scores.odin_logits),
@@ -188,9 +224,13 @@ def score_batch(
     {'margin': (2,), 'logits': (2, 2)}
     """
     names = tuple(names)
-    batch = Batch(model, params, x)
+    planned = plan(names, ingredients=ingredients, given=given)
+    # One's own ingredient of that name may be anything.
+    own_pass = INGREDIENTS["gradient_statistics"]
+    differentiated = any(ingredients[name] is own_pass for name in planned)
+    batch = Batch(model, params, x, differentiated)
     values = dict(given)
-    for name in plan(names, ingredients=ingredients, given=given):
+    for name in planned:
         ingredient = ingredients[name]
         values[name] = ingredient.compute(batch, *(values[n] for n in ingredient.needs))
     return {

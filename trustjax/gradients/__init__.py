@@ -22,6 +22,9 @@ from trustjax.gradients._loops import in_microbatches as in_microbatches
 from trustjax.gradients._parameters import GROUPINGS as GROUPINGS
 from trustjax.gradients._parameters import gradient_statistics as gradient_statistics
 from trustjax.gradients._parameters import (
+    outputs_and_gradient_statistics as outputs_and_gradient_statistics,
+)
+from trustjax.gradients._parameters import (
     per_example_gradients as per_example_gradients,
 )
 from trustjax.statistics import GradientStatistics as GradientStatistics

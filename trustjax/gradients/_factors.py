@@ -56,16 +56,22 @@ def backward(
     join: Callable[..., Params],
     x: Any,
     loss_args: Sequence[Any],
-) -> list[Gradients]:
-    """One backward pass: the gradients of each selected parameter, as factors."""
+) -> tuple[list[Gradients], Any]:
+    """One backward pass: the gradients of each selected parameter, and the outputs.
+
+    Returns:
+      `(gradients, outputs)`: the gradients as factors, in the order of `selected`, and
+      what the network said on the way, `[batch, ...]`.
+    """
     loss = loss_of_example(apply_fn, loss_fn)
     products: dict[int, transforms.Product] = {}
 
-    def factors(x: Any, args: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def factors(x: Any, args: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         parameters = _varying_like(selected, x)
-        program = transforms.swap(
-            jax.make_jaxpr(lambda *p: loss(join(p), x, *args))(*parameters)
-        )
+        traced, shapes = jax.make_jaxpr(
+            lambda *p: loss(join(p), x, *args), return_shape=True
+        )(*parameters)
+        program, structure = transforms.swap(traced), jax.tree.structure(shapes)
         places = transforms.find_products(program)
         products.update(places.values())
         tapped_outputs = [product.output for _, product in places.values()]
@@ -76,21 +82,23 @@ def backward(
 
         def tapped(taps: Any, others: Any) -> tuple[jax.Array, Any]:
             merged = [others.get(i, p) for i, p in enumerate(parameters)]
-            (value,), inputs = transforms.evaluate(program, merged, places, taps)
-            return value, inputs
+            results, inputs = transforms.evaluate(program, merged, places, taps)
+            value, outputs = jax.tree.unflatten(structure, results)
+            return value, (inputs, outputs)
 
-        (cotangents, direct), inputs = jax.grad(tapped, (0, 1), has_aux=True)(
-            taps, others
-        )
-        return inputs, cotangents, direct
+        (cotangents, direct), (inputs, outputs) = jax.grad(
+            tapped, (0, 1), has_aux=True
+        )(taps, others)
+        return inputs, cotangents, direct, outputs
 
-    inputs, cotangents, direct = jax.vmap(factors)(x, tuple(loss_args))
-    return [
+    inputs, cotangents, direct, outputs = jax.vmap(factors)(x, tuple(loss_args))
+    gradients = [
         Gradients((inputs[i], cotangents[i]), products[i])
         if i in products
         else Gradients((direct[i],), None)
         for i in range(len(selected))
     ]
+    return gradients, outputs
 
 
 def forward_cost(apply_fn: ApplyFn, params: Params, x: Any) -> int:
@@ -131,11 +139,12 @@ def _varying_like(arrays: list[jax.Array], x: Any) -> list[jax.Array]:
     return varying
 
 
-def loss_of_example(apply_fn: ApplyFn, loss_fn: LossFn) -> Callable[..., jax.Array]:
-    """`(params, example, *args) -> loss`, the example taken as a batch of one."""
+def loss_of_example(apply_fn: ApplyFn, loss_fn: LossFn) -> Callable[..., Any]:
+    """`(params, example, *args) -> (loss, outputs)` of the example, a batch of one."""
 
-    def loss(params: Params, x: Any, *args: Any) -> jax.Array:
+    def loss(params: Params, x: Any, *args: Any) -> tuple[jax.Array, Any]:
         x, args = jax.tree.map(lambda a: a[None], (x, args))
-        return loss_fn(apply_fn(params, x), *args)[0]
+        outputs = apply_fn(params, x)
+        return jax.tree.map(lambda a: a[0], (loss_fn(outputs, *args), outputs))
 
     return loss

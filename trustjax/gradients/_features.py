@@ -43,9 +43,11 @@ def input_gradients(
     """
     check_batch(x, loss_args)
     loss = loss_of_example(apply_fn, loss_fn)
-    return jax.vmap(
-        jax.grad(loss, argnums=1), in_axes=(None, 0, *[0] * len(loss_args))
+    gradients, _ = jax.vmap(
+        jax.grad(loss, argnums=1, has_aux=True),
+        in_axes=(None, 0, *[0] * len(loss_args)),
     )(params, x, *loss_args)
+    return gradients
 
 
 def activation_gradients(

@@ -59,7 +59,7 @@ def per_example_gradients(
     _, selected, join = select(params, wrt)
 
     def whole(x: Any, loss_args: Sequence[Any]) -> list[jax.Array]:
-        gradients = backward(apply_fn, loss_fn, selected, join, x, loss_args)
+        gradients, _ = backward(apply_fn, loss_fn, selected, join, x, loss_args)
         return [
             gradient.over_examples(gradient.whole).astype(leaf.dtype)
             for gradient, leaf in zip(gradients, selected, strict=True)
@@ -116,24 +116,76 @@ def gradient_statistics(
       by layer. The authors' package (gradient_metrics) adds 1e-16 to the variance
       before the root, and has neither skewness nor kurtosis.
     """
+    _, result = outputs_and_gradient_statistics(
+        apply_fn,
+        params,
+        x,
+        loss_fn=loss_fn,
+        loss_args=loss_args,
+        statistics=statistics,
+        group=group,
+        wrt=wrt,
+    )
+    return result
+
+
+def outputs_and_gradient_statistics(
+    apply_fn: Callable[..., Any],
+    params: Params,
+    x: Any,
+    *,
+    loss_fn: LossFn = losses.predicted_cross_entropy,
+    loss_args: Sequence[Any] = (),
+    statistics: Sequence[Statistic] = statistics.DEFAULT,
+    group: str = "tensor",
+    wrt: Callable[[str], bool] | None = None,
+) -> tuple[Any, GradientStatistics]:
+    """`gradient_statistics`, and what the network said on the way to the loss.
+
+    As `jax.value_and_grad` saves a second forward pass for the value. Up to rounding
+    the outputs are those of `apply_fn(params, x)`.
+
+    Args:
+      apply_fn: `(params, x) -> outputs`, in evaluation mode: the logits, or a tree of
+        arrays `[batch, ...]` such as `(logits, features)`.
+      params: as in `gradient_statistics`, and so are the others.
+      x: a batch of examples.
+      loss_fn: `(outputs, *loss_args) -> [batch]`, unreduced.
+      loss_args: arrays `[batch, ...]` that the loss takes after the outputs.
+      statistics: what is asked of the gradients.
+      group: how parameters are grouped.
+      wrt: keeps the parameters whose path it says yes to.
+
+    Returns:
+      `(outputs, statistics)`.
+
+    Raises:
+      ValueError: as `gradient_statistics`.
+
+    >>> apply_fn = lambda params, x: x @ params["kernel"]
+    >>> logits, result = outputs_and_gradient_statistics(
+    ...     apply_fn, {"kernel": jnp.eye(2)}, jnp.array([[1.0, 2.0]]))
+    >>> print(logits, result.groups)
+    [[1. 2.]] ('kernel',)
+    """
     check_batch(x, loss_args)
     _validate.choice("group", group, GROUPINGS)
     names = _statistic_names(statistics)
     paths, selected, join = select(params, wrt)
     groups = by_group(paths, group)
 
-    def values(x: Any, loss_args: Sequence[Any]) -> jax.Array:
-        gradients = backward(apply_fn, loss_fn, selected, join, x, loss_args)
+    def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, jax.Array]:
+        gradients, outputs = backward(apply_fn, loss_fn, selected, join, x, loss_args)
         by_path = dict(zip(paths, gradients, strict=True))
         of_groups = [
             _values_of_group({path: by_path[path] for path in members}, statistics)
             for members in groups.values()
         ]
-        return jnp.stack(of_groups, axis=1)
+        return outputs, jnp.stack(of_groups, axis=1)
 
     cost = forward_cost(apply_fn, params, x)
-    tiled = over_tiles(values, (x, tuple(loss_args)), cost)
-    return GradientStatistics(tiled, tuple(groups), names)
+    outputs, values = over_tiles(reduced, (x, tuple(loss_args)), cost)
+    return outputs, GradientStatistics(values, tuple(groups), names)
 
 
 def _values_of_group(
