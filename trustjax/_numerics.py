@@ -1,5 +1,7 @@
 """Arithmetic that stays finite, in value and in gradient, at its limits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -112,6 +114,7 @@ def is_predicted(z: jax.Array) -> jax.Array:
     return jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1], dtype=bool)
 
 
+@jax.custom_jvp
 def log_softmax(z: jax.Array) -> jax.Array:
     r"""Log softmax over the last axis, exact for the predicted class too.
 
@@ -122,9 +125,65 @@ def log_softmax(z: jax.Array) -> jax.Array:
     Where :math:`p_{\hat y} = 1 - 10^{-12}`, `jax.nn.log_softmax` rounds its logarithm
     and its gradient to zero in float32. A value of +inf gives its limit.
     """
+    behind, log_total = _behind_and_log_total(z)
+    return behind - log_total[..., None]
+
+
+@jax.custom_jvp
+def log_max_softmax(z: jax.Array) -> jax.Array:
+    """The largest value of `log_softmax`, from one pass less."""
+    return -_behind_and_log_total(z)[1]
+
+
+def _behind_and_log_total(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How far each value lies below the largest, and `log(sum(exp))` of that.
+
+    Where the sum is close to 1, every value but the largest is far below it. The
+    largest is then left out as what is close to 1, and not as what is equal to the
+    largest: a compiler may compute a value twice and round it differently. All is
+    arithmetic, which XLA fuses with its vectorised reductions on CPU; a selection or a
+    search for the place of the largest takes several times as long.
+    """
+    largest = jnp.max(z, axis=-1)
+    finite = functools.partial(jnp.minimum, jnp.finfo(z.dtype).max)
+    behind = finite(z) - finite(largest)[..., None]
+    values = jnp.exp(behind)
+    total = jnp.sum(values, axis=-1)
+    others = jnp.sum(jnp.minimum(values, 1 - values), axis=-1)
+    log_total = jnp.where(total < 1.25, jnp.log1p(others), jnp.log(total))
+    several_infinite = jnp.isposinf(largest) & (total > 1.5)
+    return behind, jnp.where(several_infinite, jnp.nan, log_total)
+
+
+def _selected_lead_and_rivals(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same by selection of the predicted class: the form to differentiate.
+
+    The derivative of the predicted class's own lead is then nothing, and not the
+    difference of two numbers that are nearly equal.
+    """
     predicted = is_predicted(z)
     largest = jnp.sum(z, axis=-1, keepdims=True, where=predicted)
     # inf - inf where the predicted value is +inf.
     lead = jnp.where(predicted & ~jnp.isnan(z), 0.0, largest - z)
-    rivals = jnp.sum(jnp.exp(-lead), axis=-1, keepdims=True, where=~predicted)
-    return -lead - jnp.log1p(rivals)
+    return lead, jnp.sum(jnp.exp(-lead), axis=-1, where=~predicted)
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    def selected(z: jax.Array) -> jax.Array:
+        lead, rivals = _selected_lead_and_rivals(z)
+        return -lead - jnp.log1p(rivals)[..., None]
+
+    return log_softmax(*primals), jax.jvp(selected, primals, tangents)[1]
+
+
+@log_max_softmax.defjvp
+def _log_max_softmax_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    def selected(z: jax.Array) -> jax.Array:
+        return -jnp.log1p(_selected_lead_and_rivals(z)[1])
+
+    return log_max_softmax(*primals), jax.jvp(selected, primals, tangents)[1]

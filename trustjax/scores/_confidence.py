@@ -11,6 +11,7 @@ from trustjax.scores._softmax import (
     entropy_unit,
     log_distance_to_prediction,
     log_probabilities,
+    log_probability_of_prediction,
 )
 
 
@@ -84,7 +85,7 @@ def log_likelihood(
       AlRegib and Prabhushankar 2025, "NLL". The authors' GradTrust demo takes the
       largest logit under that name: see `max_logit`.
     """
-    return jnp.max(log_probabilities(logits, temperature=temperature), axis=-1)
+    return log_probability_of_prediction(logits, temperature=temperature)
 
 
 def max_logit(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:

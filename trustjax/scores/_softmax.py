@@ -10,14 +10,30 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import _validate
-from trustjax._numerics import at_least_float32, is_predicted, log_softmax
+from trustjax._numerics import (
+    at_least_float32,
+    is_predicted,
+    log_max_softmax,
+    log_softmax,
+)
 
 
 def log_probabilities(logits: jax.Array, *, temperature: float = 1.0) -> jax.Array:
     """Log softmax of `logits / temperature`, checked and widened."""
+    return log_softmax(_tempered(logits, temperature))
+
+
+def log_probability_of_prediction(
+    logits: jax.Array, *, temperature: float = 1.0
+) -> jax.Array:
+    """The largest of `log_probabilities`, `[batch]`."""
+    return log_max_softmax(_tempered(logits, temperature))
+
+
+def _tempered(logits: jax.Array, temperature: float) -> jax.Array:
     _validate.logits(logits)
     _validate.positive("temperature", temperature)
-    return log_softmax(at_least_float32(logits) / temperature)
+    return at_least_float32(logits) / temperature
 
 
 def entropy(log_p: jax.Array) -> jax.Array:
