@@ -3,6 +3,9 @@
 Run `python -m benchmarks gradients`. All eight statistics of every parameter tensor
 of every example; a batch gradient of the mean loss, of which nothing is per example,
 is 1.00. The rivals take turns in one process; PyTorch uses as many threads as JAX.
+
+The CNN is measured twice: as one writes it with Flax's layers, and as `models` has it,
+whose max pooling is faster to differentiate, by whatever means.
 """
 
 # The rivals are the extra `bench`, which `make lint` does not install.
@@ -32,12 +35,34 @@ FUNCTORCH = "PyTorch, torch.func.vmap(grad)"
 def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     cnn, params, x = network("cnn", (256, 28, 28, 1))
-    rivals = jax_rivals(cnn, params, x) | torch_rivals(torch_cnn(), x)
-    speed("CNN, 28x28, batch 256", rivals, rounds=10)
+    written = jax_rivals(*bridge.from_nnx(FlaxCNN(rngs=nnx.Rngs(0))), x)
+    rivals = written | torch_rivals(torch_cnn(), x)
+    speed("CNN of Flax's layers, 28x28, batch 256", rivals, rounds=15)
+    speed("CNN of trustjax.models", jax_rivals(cnn, params, x), rounds=15)
     resnet, params, x = network("resnet20", (64, 32, 32, 3))
     speed("ResNet-20, 32x32, batch 64", jax_rivals(resnet, params, x), rounds=6)
     resnet, params, x = network("resnet18", (32, 64, 64, 3))
     memory("ResNet-18, 64x64, batch 32", resnet, params, x)
+
+
+class FlaxCNN(nnx.Module):
+    """The network of Oberdiek et al. 2018 as one writes it with Flax."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        channels = ((1, 16), (16, 16), (16, 16))
+        self.convolutions = nnx.List(
+            [nnx.Conv(*io, (3, 3), padding="VALID", rngs=rngs) for io in channels]
+        )
+        self.dense = nnx.Linear(144, 10, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The logits."""
+        first, second, third = self.convolutions
+        for convolution in (first, second):
+            x = nnx.leaky_relu(convolution(x), negative_slope=0.1)
+            x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+        x = nnx.leaky_relu(third(x), negative_slope=0.1)
+        return self.dense(x.reshape(len(x), -1))
 
 
 def network(name: str, shape: tuple[int, ...]) -> tuple[Any, Any, jax.Array]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from trustjax import losses
+from trustjax import losses, transforms
 from trustjax.gradients._factors import loss_of_example
 from trustjax.gradients._loops import check_batch
 from trustjax.typing import ApplyFn, LossFn, Params, SplitModel
@@ -42,7 +42,8 @@ def input_gradients(
     [[-0.5  0.5]]
     """
     check_batch(x, loss_args)
-    loss = loss_of_example(apply_fn, loss_fn)
+    # Max pooling and, on CPU, convolutions have faster rules there.
+    loss = transforms.matmul_kernel_grads(loss_of_example(apply_fn, loss_fn))
     gradients, _ = jax.vmap(
         jax.grad(loss, argnums=1, has_aux=True),
         in_axes=(None, 0, *[0] * len(loss_args)),
