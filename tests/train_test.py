@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 
 from tests.interruption import killed_run
 from trustjax import bridge, data, models, train
-from trustjax.train import _convolution, _loop, _step
+from trustjax.train import _loop, _step
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -304,45 +304,6 @@ def test_train_step_updates_batchnorm_and_does_not_recompile():
     assert train_step.func._cache_size() == 1
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.statistics)
     assert all(jax.tree.leaves(moved))
-
-
-@pytest.mark.parametrize(
-    ("channels", "strides", "padding", "dilation"),
-    [
-        (1, (1, 1), "VALID", (1, 1)),
-        (1, (2, 1), ((1, 1), (0, 2)), (1, 1)),
-        (1, (2, 2), "SAME", (1, 1)),
-        (1, (1, 1), "VALID", (2, 2)),  # left to JAX, as are the channels below
-        (3, (1, 1), "VALID", (1, 1)),
-    ],
-)
-def test_the_convolution_of_training_is_jaxs(channels, strides, padding, dilation):
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, channels))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 4))
-    layout = jax.lax.conv_dimension_numbers(
-        x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC")
-    )
-
-    def value_and_gradients(conv):
-        def loss(x, kernel):
-            y = conv(
-                x,
-                kernel,
-                strides,
-                padding,
-                rhs_dilation=dilation,
-                dimension_numbers=layout,
-            )
-            return jnp.sin(y).sum()
-
-        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
-
-    chex.assert_trees_all_close(
-        value_and_gradients(_convolution.convolution),
-        value_and_gradients(jax.lax.conv_general_dilated),
-        atol=1e-5,
-        rtol=1e-5,
-    )
 
 
 def test_padding_becomes_copies_of_real_images():

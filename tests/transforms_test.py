@@ -13,7 +13,7 @@ from jax import lax
 from tests import problems, reference
 from tests.gradients_test import assert_trees_close
 from trustjax import bridge
-from trustjax.transforms import matmul_kernel_grads
+from trustjax.transforms import matmul_kernel_grads, stencil_convolution
 
 OWN_GROUPS = {"conv_variants": {2, 4}}
 """The group counts that a network asks for itself."""
@@ -263,6 +263,39 @@ def test_what_is_special_or_not_rewritten_is_right(fun):
     )(kernel, x)
     for row, example in enumerate(x):
         assert_trees_close((value[row], gradient[row]), one(kernel, example), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "padding", "dilation"),
+    [
+        (1, (1, 1), "VALID", (1, 1)),
+        (1, (2, 1), ((1, 1), (0, 2)), (1, 1)),
+        (1, (2, 2), "SAME", (1, 1)),
+        (1, (1, 1), "VALID", (2, 2)),
+        (3, (1, 1), "VALID", (1, 1)),  # left to JAX
+    ],
+)
+def test_a_stencil_is_the_convolution(channels, strides, padding, dilation):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, channels))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 4))
+    layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
+
+    def value_and_gradients(conv):
+        def loss(x, kernel):
+            y = conv(
+                x,
+                kernel,
+                strides,
+                padding,
+                rhs_dilation=dilation,
+                dimension_numbers=layout,
+            )
+            return jnp.sin(y).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+
+    ours = value_and_gradients(stencil_convolution)
+    assert_trees_close(ours, value_and_gradients(lax.conv_general_dilated))
 
 
 def test_integers_are_convolved_as_ever():

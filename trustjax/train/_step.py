@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from trustjax import bridge
-from trustjax.train import _convolution
+from trustjax import bridge, transforms
 from trustjax.train._config import Config
 from trustjax.typing import Params
 
@@ -202,7 +201,7 @@ def _in_training_mode(model: nnx.Module) -> nnx.Module:
         raise_if_not_found=False,
         deterministic=False,
         use_running_average=False,
-        conv_general_dilated=_convolution.convolution,
+        conv_general_dilated=transforms.stencil_convolution,
     )
 
 

@@ -7,3 +7,4 @@ from trustjax.transforms._products import evaluate as evaluate
 from trustjax.transforms._products import find_products as find_products
 from trustjax.transforms._rewrite import matmul_kernel_grads as matmul_kernel_grads
 from trustjax.transforms._rewrite import swap as swap
+from trustjax.transforms._stencil import stencil_convolution as stencil_convolution
