@@ -73,7 +73,7 @@ def engine_and_scores(name: str, batch: int, rounds: int) -> None:
 
     def and_classes(params, x):
         labels = scores.every_class(apply_fn(params, x))
-        by_class = scores.class_gradients(apply_fn, params, x, labels)
+        by_class = gradients.class_gradients(apply_fn, params, x, labels)
         return and_confounding(params, x), by_class
 
     sets = {

@@ -130,7 +130,7 @@ def test_by_group_it_is_the_mean_variance_of_the_groups(network, group):
     params, x = network
     labels = jnp.argsort(-mlp(params, x), axis=-1)
     deviations = jitted(
-        scores.class_gradients, mlp, params, x, labels, group=group
+        gradients.class_gradients, mlp, params, x, labels, group=group
     ).select
     variance = np.mean(
         [
@@ -153,7 +153,9 @@ def test_by_group_it_is_the_mean_variance_of_the_groups(network, group):
 def test_scores_of_the_gradients_towards_every_class(network):
     params, x = network
     logits = mlp(params, x)
-    towards = jitted(scores.class_gradients, mlp, params, x, scores.every_class(logits))
+    towards = jitted(
+        gradients.class_gradients, mlp, params, x, scores.every_class(logits)
+    )
     np.testing.assert_allclose(
         scores.counterfactual_ratio(logits, towards),
         scores.counterfactual_grad_trust(mlp, params, x),
@@ -169,11 +171,11 @@ def test_scores_of_the_gradients_towards_every_class(network):
 def test_many_classes_go_in_turn(network):
     params, x = network
     labels = jnp.broadcast_to(jnp.arange(20)[None] % 4, (8, 20))
-    in_turn = jitted(scores.class_gradients, mlp, params, x, labels).values
+    in_turn = jitted(gradients.class_gradients, mlp, params, x, labels).values
     assert in_turn.shape == (8, 20, 1, 2)
     np.testing.assert_allclose(
         in_turn[:, :4],
-        scores.class_gradients(mlp, params, x, labels[:, :4]).values,
+        gradients.class_gradients(mlp, params, x, labels[:, :4]).values,
         rtol=1e-4,
     )
     np.testing.assert_allclose(in_turn[:, 4:8], in_turn[:, :4], rtol=1e-5)
@@ -195,7 +197,7 @@ def test_edge_case_of_counterfactual_grad_trust(params, x, expected):
     value = jitted(scores.counterfactual_grad_trust, *args)
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
     logits = args[0](*args[1:])
-    towards = jitted(scores.class_gradients, *args, scores.every_class(logits))
+    towards = jitted(gradients.class_gradients, *args, scores.every_class(logits))
     np.testing.assert_allclose(
         scores.counterfactual_ratio(logits, towards), [expected], rtol=1e-6
     )
@@ -226,7 +228,7 @@ def test_a_tensor_of_one_parameter_has_no_variance():
 def test_edge_case_of_the_fisher_trace(params, x, expected):
     args = (lambda p, x: x @ p, jnp.array(params), jnp.array([x]))
     logits = args[0](*args[1:])
-    towards = jitted(scores.class_gradients, *args, scores.every_class(logits))
+    towards = jitted(gradients.class_gradients, *args, scores.every_class(logits))
     np.testing.assert_allclose(
         scores.negative_fisher_trace(logits, towards), [expected], rtol=1e-6
     )
@@ -358,7 +360,7 @@ def test_mean_confounding_gradient_of_zeros_is_zero():
         ),
         (
             lambda p, x: scores.counterfactual_ratio(
-                mlp(p, x), scores.class_gradients(mlp, p, x, jnp.zeros((8, 2), int))
+                mlp(p, x), gradients.class_gradients(mlp, p, x, jnp.zeros((8, 2), int))
             ),
             r"batch and classes \(8, 4\) of logits, got \(8, 2, 1, 2\)",
         ),

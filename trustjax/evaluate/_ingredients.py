@@ -106,7 +106,7 @@ class Ingredient:
 
 
 def _class_gradients(batch: Batch, logits: jax.Array) -> gradients.GradientStatistics:
-    return scores.class_gradients(
+    return gradients.class_gradients(
         batch.apply_fn, batch.params, batch.x, scores.every_class(logits)
     )
 

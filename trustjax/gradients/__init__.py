@@ -15,6 +15,7 @@ the next, and memory does not grow with the batch. Where the batch is sharded, o
 accelerator, a tile is the batch.
 """
 
+from trustjax.gradients._classes import class_gradients as class_gradients
 from trustjax.gradients._features import activation_gradients as activation_gradients
 from trustjax.gradients._features import input_gradients as input_gradients
 from trustjax.gradients._fisher import fisher_trace as fisher_trace

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import statistics
-from trustjax.gradients._loops import check_batch, in_loops
-from trustjax.gradients._parameters import gradient_statistics
+from trustjax.gradients._classes import class_gradients
+from trustjax.gradients._loops import check_batch
 from trustjax.typing import ApplyFn, Params
 
 
@@ -58,29 +58,17 @@ def fisher_trace(
     check_batch(x)
     classes = jax.eval_shape(apply_fn, params, x).shape[1]
 
-    def of_class(x: Any, label: jax.Array) -> jax.Array:
-        """The squared norm of each example's gradient towards one class."""
-        norm = gradient_statistics(
-            apply_fn,
-            params,
-            x,
-            loss_fn=_negative_log_probability,
-            loss_args=(jnp.full((len(jax.tree.leaves(x)[0]),), label),),
-            statistics=(statistics.l2_norm,),
-            group="network",
-            wrt=wrt,
-        )
-        return norm.values[:, 0, 0] ** 2
-
-    of_classes = jax.vmap(of_class, (None, 0), out_axes=1)
-    labels = jnp.arange(classes)
-    if in_loops(jax.tree.leaves(x)):
-        squared_norms = of_classes(x, labels)
-    else:
-        # A convolution of examples and classes then keeps the order of the examples,
-        # and a sharded batch stays where it is.
-        one = lambda x: of_classes(jax.tree.map(lambda a: a[None], x), labels)[0]
-        squared_norms = jax.vmap(one)(x)
+    batch = len(jax.tree.leaves(x)[0])
+    towards = class_gradients(
+        apply_fn,
+        params,
+        x,
+        jnp.broadcast_to(jnp.arange(classes), (batch, classes)),
+        loss_fn=_negative_log_probability,
+        statistics=(statistics.l2_norm,),
+        wrt=wrt,
+    )
+    squared_norms = towards.values[:, :, 0, 0] ** 2
     logits = apply_fn(params, x).astype(squared_norms.dtype)
     return (jax.nn.softmax(logits) * squared_norms).sum(1)
 

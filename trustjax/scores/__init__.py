@@ -38,7 +38,6 @@ from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows
 from trustjax.scores._grad_trust import log_grad_trust as log_grad_trust
-from trustjax.scores._gradient import class_gradients as class_gradients
 from trustjax.scores._gradient import (
     counterfactual_grad_trust as counterfactual_grad_trust,
 )

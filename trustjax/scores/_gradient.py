@@ -6,7 +6,7 @@ asked makes the score: the prediction itself (gradient statistics), each class i
 label enters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,10 +21,9 @@ from trustjax._numerics import (
     safe_norm,
 )
 from trustjax.scores._softmax import log_probabilities
-from trustjax.statistics import GradientStatistics, Statistic
+from trustjax.statistics import GradientStatistics
 from trustjax.typing import ApplyFn, LossFn, Params
 
-_CLASSES_AT_ONCE = 16
 _SIGNS = {
     "l1_norm": -1.0,
     "l2_norm": -1.0,
@@ -156,7 +155,7 @@ def counterfactual_grad_trust(
         rivals = targets.top_k_counterfactuals(logits, top_k)
         labels = jnp.insert(rivals, 0, targets.predicted_class(logits), axis=1)
         predicted = jnp.arange(1 + top_k)[None] == 0
-    by_class = class_gradients(
+    by_class = gradients.class_gradients(
         apply_fn,
         params,
         x,
@@ -184,8 +183,8 @@ def counterfactual_ratio(
 
     Args:
       logits: network outputs, which say what is predicted.
-      class_gradients: what `class_gradients` returned for the classes 0, ..., C - 1,
-        with the statistic `"standard_deviation"`.
+      class_gradients: what `gradients.class_gradients` returned for the classes
+        0, ..., C - 1, with the statistic `"standard_deviation"`.
 
     Returns:
       The score of each example, in [0, inf]; higher = more trust.
@@ -226,8 +225,8 @@ def negative_fisher_trace(
 
     Args:
       logits: network outputs before the softmax.
-      class_gradients: what `class_gradients` returned for the classes 0, ..., C - 1
-        under `losses.cross_entropy`, with the statistic `"l2_norm"`.
+      class_gradients: what `gradients.class_gradients` returned for the classes
+        0, ..., C - 1 under `losses.cross_entropy`, with the statistic `"l2_norm"`.
 
     Returns:
       The score of each example, in (-inf, 0]; higher = more trust: the network has
@@ -260,77 +259,8 @@ def negative_fisher_trace(
     return -jnp.sum(terms, axis=-1)
 
 
-def class_gradients(
-    apply_fn: ApplyFn,
-    params: Params,
-    x: Any,
-    labels: Int[Array, "batch asked"],
-    *,
-    loss_fn: LossFn = losses.cross_entropy,
-    wrt: Callable[[str], bool] | None = None,
-    group: str = "network",
-    statistics: Sequence[Statistic] = (
-        statistics.l2_norm,
-        statistics.standard_deviation,
-    ),
-) -> GradientStatistics:
-    r"""Statistics of the gradients towards several classes, the forward pass shared.
-
-    Args:
-      apply_fn: `(params, x) -> logits`, in evaluation mode.
-      params: a tree of arrays.
-      x: inputs, `[batch, ...]`.
-      labels: the classes to ask each example about; `every_class` asks for all.
-      loss_fn: `(logits, labels) -> [batch]`.
-      wrt: as in `gradients.gradient_statistics`.
-      group: as in `gradients.gradient_statistics`.
-      statistics: as in `gradients.gradient_statistics`.
-
-    Returns:
-      `GradientStatistics` with values `[batch, asked, groups, statistics]`.
-
-    Raises:
-      ValueError: as `gradients.gradient_statistics`.
-
-    >>> linear = lambda params, x: x @ params
-    >>> labels = jnp.array([[0, 1, 2]])
-    >>> class_gradients(linear, jnp.eye(3), jnp.ones((1, 3)), labels).values.shape
-    (1, 3, 1, 2)
-    """
-    _validate.rank("labels", labels, "batch asked")
-
-    def of_batch(x: Any, labels: jax.Array) -> GradientStatistics:
-        def towards(label: jax.Array) -> GradientStatistics:
-            return gradients.gradient_statistics(
-                apply_fn,
-                params,
-                x,
-                loss_fn=loss_fn,
-                loss_args=(label,),
-                statistics=statistics,
-                group=group,
-                wrt=wrt,
-            )
-
-        if labels.shape[1] <= _CLASSES_AT_ONCE:
-            return jax.vmap(towards, in_axes=1, out_axes=1)(labels)
-        in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
-        return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
-
-    if jax.device_count() == 1:
-        return of_batch(x, labels)
-
-    def of_example(x: Any, labels: jax.Array) -> GradientStatistics:
-        x, labels = jax.tree.map(lambda a: a[None], (x, labels))
-        return jax.tree.map(lambda values: values[0], of_batch(x, labels))
-
-    # A batch that may be sharded goes outermost: inside the axis of the classes, the
-    # partitioner would gather every cotangent on every device.
-    return jax.vmap(of_example)(x, labels)
-
-
 def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch classes"]:
-    """The classes 0, ..., C - 1 for each example, as `class_gradients` takes them.
+    """The classes 0, ..., C - 1 for each example, for `gradients.class_gradients`.
 
     >>> print(every_class(jnp.zeros((2, 3))))
     [[0 1 2]
