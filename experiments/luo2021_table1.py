@@ -75,12 +75,12 @@ def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.n
     classifier = luo2021.classifier(pair, pair.classifier)
     split = models.split(classifier, at="embedding")
     _, params = bridge.from_nnx(classifier)
-    stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
-    ingredients = {
-        **evaluate.INGREDIENTS,
-        "dropout_logits": evaluate.dropout_logits(stochastic_fn, key=jax.random.key(0)),
-    }
-    given = {}
+    ingredients, given = dict(evaluate.INGREDIENTS), {}
+    if "MC dropout" in titles:
+        stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
+        ingredients["dropout_logits"] = evaluate.dropout_logits(
+            stochastic_fn, key=jax.random.key(0)
+        )
 
     def ask(part: str, names: Sequence[str]) -> evaluate.Results:
         batches = data.batches(luo2021.dataset(pair, part), 250)

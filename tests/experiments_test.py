@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -37,8 +38,9 @@ def test_luo2021_study_runs_whole_from_one_command(tmp_path, capsys):
         seeds=(0,),
         workdir=tmp_path,
     )
+    without_dropout = dataclasses.replace(pair, classifier="resnet8")
     made = luo2021_study.run(
-        [pair],
+        [pair, without_dropout],
         tmp_path,
         losses=("CE", "SS"),
         alphas=(5.0,),
@@ -50,6 +52,8 @@ def test_luo2021_study_runs_whole_from_one_command(tmp_path, capsys):
     assert list(rows)[:5] == ["CE", "SS", "MCP", "MC dropout", "Trust Score"]
     assert rows["MCP"].shape == (1, len(luo2021.COLUMNS))
     assert rows["MCP"][0, 3] > 70
+    others = made["table 1, <mlp, resnet8>"]
+    assert list(others) == ["CE", "SS", "MCP", "GradTrust"]
     assert [*made["table 3"]] == (
         ["as they are", "negative", "FGSM", "PGD", "functional", "contrast"]
     )
