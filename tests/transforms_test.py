@@ -298,6 +298,15 @@ def test_a_stencil_is_the_convolution(channels, strides, padding, dilation):
     assert_trees_close(ours, value_and_gradients(lax.conv_general_dilated))
 
 
+def test_parameters_may_be_numpy_arrays():
+    kernel = np.ones((3, 3, 1, 2), np.float32)
+    ours, jaxs = (
+        jax.grad(lambda x, f=f: f(x, kernel).sum())(jnp.ones((2, 4, 4, 1)))
+        for f in (matmul_kernel_grads(convolve), convolve)
+    )
+    np.testing.assert_array_equal(ours, jaxs)
+
+
 def test_integers_are_convolved_as_ever():
     x = jnp.arange(32, dtype=jnp.int32).reshape(2, 4, 4, 1)
     kernel = jnp.ones((3, 3, 1, 1), jnp.int32)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import linear_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive, jaxpr_as_fun
@@ -76,7 +77,9 @@ def matmul_kernel_grads(fun: Callable[..., Any]) -> Callable[..., Any]:
             out, out_tree = jax.tree.flatten(fun(*args, **kwargs))
             return out
 
-        arrays = [leaf for leaf, t in zip(leaves, traced, strict=True) if t]
+        arrays = [
+            jnp.asarray(leaf) for leaf, t in zip(leaves, traced, strict=True) if t
+        ]
         program = swap(jax.make_jaxpr(flat)(*arrays))
         return jax.tree.unflatten(out_tree, jaxpr_as_fun(program)(*arrays))
 
