@@ -25,6 +25,7 @@ from jax.interpreters import ad, batching, mlir
 
 from trustjax.transforms._patches import (
     channels_last,
+    channels_last_dimensions,
     from_channels_last,
     kernel_order,
     patches_of,
@@ -100,15 +101,7 @@ def bind_fast(equation: JaxprEqn, *values: Any) -> list[Any]:
     lhs, rhs = values
     dimensions = equation.params["dimension_numbers"]
     output, channel, *spatial = dimensions.rhs_spec
-    rank = lhs.ndim
-    spec = (0, rank - 1, *range(1, rank - 1))
-    params = equation.params | {
-        "dimension_numbers": lax.ConvDimensionNumbers(
-            lhs_spec=spec,
-            rhs_spec=(rank - 1, rank - 2, *range(rank - 2)),
-            out_spec=spec,
-        )
-    }
+    params = equation.params | {"dimension_numbers": channels_last_dimensions(lhs.ndim)}
     lhs = channels_last(lhs, dimensions.lhs_spec)
     rhs = rhs.transpose((*spatial, channel, output))
     with equation.ctx.manager:

@@ -70,6 +70,13 @@ def kernel_order(**params: Any) -> tuple[int, ...]:
     return (output, *spatial, channel)
 
 
+def channels_last_dimensions(rank: int) -> lax.ConvDimensionNumbers:
+    """`[batch, *positions, channels]`, and kernels as `[*offsets, input, output]`."""
+    image = (0, rank - 1, *range(1, rank - 1))
+    kernel = (rank - 1, rank - 2, *range(rank - 2))
+    return lax.ConvDimensionNumbers(image, kernel, image)
+
+
 def channels_last(x: jax.Array, spec: tuple[int, ...]) -> jax.Array:
     """An array whose axes `spec` orders, as `[batch, *positions, channels]`."""
     batch, channel, *spatial = spec

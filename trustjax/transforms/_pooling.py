@@ -9,7 +9,7 @@ found once from the strided slices of the input; then the derivative is
     k^*(p) = \min \{k : x_{p, k} = y_p\}
 
 a sum of selections, whose transpose is elementwise too. `max_pool_p` is JAX's
-primitive in value and lowering, and has this rule.
+primitive in value, and has this rule; on a CPU it is lowered to elementwise maxima.
 """
 
 import functools

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trustjax.transforms._patches import shifted_images
+from trustjax.transforms._patches import channels_last_dimensions, shifted_images
 
 _LARGEST_STENCIL = 9
 
@@ -44,7 +44,8 @@ def stencil_convolution(
     )
     (equation,) = jax.make_jaxpr(plain)(x, kernel).eqns
     params = equation.params
-    if not _channels_last(x.ndim, params) or not is_stencil(x, kernel, **params):
+    ordered = params["dimension_numbers"] == channels_last_dimensions(x.ndim)
+    if not ordered or not is_stencil(x, kernel, **params):
         return plain(x, kernel)
 
     @jax.custom_vjp
@@ -79,9 +80,3 @@ def stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     weights = rhs.reshape(len(shifted), *[1] * (lhs.ndim - 1), -1)
     terms = [image * weight for image, weight in zip(shifted, weights, strict=True)]
     return functools.reduce(jnp.add, terms)
-
-
-def _channels_last(rank: int, params: dict[str, Any]) -> bool:
-    image = (0, rank - 1, *range(1, rank - 1))
-    kernel = (rank - 1, rank - 2, *range(rank - 2))
-    return params["dimension_numbers"] == lax.ConvDimensionNumbers(image, kernel, image)
