@@ -9,8 +9,10 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -169,3 +171,21 @@ def test_two_processes_of_two_devices(tmp_path):
     _, params, x = problems.get("cnn")
     alone = jax.jit(two_processes.statistics)(params, x)
     assert_statistics_close(np.concatenate(rows), alone)
+
+
+def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(mesh):
+    x = jax.random.normal(jax.random.key(0), (64, 40, 40, 8))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 8, 4))
+    layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
+
+    def loss(kernel, x):
+        y = transforms.cpu_convolution(
+            x, kernel, (1, 1), "SAME", dimension_numbers=layout
+        )
+        return jnp.sin(y).sum()
+
+    gradient = jax.jit(jax.grad(loss))
+    shared = jax.device_put(x, x_sharding(mesh))
+    compiled = gradient.lower(kernel, shared).compile()
+    assert collectives_in(compiled.as_text()) == {"all-reduce"}
+    assert_trees_close(compiled(kernel, shared), gradient(kernel, x), 1e-4)

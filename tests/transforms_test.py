@@ -13,7 +13,7 @@ from jax import lax
 from tests import problems, reference
 from tests.gradients_test import assert_trees_close
 from trustjax import bridge
-from trustjax.transforms import matmul_kernel_grads, stencil_convolution
+from trustjax.transforms import cpu_convolution, matmul_kernel_grads
 
 OWN_GROUPS = {"conv_variants": {2, 4}}
 """The group counts that a network asks for itself."""
@@ -265,37 +265,70 @@ def test_what_is_special_or_not_rewritten_is_right(fun):
         assert_trees_close((value[row], gradient[row]), one(kernel, example), 1e-4)
 
 
+def convolution_of(batch, side, channels):
+    """Images and a 3x3 kernel, and the layout channels last."""
+    x = jax.random.normal(jax.random.key(0), (batch, side + 1, side, channels))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 4))
+    layout = ("NHWC", "HWIO", "NHWC")
+    return x, kernel, lax.conv_dimension_numbers(x.shape, kernel.shape, layout)
+
+
+def value_and_gradients(conv, x, kernel, *args, **options):
+    """Of a loss that is curved in what the convolution returns."""
+    loss = lambda x, kernel: jnp.sin(conv(x, kernel, *args, **options)).sum()
+    return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+
+
 @pytest.mark.parametrize(
-    ("channels", "strides", "padding", "dilation"),
+    ("batch", "side", "channels", "strides", "padding", "dilation"),
     [
-        (1, (1, 1), "VALID", (1, 1)),
-        (1, (2, 1), ((1, 1), (0, 2)), (1, 1)),
-        (1, (2, 2), "SAME", (1, 1)),
-        (1, (1, 1), "VALID", (2, 2)),
-        (3, (1, 1), "VALID", (1, 1)),  # left to JAX
+        (2, 8, 1, (1, 1), "VALID", (1, 1)),  # a stencil
+        (2, 8, 1, (2, 1), ((1, 1), (0, 2)), (1, 1)),
+        (2, 8, 1, (2, 2), "SAME", (1, 1)),
+        (2, 8, 1, (1, 1), "VALID", (2, 2)),
+        (2, 8, 3, (1, 1), "VALID", (1, 1)),  # left to JAX
+        (3, 16, 3, (1, 1), "SAME", (1, 1)),  # the gradient of the kernel in one tile
+        (7, 41, 32, (1, 1), "SAME", (1, 1)),  # in four, the last not full
+        (7, 90, 32, (2, 2), "VALID", (2, 1)),
     ],
 )
-def test_a_stencil_is_the_convolution(channels, strides, padding, dilation):
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, channels))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 4))
-    layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
+def test_the_convolution_for_cpus_is_the_convolution(
+    batch, side, channels, strides, padding, dilation
+):
+    x, kernel, layout = convolution_of(batch, side, channels)
+    ours, jaxs = (
+        value_and_gradients(
+            conv,
+            x,
+            kernel,
+            strides,
+            padding,
+            rhs_dilation=dilation,
+            dimension_numbers=layout,
+        )
+        for conv in (cpu_convolution, lax.conv_general_dilated)
+    )
+    assert_trees_close(ours, jaxs)
 
-    def value_and_gradients(conv):
-        def loss(x, kernel):
-            y = conv(
-                x,
-                kernel,
-                strides,
-                padding,
-                rhs_dilation=dilation,
-                dimension_numbers=layout,
-            )
-            return jnp.sin(y).sum()
 
-        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+def test_the_convolution_for_cpus_learns_nothing_from_no_images():
+    x, kernel, layout = convolution_of(0, 16, 3)
+    _, (_, gradient) = value_and_gradients(
+        cpu_convolution, x, kernel, (1, 1), "SAME", dimension_numbers=layout
+    )
+    np.testing.assert_array_equal(gradient, np.zeros(kernel.shape))
 
-    ours = value_and_gradients(stencil_convolution)
-    assert_trees_close(ours, value_and_gradients(lax.conv_general_dilated))
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_the_convolution_for_cpus_leaves_other_types_and_groups_to_jax(dtype):
+    x, kernel, layout = convolution_of(2, 16, 4)
+    x, kernel = x.astype(dtype), kernel[..., :1, :].astype(dtype)
+    options = {"dimension_numbers": layout, "feature_group_count": 4}
+    ours, jaxs = (
+        jax.make_jaxpr(lambda x, k, f=f: f(x, k, (1, 1), "SAME", **options))(x, kernel)
+        for f in (cpu_convolution, lax.conv_general_dilated)
+    )
+    assert str(ours) == str(jaxs)
 
 
 def test_parameters_may_be_numpy_arrays():

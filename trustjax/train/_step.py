@@ -201,7 +201,7 @@ def _in_training_mode(model: nnx.Module) -> nnx.Module:
         raise_if_not_found=False,
         deterministic=False,
         use_running_average=False,
-        conv_general_dilated=transforms.stencil_convolution,
+        conv_general_dilated=transforms.cpu_convolution,
     )
 
 

@@ -1,0 +1,129 @@
+"""The convolution as a CPU trains it fastest: the same up to rounding.
+
+XLA computes the gradient of a kernel on a CPU as a convolution whose window is as
+large as the output: where that is large it takes up to twenty times as long as the
+forward pass. As a product of patches (`_convolution`) it takes twice as long, if the
+patches of a few examples at a time are made, multiplied and forgotten in the cache.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from trustjax.transforms._convolution import kernel_gradient, unflatten_kernel
+from trustjax.transforms._patches import channels_last_dimensions
+from trustjax.transforms._stencil import is_stencil, stencil
+
+_PATCHES_AT_ONCE = 2**20
+"""Numbers in the patches of a tile: 4 MiB of float32."""
+
+_LARGE_WINDOW = 128
+"""Positions of an output from which on the product is faster, in whole networks."""
+
+
+def cpu_convolution(
+    x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
+) -> jax.Array:
+    """`lax.conv_general_dilated`, on CPUs in the forms that are fastest to train.
+
+    Those are for float32 in the order channels last, without groups; any other
+    convolution, and every other device, is left to JAX. `vmap` over kernels, and
+    derivatives of derivatives, are not for this function: see `matmul_kernel_grads`.
+    `nnx.Conv(conv_general_dilated=...)` takes it.
+
+    Args:
+      x: images, and the others as `lax.conv_general_dilated` takes them.
+      kernel: the weights.
+      strides: of the window.
+      padding: a name, or (low, high) for each axis.
+      **options: the further options.
+
+    >>> x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2))
+    >>> layout = ("NHWC", "HWIO", "NHWC")
+    >>> cpu_convolution(x, kernel, (1, 1), "VALID", dimension_numbers=layout).shape
+    (1, 2, 2, 2)
+    """
+    plain = functools.partial(
+        lax.conv_general_dilated, window_strides=strides, padding=padding, **options
+    )
+    (equation,) = jax.make_jaxpr(plain)(x, kernel).eqns
+    params = equation.params
+    if not _has_fast_forms(x, kernel, **params):
+        return plain(x, kernel)
+    forward_on_cpu = plain
+    if is_stencil(x, kernel, **params):
+        forward_on_cpu = functools.partial(stencil, **params)
+
+    @jax.custom_vjp
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.platform_dependent(x, kernel, cpu=forward_on_cpu, default=plain)
+
+    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
+        return convolve(x, kernel), (x, kernel)
+
+    def backward(saved: Any, cotangent: jax.Array) -> Any:
+        x, kernel = saved
+
+        def plain_gradient(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+            return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](cotangent)[0]
+
+        gradient_on_cpu = plain_gradient
+        if x.size and math.prod(cotangent.shape[1:-1]) >= _LARGE_WINDOW:
+            gradient_on_cpu = functools.partial(
+                _kernel_gradient, kernel_shape=kernel.shape, **params
+            )
+        (of_x,) = jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)
+        of_kernel = lax.platform_dependent(
+            x, cotangent, cpu=gradient_on_cpu, default=plain_gradient
+        )
+        return of_x, of_kernel
+
+    convolve.defvjp(forward, backward)
+    return convolve(x, kernel)
+
+
+def _has_fast_forms(x: jax.Array, kernel: jax.Array, **params: Any) -> bool:
+    return (
+        params["dimension_numbers"] == channels_last_dimensions(x.ndim)
+        and params["feature_group_count"] == params["batch_group_count"] == 1
+        and x.dtype == kernel.dtype == jnp.float32
+        and params["preferred_element_type"] in (None, jnp.float32)
+    )
+
+
+def _kernel_gradient(
+    x: jax.Array,
+    cotangent: jax.Array,
+    *,
+    kernel_shape: tuple[int, ...],
+    **params: Any,
+) -> jax.Array:
+    """The gradient of the kernel, the patches of a tile of examples at a time.
+
+    A tile takes examples from all over the batch, so that where devices share the
+    batch each works on its own.
+    """
+    positions = math.prod(cotangent.shape[1:-1])
+    numbers = positions * math.prod(kernel_shape[:-1])
+    count = -(-len(x) // max(1, _PATCHES_AT_ONCE // numbers))
+    size = -(-len(x) // count)
+
+    def tiles(array: jax.Array) -> jax.Array:
+        # Examples of zeros fill the last tile: nothing is added for them.
+        missing = [(0, count * size - len(array)), *[(0, 0)] * (array.ndim - 1)]
+        return jnp.pad(array, missing).reshape(size, count, *array.shape[1:])
+
+    def of_tile(number: Any, x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        tile = (lax.dynamic_index_in_dim(a, number, 1, False) for a in (x, cotangent))
+        return kernel_gradient(*tile, kernel_shape=kernel_shape, **params)
+
+    operands = tiles(x), tiles(cotangent)
+    nothing = jnp.zeros(jax.eval_shape(of_tile, 0, *operands).shape, cotangent.dtype)
+    flat = lax.fori_loop(
+        0, count, lambda number, sofar: sofar + of_tile(number, *operands), nothing
+    )
+    return unflatten_kernel(flat, kernel_shape=kernel_shape, **params)
