@@ -128,7 +128,7 @@ def draw(
     rates.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="TPR and TNR, %")
     areas.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="AUC, %")
     for axis, place in zip(
-        axes, ("upper left", "center left", "lower right"), strict=True
+        axes, ("upper left", "center left", "upper right"), strict=True
     ):
         axis.grid(alpha=0.3)
         axis.legend(loc=place, fontsize="small")
