@@ -277,3 +277,17 @@ def test_top_k_outside_the_rivals_is_refused(top_k):
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="'margin' is already registered"):
         scores.register(scores.lookup("margin"))
+
+
+@pytest.mark.parametrize("classes", [4, 40])
+def test_entropy_keeps_its_digits_where_the_network_is_sure(classes):
+    logits = jnp.full((1, classes), -30.0).at[0, 1].set(0.0)
+    others = (classes - 1) * np.exp(-30.0)
+    expected = np.log1p(others) + 30 * others / (1 + others)
+    log_p = -30 - np.log1p(others)
+
+    entropy = lambda z: scores.negative_entropy(z, normalised=False)[0]
+    value, gradient = jax.value_and_grad(entropy)(logits)
+    np.testing.assert_allclose(value, -expected, rtol=1e-5)
+    slope = np.exp(log_p) * (log_p + expected)
+    np.testing.assert_allclose(gradient[0, 0], slope, rtol=1e-5)

@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+_FEW_COLUMNS = 16
+
 
 def divide_no_nan(
     numerator: jax.Array,
@@ -125,18 +127,38 @@ def log_softmax(z: jax.Array) -> jax.Array:
     Where :math:`p_{\hat y} = 1 - 10^{-12}`, `jax.nn.log_softmax` rounds its logarithm
     and its gradient to zero in float32. A value of +inf gives its limit.
     """
-    behind, log_total = _behind_and_log_total(z)
+    (behind,), log_total = _behind_and_log_total([z])
     return behind - log_total[..., None]
 
 
 @jax.custom_jvp
 def log_max_softmax(z: jax.Array) -> jax.Array:
     """The largest value of `log_softmax`, from one pass less."""
-    return -_behind_and_log_total(z)[1]
+    return -_behind_and_log_total(_few_columns(z))[1]
 
 
-def _behind_and_log_total(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+@jax.custom_jvp
+def softmax_entropy(z: jax.Array) -> jax.Array:
+    r"""Shannon entropy of the softmax over the last axis, in nats.
+
+    With :math:`d_k` as in `log_softmax`, no term is negative and none cancels:
+
+    .. math:: H = \log \sum_j e^{-d_j} + \sum_k d_k e^{-d_k} / \sum_j e^{-d_j}
+
+    A class of probability 0 adds nothing.
+    """
+    behind, log_total = _behind_and_log_total(_few_columns(z))
+    # Of -inf the limit, which is reached long before it.
+    terms = [-jnp.exp(b) * jnp.maximum(b, jnp.finfo(z.dtype).min) for b in behind]
+    return log_total + _sum(terms) * jnp.exp(-log_total)
+
+
+def _behind_and_log_total(
+    pieces: list[jax.Array],
+) -> tuple[list[jax.Array], jax.Array]:
     """How far each value lies below the largest, and `log(sum(exp))` of that.
+
+    The values come, and go, as pieces of the last axis.
 
     Where the sum is close to 1, every value but the largest is far below it. The
     largest is then left out as what is close to 1, and not as what is equal to the
@@ -144,15 +166,31 @@ def _behind_and_log_total(z: jax.Array) -> tuple[jax.Array, jax.Array]:
     arithmetic, which XLA fuses with its vectorised reductions on CPU; a selection or a
     search for the place of the largest takes several times as long.
     """
-    largest = jnp.max(z, axis=-1)
-    finite = functools.partial(jnp.minimum, jnp.finfo(z.dtype).max)
-    behind = finite(z) - finite(largest)[..., None]
-    values = jnp.exp(behind)
-    total = jnp.sum(values, axis=-1)
-    others = jnp.sum(jnp.minimum(values, 1 - values), axis=-1)
+    largest = functools.reduce(jnp.maximum, [jnp.max(p, axis=-1) for p in pieces])
+    finite = functools.partial(jnp.minimum, jnp.finfo(pieces[0].dtype).max)
+    behind = [finite(piece) - finite(largest)[..., None] for piece in pieces]
+    values = [jnp.exp(piece) for piece in behind]
+    total = _sum(values)
+    others = _sum([jnp.minimum(piece, 1 - piece) for piece in values])
     log_total = jnp.where(total < 1.25, jnp.log1p(others), jnp.log(total))
     several_infinite = jnp.isposinf(largest) & (total > 1.5)
-    return behind, jnp.where(several_infinite, jnp.nan, log_total)
+    log_total = jnp.where(several_infinite, jnp.nan, log_total)
+    return behind, log_total
+
+
+def _few_columns(z: jax.Array) -> list[jax.Array]:
+    """The last axis in pieces: one for each value if there are few, else the whole.
+
+    A loop for each reduction is most of the time where there is little to reduce; what
+    is added up column by column is one loop.
+    """
+    columns = z.shape[-1]
+    return jnp.split(z, columns, axis=-1) if columns <= _FEW_COLUMNS else [z]
+
+
+def _sum(pieces: list[jax.Array]) -> jax.Array:
+    """The sum over the last axis that was cut into pieces."""
+    return functools.reduce(jnp.add, [jnp.sum(piece, axis=-1) for piece in pieces])
 
 
 def _selected_lead_and_rivals(z: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -187,3 +225,14 @@ def _log_max_softmax_jvp(
         return -jnp.log1p(_selected_lead_and_rivals(z)[1])
 
     return log_max_softmax(*primals), jax.jvp(selected, primals, tangents)[1]
+
+
+@softmax_entropy.defjvp
+def _softmax_entropy_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    def from_log_softmax(z: jax.Array) -> jax.Array:
+        log_p = log_softmax(z)
+        return -jnp.sum(jnp.exp(log_p) * jnp.where(log_p == -jnp.inf, 0, log_p), -1)
+
+    return softmax_entropy(*primals), jax.jvp(from_log_softmax, primals, tangents)[1]

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from trustjax import _validate
 from trustjax._numerics import at_least_float32, is_predicted
 from trustjax.scores._softmax import (
-    entropy,
+    entropy_of_prediction,
     entropy_unit,
     log_distance_to_prediction,
     log_probabilities,
@@ -204,8 +204,8 @@ def negative_entropy(
       Oberdiek et al. 2018, eq. 3 (its negation). The authors' GradTrust demo gives NaN
       where a probability underflows to zero.
     """
-    log_p = log_probabilities(logits, temperature=temperature)
-    return -entropy(log_p) / entropy_unit(logits.shape[-1], normalised=normalised)
+    entropy = entropy_of_prediction(logits, temperature=temperature)
+    return -entropy / entropy_unit(logits.shape[-1], normalised=normalised)
 
 
 def negative_brier(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from trustjax import _validate
-from trustjax.scores._softmax import entropy, entropy_unit, log_probabilities
+from trustjax._numerics import softmax_entropy
+from trustjax.scores._softmax import entropy_unit, log_probabilities
 
 SampledLogits = Float[Array, "batch samples classes"]
 
@@ -88,7 +89,7 @@ def negative_predictive_entropy(
       samples alone; ConfidNet averages logits instead of probabilities.
     """
     log_mean, _ = _log_mean_and_samples(sampled_logits)
-    return -entropy(log_mean) / _unit(sampled_logits, normalised)
+    return -softmax_entropy(log_mean) / _unit(sampled_logits, normalised)
 
 
 def negative_expected_entropy(
@@ -125,7 +126,9 @@ def negative_expected_entropy(
       Depeweg et al. 2018; Smith and Gal 2018.
     """
     _, log_p = _log_mean_and_samples(sampled_logits)
-    return -jnp.mean(entropy(log_p), axis=-1) / _unit(sampled_logits, normalised)
+    return -jnp.mean(softmax_entropy(log_p), axis=-1) / _unit(
+        sampled_logits, normalised
+    )
 
 
 def negative_mutual_information(

@@ -15,6 +15,7 @@ from trustjax._numerics import (
     is_predicted,
     log_max_softmax,
     log_softmax,
+    softmax_entropy,
 )
 
 
@@ -30,16 +31,15 @@ def log_probability_of_prediction(
     return log_max_softmax(_tempered(logits, temperature))
 
 
+def entropy_of_prediction(logits: jax.Array, *, temperature: float = 1.0) -> jax.Array:
+    """The entropy of `log_probabilities`, in nats, `[batch]`."""
+    return softmax_entropy(_tempered(logits, temperature))
+
+
 def _tempered(logits: jax.Array, temperature: float) -> jax.Array:
     _validate.logits(logits)
     _validate.positive("temperature", temperature)
     return at_least_float32(logits) / temperature
-
-
-def entropy(log_p: jax.Array) -> jax.Array:
-    """Shannon entropy over the last axis, in nats; probability 0 adds nothing."""
-    absent = log_p == -jnp.inf
-    return -jnp.sum(jnp.exp(log_p) * jnp.where(absent, 0.0, log_p), axis=-1)
 
 
 def entropy_unit(classes: int, *, normalised: bool) -> float:
