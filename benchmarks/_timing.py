@@ -8,17 +8,27 @@ import jax
 
 
 def interleaved(
-    rivals: dict[Any, Callable[[], Any]], rounds: int, *, repeats: int = 1
+    rivals: dict[Any, Callable[[], Any]],
+    rounds: int,
+    *,
+    repeats: int = 1,
+    pause: float = 0.0,
 ) -> dict[Any, list[float]]:
     """Seconds of each rival in each round, after one warm-up.
 
     The rivals take turns, so that a busy moment hits all of them: compare the minima.
-    Give calls of less than a millisecond many `repeats` in each turn: threads that the
-    rival before has left spinning would slow the first.
+
+    Args:
+      rivals: the calls to measure, by name.
+      rounds: how often each takes its turn.
+      repeats: calls in one turn; many for calls of less than a millisecond.
+      pause: seconds of rest before each turn, in which the threads that the rival
+        before has left spinning fall asleep; for rivals with threads of their own.
     """
     seconds: dict[Any, list[float]] = {name: [] for name in rivals}
     for round_ in range(rounds + 1):
         for name, run in rivals.items():
+            time.sleep(pause)
             start = time.perf_counter()
             for _ in range(repeats):
                 jax.block_until_ready(run())

@@ -44,11 +44,12 @@ from pytorch_ood import detector
 
 Rivals = dict[str, Callable[[], Any]]
 CLASSES, FEATURES = 1000, 512
+_REST = 0.25
 
 
 def seconds(rivals: Rivals, rounds: int, repeats: int = 1) -> dict[str, float]:
     """The best time of each."""
-    times = interleaved(rivals, rounds, repeats=repeats)
+    times = interleaved(rivals, rounds, repeats=repeats, pause=_REST)
     return {name: min(of_rounds) for name, of_rounds in times.items()}
 
 

@@ -348,6 +348,85 @@ def test_integers_are_convolved_as_ever():
     )
 
 
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [
+        ((3, 3), (2, 2), ((1, 1), (1, 1))),
+        ((3, 2), (2, 2), ((0, 0), (0, 1))),
+        ((2, 5), (1, 2), ((1, 0), (2, 2))),
+        ((3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((2, 2), (3, 3), ((0, 0), (0, 0))),
+    ],
+)
+def test_max_pooling_has_the_derivatives_of_jax(window, strides, padding):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 11, 3))
+    whole = lambda sizes: (1, *sizes, 1)
+
+    def loss(x):
+        y = lax.reduce_window(
+            x,
+            -jnp.inf,
+            lax.max,
+            whole(window),
+            whole(strides),
+            ((0, 0), *padding, (0, 0)),
+        )
+        return (y * jnp.sin(jnp.arange(y.size)).reshape(y.shape)).sum()
+
+    ours, jaxs = (jax.jit(jax.grad(f))(x) for f in (matmul_kernel_grads(loss), loss))
+    np.testing.assert_allclose(ours, jaxs, atol=1e-5)
+    ours, jaxs = (
+        jax.jvp(f, (x,), (jnp.cos(x),)) for f in (matmul_kernel_grads(loss), loss)
+    )
+    np.testing.assert_allclose(ours, jaxs, rtol=1e-4)
+
+
+def test_max_pooling_with_gaps_inside_the_window_has_a_gradient():
+    x = jax.random.normal(jax.random.key(0), (2, 9, 5))
+    weights = jax.random.normal(jax.random.key(1), (2, 7, 5))
+
+    def loss(x):
+        y = lax.reduce_window(
+            x,
+            -jnp.inf,
+            lax.max,
+            (1, 2, 1),
+            (1, 1, 1),
+            "VALID",
+            window_dilation=(1, 2, 1),
+        )
+        return (y * weights).sum()
+
+    ours = jax.grad(matmul_kernel_grads(loss))(x)  # JAX itself has none
+    expected = jax.grad(lambda x: (jnp.maximum(x[:, :-2], x[:, 2:]) * weights).sum())
+    np.testing.assert_allclose(ours, expected(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [
+        ((7, 7), (2, 2), ((3, 3), (3, 3))),
+        ((3, 3), (2, 2), ((1, 1), (1, 1))),
+        ((3, 3), (2, 1), ((0, 1), (0, 0))),
+        ((2, 5), (3, 2), ((0, 0), (0, 4))),
+        ((1, 1), (2, 2), ((0, 0), (0, 0))),
+        ((1, 1), (3, 1), ((1, 0), (0, 2))),
+        ((2, 2), (3, 3), ((-1, -1), (0, -2))),  # a gap, and images that are cropped
+    ],
+)
+@pytest.mark.parametrize("fast", [matmul_kernel_grads, lambda _: cpu_convolution])
+def test_strided_convolutions_have_the_gradients_of_jax(window, strides, padding, fast):
+    x = jax.random.normal(jax.random.key(0), (2, 12, 13, 3))
+    kernel = jax.random.normal(jax.random.key(1), (*window, 3, 4))
+    layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
+    plain = lax.conv_general_dilated
+    ours, jaxs = (
+        value_and_gradients(conv, x, kernel, strides, padding, dimension_numbers=layout)
+        for conv in (fast(plain), plain)
+    )
+    assert_trees_close(ours, jaxs)
+
+
 def test_ties_and_nan_in_max_pooling_go_where_jax_sends_them():
     x = jnp.array([[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 2.0, jnp.nan]]).reshape(1, 2, 4, 1)
     loss = lambda x: (

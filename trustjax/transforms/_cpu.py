@@ -74,7 +74,7 @@ def cpu_convolution(
         gradient_on_cpu = plain_gradient
         if x.size and math.prod(cotangent.shape[1:-1]) >= _LARGE_WINDOW:
             gradient_on_cpu = functools.partial(
-                _kernel_gradient, kernel_shape=kernel.shape, **params
+                _tiled_kernel_gradient, kernel_shape=kernel.shape, **params
             )
         (of_x,) = jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)
         of_kernel = lax.platform_dependent(
@@ -95,7 +95,7 @@ def _has_fast_forms(x: jax.Array, kernel: jax.Array, **params: Any) -> bool:
     )
 
 
-def _kernel_gradient(
+def _tiled_kernel_gradient(
     x: jax.Array,
     cotangent: jax.Array,
     *,
