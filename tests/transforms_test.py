@@ -265,10 +265,10 @@ def test_what_is_special_or_not_rewritten_is_right(fun):
         assert_trees_close((value[row], gradient[row]), one(kernel, example), 1e-4)
 
 
-def convolution_of(batch, side, channels):
-    """Images and a 3x3 kernel, and the layout channels last."""
+def convolution_of(batch, side, channels, window=(3, 3)):
+    """Images and a kernel, and the layout channels last."""
     x = jax.random.normal(jax.random.key(0), (batch, side + 1, side, channels))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 4))
+    kernel = jax.random.normal(jax.random.key(1), (*window, channels, 4))
     layout = ("NHWC", "HWIO", "NHWC")
     return x, kernel, lax.conv_dimension_numbers(x.shape, kernel.shape, layout)
 
@@ -416,9 +416,7 @@ def test_max_pooling_with_gaps_inside_the_window_has_a_gradient():
 )
 @pytest.mark.parametrize("fast", [matmul_kernel_grads, lambda _: cpu_convolution])
 def test_strided_convolutions_have_the_gradients_of_jax(window, strides, padding, fast):
-    x = jax.random.normal(jax.random.key(0), (2, 12, 13, 3))
-    kernel = jax.random.normal(jax.random.key(1), (*window, 3, 4))
-    layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
+    x, kernel, layout = convolution_of(2, 12, 3, window)
     plain = lax.conv_general_dilated
     ours, jaxs = (
         value_and_gradients(conv, x, kernel, strides, padding, dimension_numbers=layout)
