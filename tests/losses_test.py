@@ -286,6 +286,12 @@ def test_bound_is_theorem_3_1():
             "alpha_negative must be positive, got nan",
         ),
         (
+            lambda z, o: losses.steep_slope_loss(
+                z, o, alpha_positive=100.0, alpha_negative=1.0
+            ),
+            "alpha_positive must be at most 80, got 100",
+        ),
+        (
             lambda z, o: losses.oracle_focal_loss(z, o, gamma=-1.0),
             "gamma must not be negative",
         ),

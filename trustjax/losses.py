@@ -8,6 +8,9 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from trustjax import _numerics, _validate, targets
 
+_STEEPEST = 80.0
+"""The largest slope whose loss and gradient float32 holds, and a sum over a batch."""
+
 
 def predicted_cross_entropy(
     logits: Float[Array, "batch classes"],
@@ -157,7 +160,7 @@ def steep_slope_loss(
       :math:`[0, \max_\pm(e^{\alpha^\pm} - e^{-\alpha^\pm})]`, float32 or wider.
 
     Raises:
-      ValueError: if an alpha is not positive, or the lengths differ.
+      ValueError: if an alpha is not in (0, 80], or the lengths differ.
 
     =====================  ============================================
     Edge case              Value
@@ -179,8 +182,7 @@ def steep_slope_loss(
       well, 0 by default; here they are :math:`z \mp \beta^\pm`, for the caller to take.
     """
     z, correct = _outputs_and_outcomes(z, correct)
-    _validate.positive("alpha_positive", alpha_positive)
-    _validate.positive("alpha_negative", alpha_negative)
+    check_alphas(alpha_positive, alpha_negative)
     return jnp.where(correct, _slide(z, alpha_positive), _slide(-z, alpha_negative))
 
 
@@ -220,8 +222,7 @@ def steep_slope_bound(
       Luo et al. 2021, theorem 3.1 (Hoeffding's inequality and a union bound).
     """
     _validate.count("num_examples", num_examples)
-    _validate.positive("alpha_positive", alpha_positive)
-    _validate.positive("alpha_negative", alpha_negative)
+    check_alphas(alpha_positive, alpha_negative)
     _validate.not_negative("log_hypotheses", log_hypotheses)
     _validate.open_fraction("delta", delta)
     largest = 2 * math.sinh(max(alpha_positive, alpha_negative))
@@ -389,6 +390,26 @@ def class_balanced_weights(
         effective = jnp.expm1(n * math.log(beta)) / (beta - 1.0)
     weights = _numerics.divide_no_nan(jnp.ones_like(n), effective)
     return _numerics.divide_no_nan(weights * weights.shape[0], jnp.sum(weights))
+
+
+def check_alphas(alpha_positive: float, alpha_negative: float) -> None:
+    """Requires slopes of the steep slope loss that float32 can hold, with gradients.
+
+    Raises:
+      ValueError: if one is not in (0, 80].
+
+    >>> check_alphas(1.0, 3.0)
+    """
+    for name, alpha in (
+        ("alpha_positive", alpha_positive),
+        ("alpha_negative", alpha_negative),
+    ):
+        _validate.positive(name, alpha)
+        if alpha > _STEEPEST:
+            raise ValueError(
+                f"{name} must be at most {_STEEPEST:g}, got {alpha}: the gradients of "
+                "the steep slope loss reach alpha exp(alpha)"
+            )
 
 
 def _outputs_and_outcomes(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from trustjax import _validate, metrics, train
+from trustjax import _validate, losses, metrics, train
 
 LOSSES = ("cross_entropy", "focal", "steep_slope", "true_class_probability")
 """The losses an oracle can be trained with."""
@@ -36,7 +36,8 @@ class Config(train.Config):
       class_balance: :math:`\beta` of the class-balanced weights of right and wrong
         answers; 0 weighs all examples alike, 1 gives both kinds the same weight.
       metric: one of `METRICS`, measured on the validation set.
-      precision: what the network computes in; weights and losses stay in float32.
+      precision: what the network computes in during training; weights, losses and the
+        trained oracle stay in float32.
 
     Raises:
       ValueError: if a name is unknown or a number out of its range.
@@ -67,7 +68,6 @@ class Config(train.Config):
         _validate.choice("loss", self.loss, LOSSES)
         _validate.choice("metric", self.metric, tuple(METRICS))
         _validate.choice("precision", self.precision, _PRECISIONS)
-        _validate.positive("alpha_positive", self.alpha_positive)
-        _validate.positive("alpha_negative", self.alpha_negative)
+        losses.check_alphas(self.alpha_positive, self.alpha_negative)
         _validate.not_negative("gamma", self.gamma)
         _validate.fraction("class_balance", self.class_balance)
