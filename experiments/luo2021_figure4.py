@@ -3,8 +3,9 @@
     python -m experiments.luo2021_figure4
 
 Risk over coverage for each loss and for max softmax of the classifier (figure 4a), and
-AUC, TPR and TNR of the steep slope loss over alpha- with alpha+ = 1, on a signed
-distance and on a linear head (figures 4b and 4c, appendix F). In per cent.
+the loss on test images, TPR, TNR and AUC of the steep slope loss over alpha- with
+alpha+ = 1, on a signed distance and on a linear head (figures 4b and 4c, appendix F).
+All but the loss is in per cent.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import metrics
+from trustjax import losses, metrics
 
 CONFIG = luo2021.Pair()
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -46,7 +47,7 @@ def main(
       figures: the folder that the figure goes to.
 
     Returns:
-      head -> alpha- -> `[seeds, (AUC, TPR, TNR)]`.
+      head -> alpha- -> `[seeds, (loss, AUC, TPR, TNR)]`.
     """
     risks = risks_of(pair, losses)
     print("| Score | " + " | ".join(f"{c:.0%}" for c in COVERAGES) + " |")
@@ -57,7 +58,7 @@ def main(
 
     part = dataclasses.replace(pair, oracle_split=sweep_split or pair.oracle_split)
     swept = sweep(part, alphas, heads)
-    print("\n| Head | alpha- | AUC | TPR | TNR |\n|---|---|---|---|---|")
+    print("\n| Head | alpha- | Loss | AUC | TPR | TNR |\n|---|---|---|---|---|---|")
     for head, by_alpha in swept.items():
         for alpha, values in by_alpha.items():
             print(f"| {head} | {alpha:g} | " + " | ".join(luo2021.cells(values)) + " |")
@@ -83,15 +84,20 @@ def risks_of(pair: luo2021.Pair, losses: Sequence[str]) -> dict[str, np.ndarray]
 def sweep(
     pair: luo2021.Pair, alphas: Sequence[float], heads: Sequence[str]
 ) -> dict[str, dict[float, np.ndarray]]:
-    """AUC, TPR and TNR of steep slope oracles by head and alpha-."""
+    """Loss, AUC, TPR and TNR of steep slope oracles by head and alpha-."""
     correct = luo2021.outcomes(pair, "test").correct
 
     def rows(head: str, alpha: float) -> np.ndarray:
-        runs = luo2021.outputs(
-            pair, "SS", head=head, alpha_positive=1.0, alpha_negative=alpha
-        )
+        slopes = {"alpha_positive": 1.0, "alpha_negative": alpha}
+        runs = luo2021.outputs(pair, "SS", head=head, **slopes)
         thresholds = luo2021.oracle_thresholds(pair, "SS")
-        return np.array([luo2021.row(run, correct, thresholds)[3:] for run in runs])
+
+        def row(run: np.ndarray) -> list[float]:
+            z, known = jnp.asarray(run), jnp.asarray(correct)
+            loss = losses.steep_slope_loss(z, known, **slopes).mean()
+            return [float(loss), *luo2021.row(run, correct, thresholds)[3:]]
+
+        return np.array([row(run) for run in runs])
 
     return {head: {alpha: rows(head, alpha) for alpha in alphas} for head in heads}
 
@@ -102,9 +108,9 @@ def draw(
     swept: dict[str, dict[float, np.ndarray]],
     figure: pathlib.Path,
 ) -> None:
-    """Three panels: risk over coverage; rates, and AUC, over alpha-."""
-    canvas, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    by_coverage, rates, areas = axes
+    """Four panels: risk over coverage; loss, rates and AUC over alpha-."""
+    canvas, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    by_coverage, values_of_loss, rates, areas = axes.flat
     for name, runs in risks.items():
         style = {"color": "black", "linestyle": "--"} if name == "MCP" else {}
         by_coverage.plot(_GRID, runs.mean(axis=0), label=name, **style)
@@ -113,7 +119,7 @@ def draw(
     )
     for head, dashes in zip(swept, ("-", "--"), strict=False):
         alphas = list(swept[head])
-        auc, tpr, tnr = np.mean(list(swept[head].values()), axis=1).T
+        loss, auc, tpr, tnr = np.mean(list(swept[head].values()), axis=1).T
         name = head.replace("_", " ")
         for values, rate, colour in ((tpr, "TPR", "tab:blue"), (tnr, "TNR", "tab:red")):
             rates.plot(
@@ -124,12 +130,19 @@ def draw(
                 marker="o",
                 label=f"{rate}, {name}",
             )
-        areas.plot(alphas, auc, dashes, color="tab:green", marker="o", label=name)
-    rates.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="TPR and TNR, %")
-    areas.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel="AUC, %")
-    for axis, place in zip(
-        axes, ("upper left", "center left", "upper right"), strict=True
+        for axis, values, colour in (
+            (values_of_loss, loss, "tab:purple"),
+            (areas, auc, "tab:green"),
+        ):
+            axis.plot(alphas, values, dashes, color=colour, marker="o", label=name)
+    for axis, measured in (
+        (values_of_loss, "loss on test images"),
+        (rates, "TPR and TNR, %"),
+        (areas, "AUC, %"),
     ):
+        axis.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel=measured)
+    places = ("upper left", "upper left", "center left", "upper right")
+    for axis, place in zip(axes.flat, places, strict=True):
         axis.grid(alpha=0.3)
         axis.legend(loc=place, fontsize="small")
     luo2021.save(canvas, figure)

@@ -71,11 +71,16 @@ def thresholds(pair: luo2021.Pair, name: str) -> tuple[float, float] | None:
 
 
 def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.ndarray]:
-    """What scores without an oracle say of the test set, `[images]` each."""
+    """What scores without an oracle say of the test set, `[images]` each.
+
+    MC dropout is left out where the classifier has no dropout.
+    """
     classifier = luo2021.classifier(pair, pair.classifier)
     split = models.split(classifier, at="embedding")
     _, params = bridge.from_nnx(classifier)
     ingredients, given = dict(evaluate.INGREDIENTS), {}
+    if not bridge.has_dropout(classifier):
+        titles = [title for title in titles if title != "MC dropout"]
     if "MC dropout" in titles:
         stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
         ingredients["dropout_logits"] = evaluate.dropout_logits(

@@ -5,9 +5,10 @@
 Test images under the 15 corruptions of ImageNet-C, under adversarial images made for
 the classifier (FGSM, PGD, and a grey-scale analogue of the functional colour attack of
 Laidlaw and Feizi 2019: one curve of tones for the whole image), and as their negative,
-in the place of the paper's style transfer. AUC, and TPR and TNR, in per cent: means
-over the seeds, and for a corruption over its severities. Max softmax of the classifier
-(MCP) stands beside the oracles, which are those of table 1.
+in the place of the paper's style transfer. Two tables, in per cent: AUC, TPR and TNR,
+and then FPR95 and both AUPR. For a corruption they are means over its severities, then
+mean and standard deviation over the seeds. Max softmax of the classifier (MCP) stands
+beside the oracles, which are those of table 1.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from trustjax.typing import ApplyFn, Params
 
 CONFIG = luo2021.Pair()
 _TONES = 9
-_AUC, _TPR, _TNR = (luo2021.COLUMNS.index(name) for name in ("AUC", "TPR", "TNR"))
+_TABLES = (("AUC", "TPR", "TNR"), ("FPR95", "AUPR-Error", "AUPR-Success"))
 
 
 def main(
@@ -33,7 +34,7 @@ def main(
     severities: Sequence[int] = (1, 2, 3, 4, 5),
     images: int = 1000,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Prints the table; returns domain -> row -> the means of `luo2021.COLUMNS`.
+    """Prints both tables; returns domain -> row -> `[seeds, luo2021.COLUMNS]`.
 
     Args:
       pair: whose oracles.
@@ -46,42 +47,50 @@ def main(
     kept = whole.source.take(range(images))
     test = data.from_arrays(pair.dataset, *kept, whole.class_names)
     names = [*losses, "MCP"]
-    print(f"{pair} on {len(test)} test images: AUC (TPR / TNR)")
-    print("| Domain | Right % | " + " | ".join(names) + " |")
-    print("|---" * (2 + len(names)) + "|")
-    table = {}
+    print(f"{pair} on {len(test)} test images")
+    table, right = {}, {}
     for domain, versions in domains(pair, test, kinds, severities):
         accuracies, rows = zip(
             *(measured(pair, losses, dataset) for dataset in versions), strict=True
         )
+        right[domain] = np.mean(accuracies)
         table[domain] = {
             name: np.mean([row[name] for row in rows], 0) for name in names
         }
-        cells = [
-            f"{row[_AUC]:.1f} ({row[_TPR]:.0f} / {row[_TNR]:.0f})"
-            for row in table[domain].values()
-        ]
-        print(f"| {domain} | {np.mean(accuracies):.1%} | " + " | ".join(cells) + " |")
+    for first, second, third in _TABLES:
+        print(f"\n{first} ({second} / {third}):\n")
+        print("| Domain | Right % | " + " | ".join(names) + " |")
+        print("|---" * (2 + len(names)) + "|")
+        for domain, found in table.items():
+            cells = [cell(found[name], first, second, third) for name in names]
+            print(f"| {domain} | {right[domain]:.1%} | " + " | ".join(cells) + " |")
     return table
+
+
+def cell(values: np.ndarray, first: str, second: str, third: str) -> str:
+    """Three columns of `[seeds, columns]`, the first with its deviation."""
+    chosen = [luo2021.COLUMNS.index(name) for name in (first, second, third)]
+    leading = luo2021.cells(values[:, chosen[:1]], digits=1)[0]
+    others = " / ".join(f"{values[:, place].mean():.0f}" for place in chosen[1:])
+    return f"{leading} ({others})"
 
 
 def measured(
     pair: luo2021.Pair, losses: Sequence[str], dataset: data.Dataset
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """The classifier's accuracy, and the means over the seeds of each row."""
+    """The classifier's accuracy, and `[seeds, luo2021.COLUMNS]` of each row."""
     confidence, correct = luo2021.max_softmax(dataset, pair)
     rows = {
-        loss: np.mean(
+        loss: np.array(
             [
                 luo2021.row(z, correct, luo2021.oracle_thresholds(pair, loss))
                 for z in luo2021.outputs_on(dataset, pair, loss)
-            ],
-            axis=0,
+            ]
         )
         for loss in losses
     }
     mcp = luo2021.row(confidence, correct, (0.5, 0.5))
-    return correct.mean(), {**rows, "MCP": np.array(mcp)}
+    return correct.mean(), {**rows, "MCP": np.array([mcp])}
 
 
 def domains(
