@@ -138,11 +138,31 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
-    exploding = dataclasses.replace(CONFIG, learning_rate=1e30)
-    with pytest.raises(train.NonFiniteLossError, match=r"finite at step \d .*rate 1e"):
+    exploding = dataclasses.replace(CONFIG, learning_rate=1e30, schedule="cosine")
+    message = r"not finite at step \d \(learning rate 1e\+30 at its peak\)"
+    with pytest.raises(train.NonFiniteLossError, match=message):
         fit(exploding, workdir=tmp_path, checkpoint_every=1)
-    kept = oracles.load(tmp_path)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params_of(kept)))
+    with train.last_checkpoint(tmp_path) as (checkpoints, step):
+        model = oracles.create(CONFIG, IMAGE_SHAPE)
+        state, _ = oracles.make_train_step(model, CONFIG, steps_per_epoch=1)
+        best = {"params": state.params, "statistics": state.statistics}
+        kept, _ = checkpoints.state(step, (state, best))
+    assert step >= 1
+    chex.assert_tree_all_finite(kept.params)
+
+
+def test_a_step_to_weights_that_are_not_finite_is_a_bad_one():
+    model = oracles.create(CONFIG, IMAGE_SHAPE)
+    state, step = oracles.make_train_step(model, CONFIG, steps_per_epoch=1)
+    images, _ = data.as_arrays(TRAIN)
+    batch = {
+        "image": jnp.asarray(images[:8], jnp.float32) / 255,
+        "mask": jnp.ones(8, bool),
+        "correct": jnp.asarray(TRAIN_OUTCOMES.correct[:8]),
+    }
+    state = step(step(state, batch, 1.0), batch, jnp.inf)
+    assert np.isfinite(state.loss_sum)
+    assert int(state.first_bad_step) == 1
 
 
 def test_a_classifiers_checkpoint_is_not_an_oracle(tmp_path):
@@ -150,6 +170,9 @@ def test_a_classifiers_checkpoint_is_not_an_oracle(tmp_path):
     train.fit(config, TRAIN, VALIDATION, workdir=tmp_path)
     with pytest.raises(ValueError, match="holds a classifier, not an oracle"):
         oracles.load(tmp_path)
+    fit(dataclasses.replace(CONFIG, epochs=1), workdir=tmp_path / "oracle")
+    with pytest.raises(ValueError, match="holds an oracle, not a classifier"):
+        train.load(tmp_path / "oracle")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         oracles.load(tmp_path / "none")
 
@@ -163,6 +186,56 @@ def test_eight_devices_train_like_one(uninterrupted):
     chex.assert_trees_all_close(
         params_of(sharded), params_of(uninterrupted), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet8", "vit_micro"])
+def test_a_step_of_each_network_is_the_same_on_eight_devices(name):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    config = oracles.Config(model=name, optimizer="sgd", learning_rate=0.1)
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.random((16, 20, 20, 1), np.float32),
+        "mask": np.arange(16) < 13,
+        "correct": rng.random(16) < 0.5,
+    }
+    place = [
+        lambda tree, spec: tree,
+        lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec)),
+    ]
+
+    def after_a_step(put):
+        model = oracles.create(config, (20, 20, 1))
+        state, step = oracles.make_train_step(model, config, steps_per_epoch=1)
+        state = step(put(state, jax.P()), put(batch, jax.P("data")), 1.0)
+        return jax.device_get((state.params, state.statistics, state.loss_sum))
+
+    one, eight = map(after_a_step, place)
+    chex.assert_trees_all_close(eight, one, atol=1e-4, rtol=1e-4)
+
+
+def types_multiplied(jaxpr):
+    """The types of what a program's matrix products and convolutions take."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            yield from (operand.aval.dtype for operand in equation.invars)
+        for inner in jax.tree.leaves(tuple(equation.params.values())):
+            if hasattr(inner, "jaxpr"):
+                yield from types_multiplied(inner.jaxpr)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_multiplies_in_its_precision_alone(name, precision):
+    config = oracles.Config(model=name, precision=precision)
+    model = oracles.create(config, (8, 8, 1))
+    state, step = oracles.make_train_step(model, config, steps_per_epoch=1)
+    batch = {
+        "image": jnp.zeros((4, 8, 8, 1)),
+        "mask": jnp.ones(4, bool),
+        "correct": jnp.ones(4, bool),
+    }
+    program = jax.make_jaxpr(step)(state, batch, 1.0)
+    assert set(types_multiplied(program.jaxpr)) == {jnp.dtype(precision)}
 
 
 def test_train_step_is_sgd_on_the_balanced_steep_slope_loss():
@@ -286,6 +359,32 @@ def test_outcomes_are_computed_once(tmp_path, monkeypatch):
             oracles.outcomes(rows, jnp.float32(-9), TRAIN, cache=tmp_path)
 
 
+def two_classes(params, x):
+    return rows(params, x)[:, :2]
+
+
+@pytest.mark.parametrize(
+    ("apply_fn", "dataset", "message"),
+    [
+        (rows, stripes(0, 0)[0], "stripes has no records"),
+        (two_classes, TRAIN, r"labels of stripes must be in \[0, 2\), got 2"),
+        (
+            rows,
+            data.from_arrays(
+                "unknown",
+                np.zeros((2, *IMAGE_SHAPE), np.uint8),
+                np.full(2, data.NO_CLASS),
+                ["a", "b", "c"],
+            ),
+            "records of unknown have no class to be right about",
+        ),
+    ],
+)
+def test_records_without_an_outcome_are_refused(apply_fn, dataset, message):
+    with pytest.raises(ValueError, match=message):
+        oracles.outcomes(apply_fn, jnp.float32(9), dataset)
+
+
 def test_a_trained_oracle_is_a_score(uninterrupted):
     ask = lambda batches: evaluate.run(
         ["oracle", "max_softmax"],
@@ -322,6 +421,22 @@ def right_everywhere(outcomes):
             {"train_outcomes": VALIDATION_OUTCOMES},
             "train set has 72, train_outcomes.correct has 30",
         ),
+        (
+            {
+                "train_outcomes": TRAIN_OUTCOMES._replace(
+                    correct=np.zeros_like(TRAIN_OUTCOMES.correct)
+                )
+            },
+            "the classifier makes nothing but errors on the train set",
+        ),
+        (
+            {
+                "validation_outcomes": VALIDATION_OUTCOMES._replace(
+                    correct=np.ones(len(VALIDATION), int)  # 1 for True is as good
+                )
+            },
+            "the classifier makes no error on the validation set",
+        ),
         ({"train_set": stripes(0, 0)[0]}, "the train dataset has no records"),
     ],
 )
@@ -335,6 +450,7 @@ def test_bad_outcomes_are_named(options, message):
     [
         ({"alpha_positive": 0.0}, "alpha_positive must be positive, got 0.0"),
         ({"alpha_negative": -1.0}, "alpha_negative must be positive, got -1.0"),
+        ({"alpha_negative": np.inf}, "alpha_negative must be at most 80, got inf"),
         ({"gamma": -1.0}, "gamma must not be negative"),
         ({"class_balance": 2.0}, r"class_balance must be in \[0, 1\]"),
         ({"loss": "hinge"}, "loss must be one of cross_entropy, focal, steep_slope"),

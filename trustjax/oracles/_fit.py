@@ -239,11 +239,7 @@ class _Run(train.Run):
             values, index, mask = jax.device_get(self.measured(self.state, arrays))
             z[index[mask]] = values[mask]
         if not np.isfinite(z).all():
-            raise train.NonFiniteLossError(
-                f"the oracle's outputs are not finite at step {self.position.step} "
-                f"(learning rate {self.position.plateau.learning_rate:g}): training "
-                "has stopped"
-            )
+            raise self.not_finite("the oracle's outputs are", self.position.step)
         return float(self.metric_fn(jnp.asarray(z), self.validation_correct))
 
     def end_epoch(self) -> None:
@@ -288,7 +284,8 @@ def _check_outcomes(name: str, dataset: data.Dataset, found: Outcomes) -> None:
     _validate.probabilities(
         f"{name}_outcomes.probability", jnp.asarray(found.probability)
     )
-    wrong = int(np.sum(~found.correct))
+    _validate.binary(f"{name}_outcomes.correct", jnp.asarray(found.correct))
+    wrong = len(dataset) - int(found.correct.sum())
     if wrong in (0, len(dataset)):
         kind = "no error" if wrong == 0 else "nothing but errors"
         raise ValueError(

@@ -5,9 +5,10 @@ import pathlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, data, evaluate
+from trustjax import _files, _validate, data, evaluate
 from trustjax.typing import ApplyFn, Params
 
 _PROBED = 16
@@ -48,7 +49,8 @@ def outcomes(
       The outcome of every record.
 
     Raises:
-      ValueError: if the dataset has no records, or a record has no class.
+      ValueError: if the dataset has no records, or a record has no class, or one that
+        the classifier has no output for.
     """
     if len(dataset) == 0:
         raise ValueError(f"{dataset.name} has no records")
@@ -77,6 +79,8 @@ def _computed(
     logits, labels = results.values["logits"], results.labels
     if (labels == data.NO_CLASS).any():
         raise ValueError(f"records of {dataset.name} have no class to be right about")
+    name = f"labels of {dataset.name}"
+    _validate.classes(name, jnp.asarray(labels), logits.shape[-1])
     probabilities = np.asarray(jax.nn.softmax(logits))
     return Outcomes(
         correct=logits.argmax(axis=-1) == labels,

@@ -92,10 +92,13 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
+      ValueError: if the checkpoint is of an oracle.
     """
     with _checkpoint.last_checkpoint(workdir) as (checkpoints, step):
         document = checkpoints.document(step)
         identity = document["identity"]
+        if "outcomes" in identity:
+            raise ValueError(f"{checkpoints.workdir} holds an oracle, not a classifier")
         config = Config(**identity["config"])
         model = _create(config, identity["class_names"], identity["image_shape"])
         state, _ = _step.make_train_step(model, config, steps_per_epoch=1)

@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_REPORTS = 0.5
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A training loss became NaN or infinite; the message names the step."""
+    """A loss or a weight became NaN or infinite; the message names the step."""
 
 
 class Run(abc.ABC):
@@ -187,16 +187,23 @@ class Run(abc.ABC):
         }
 
     def check_losses(self) -> None:
-        """Raises if a loss so far was not finite."""
+        """Raises if a loss so far, or the weights after it, were not finite."""
         step = int(self.state.first_bad_step)
         if step >= 0:
-            raise NonFiniteLossError(
-                f"the training loss is not finite at step {step} (learning rate "
-                f"{self.position.plateau.learning_rate:g}): training has stopped"
-            )
+            raise self.not_finite("the training loss, or a weight, is", step)
+
+    def not_finite(self, what: str, step: int) -> NonFiniteLossError:
+        """The error that says where training has stopped."""
+        rate = f"{self.position.plateau.learning_rate:g}"
+        if self.config.schedule == "cosine":
+            rate += " at its peak"
+        return NonFiniteLossError(
+            f"{what} not finite at step {step} (learning rate {rate}): training has "
+            "stopped"
+        )
 
     def save(self, checkpoints: _checkpoint.Checkpoints) -> None:
-        """Writes a checkpoint, of good losses only."""
+        """Writes a checkpoint, of finite losses and weights only."""
         self.check_losses()
         document = {
             "identity": self.identity,

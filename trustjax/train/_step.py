@@ -29,7 +29,8 @@ class TrainState(NamedTuple):
       statistics: the running statistics of BatchNorm.
       optimizer: the state of the optimiser.
       loss_sum: the data losses of the steps since the epoch began, added up.
-      first_bad_step: the first step whose loss was not finite; -1 while there is none.
+      first_bad_step: the first step whose loss, or the weights after it, were not
+        finite; -1 while there is none.
     """
 
     step: jax.Array
@@ -76,7 +77,11 @@ def make_train_step(
       a state is used once. The model is left as it is.
     """
     graph, *states = nnx.split(
-        _in_training_mode(model), nnx.Param, nnx.BatchStat, nnx.RngKey, ...
+        _in_training_mode(model, compute_dtype),
+        nnx.Param,
+        nnx.BatchStat,
+        nnx.RngKey,
+        ...,
     )
     params, statistics, keys, rest = map(nnx.to_pure_dict, states)
     # The step gives its arguments away; the model keeps its own arrays.
@@ -119,12 +124,15 @@ def make_train_step(
             gradient, state.optimizer, state.params
         )
         rate = scale * learning_rate(state.step)
-        bad = (state.first_bad_step < 0) & ~jnp.isfinite(data_loss)
+        params = jax.tree.map(
+            lambda value, towards: value - rate * towards, state.params, direction
+        )
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
+        good = jnp.isfinite(data_loss) & jnp.stack(finite).all()
+        bad = (state.first_bad_step < 0) & ~good
         return TrainState(
             step=state.step + 1,
-            params=jax.tree.map(
-                lambda value, towards: value - rate * towards, state.params, direction
-            ),
+            params=params,
             statistics=statistics,
             optimizer=optimizer_state,
             loss_sum=state.loss_sum + data_loss,
@@ -195,13 +203,16 @@ def random_shift(images: jax.Array, key: jax.Array, max_shift: int) -> jax.Array
     return jax.vmap(crop)(padded, corners)
 
 
-def _in_training_mode(model: nnx.Module) -> nnx.Module:
+def _in_training_mode(model: nnx.Module, compute_dtype: Any) -> nnx.Module:
+    # BatchNorm, unless it is told, answers in the type of its running statistics.
+    dtype = {} if compute_dtype is None else {"dtype": compute_dtype}
     return nnx.with_attributes(
         model,
         raise_if_not_found=False,
         deterministic=False,
         use_running_average=False,
         conv_general_dilated=transforms.cpu_convolution,
+        **dtype,
     )
 
 

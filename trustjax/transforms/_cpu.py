@@ -104,13 +104,14 @@ def _tiled_kernel_gradient(
 ) -> jax.Array:
     """The gradient of the kernel, the patches of a tile of examples at a time.
 
-    A tile takes examples from all over the batch, so that where devices share the
-    batch each works on its own.
+    A tile takes examples from all over the batch, and as many as a power of two: where
+    devices share the batch, each works on its own in a tile that has some of each.
     """
     positions = math.prod(cotangent.shape[1:-1])
     numbers = positions * math.prod(kernel_shape[:-1])
-    count = -(-len(x) // max(1, _PATCHES_AT_ONCE // numbers))
-    size = -(-len(x) // count)
+    size = 1 << max(0, (_PATCHES_AT_ONCE // numbers).bit_length() - 1)
+    size = min(size, len(x))
+    count = -(-len(x) // size)
 
     def tiles(array: jax.Array) -> jax.Array:
         # Examples of zeros fill the last tile: nothing is added for them.
