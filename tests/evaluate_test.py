@@ -183,6 +183,64 @@ def test_parts_of_other_parameters_or_data_are_not_taken(params, tmp_path):
     )
 
 
+def test_parts_of_other_options_and_constants_are_not_taken(params, tmp_path):
+    _, batches = made_batches()
+
+    def run(offset, factor, **more):
+        constant = jnp.full(7, offset)
+        own = evaluate.Ingredient(
+            lambda batch, logits: factor * logits + constant.sum(), needs=("logits",)
+        )
+        ingredients = {**evaluate.INGREDIENTS, "own": own}
+        return evaluate.run(
+            ["own"], SPLIT, params, batches, ingredients=ingredients, **more
+        )
+
+    for others in ((2.0, 1.0), (1.0, 3.0)):
+        with pytest.raises(KilledError):
+            run(1.0, 1.0, workdir=tmp_path, on_batch=killed_after(2))
+        chex.assert_trees_all_equal(run(*others, workdir=tmp_path), run(*others))
+
+
+def test_a_key_may_be_given(params):
+    _, batches = made_batches()
+    noise = evaluate.Ingredient(
+        lambda batch, logits, key: logits + jax.random.normal(key, logits.shape),
+        needs=("logits", "key"),
+    )
+    asked = lambda key: evaluate.run(
+        ["noise"],
+        SPLIT,
+        params,
+        batches,
+        ingredients={**evaluate.INGREDIENTS, "noise": noise},
+        given={"key": key},
+    ).values["noise"]
+    assert np.isfinite(asked(jax.random.key(0))).all()
+    assert evaluate.fingerprint(jax.random.key(0)) != (
+        evaluate.fingerprint(jax.random.key(1))
+    )
+
+
+def test_dropout_does_not_depend_on_the_batches(params):
+    noisy = lambda params, x, key: x + jax.random.normal(key, x.shape)
+    ingredients = {
+        **evaluate.INGREDIENTS,
+        "dropout_logits": evaluate.dropout_logits(noisy, key=jax.random.key(0)),
+    }
+    by_threes, by_fours = (
+        evaluate.run(
+            ["mc_dropout"],
+            SPLIT,
+            params,
+            made_batches(batch_size=size)[1],
+            ingredients=ingredients,
+        ).values["mc_dropout"]
+        for size in (3, 4)
+    )
+    np.testing.assert_allclose(by_threes, by_fours, rtol=1e-5)
+
+
 def test_one_example_is_enough(params):
     _, batches = made_batches(records=1)
     assert evaluate.run(["margin"], SPLIT, params, batches).labels.shape == (1,)

@@ -1,5 +1,7 @@
 """Scores of perturbed inputs and of several samples, and their limits."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -81,6 +83,15 @@ def test_edge_case_of_odin(params, x, expected):
         linear, jnp.array(params), jnp.array([x]), temperature=1.0, epsilon=0.5
     )
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
+
+
+def test_odin_steps_in_float32_from_bfloat16_inputs():
+    x = jnp.array([[1.0, 0.75]], jnp.bfloat16)
+    odin = lambda x, epsilon: scores.odin(
+        lambda params, x: x @ params, jnp.eye(2), x, temperature=1.0, epsilon=epsilon
+    )
+    np.testing.assert_array_equal(odin(x, 0.0014), odin(x.astype(jnp.float32), 0.0014))
+    assert odin(x, 0.0014) > odin(x, 0.0)
 
 
 def test_odin_without_a_step_is_max_softmax():
@@ -199,12 +210,17 @@ def dropout_net():
 def test_mc_dropout_is_the_score_of_its_samples_one_pass_each(dropout_net):
     stochastic_apply_fn, params = dropout_net
     x, key = jax.random.normal(jax.random.key(1), (8, 6)), jax.random.key(2)
+    fold = jax.random.fold_in
     samples = [
-        stochastic_apply_fn(params, x, jax.random.split(key, 5)[s]) for s in range(5)
+        [
+            stochastic_apply_fn(params, x[i : i + 1], fold(fold(key, i), s))[0]
+            for s in range(5)
+        ]
+        for i in range(8)
     ]
     options = {"key": key, "num_samples": 5}
     value = scores.mc_dropout(stochastic_apply_fn, params, x, **options)
-    expected = by_scipy(np.stack(samples, axis=1))
+    expected = by_scipy(np.array(samples))
     np.testing.assert_allclose(
         value, expected["negative_predictive_entropy"], rtol=1e-5
     )
@@ -218,6 +234,18 @@ def test_mc_dropout_is_the_score_of_its_samples_one_pass_each(dropout_net):
     np.testing.assert_allclose(
         disagreement, expected["negative_mutual_information"], rtol=1e-4
     )
+
+
+def test_masks_are_drawn_by_example_and_not_by_place(dropout_net):
+    stochastic_apply_fn, params = dropout_net
+    x = jax.random.normal(jax.random.key(1), (8, 6))
+    score = functools.partial(
+        scores.mc_dropout, stochastic_apply_fn, params, key=jax.random.key(2)
+    )
+    order = jnp.array([3, 0, 7])
+    alone = score(x[order], index=order)
+    np.testing.assert_allclose(alone, score(x)[order], rtol=1e-5)
+    assert not np.allclose(alone, score(x[order]), rtol=1e-3)
 
 
 def test_mc_dropout_is_the_same_sharded_and_jitted(dropout_net):
@@ -271,6 +299,43 @@ def test_deep_ensemble_is_a_loop_over_its_members():
     )
 
 
+def by_dropout(x):
+    return scores.mc_dropout(lambda params, x, key: x, None, x, key=jax.random.key(0))
+
+
+def by_ensemble(x):
+    return scores.deep_ensemble(
+        lambda params, x: x + params[None], jnp.zeros((3, 1)), x
+    )
+
+
+def by_augmentation(x):
+    return scores.test_time_augmentation(
+        lambda params, x: x,
+        None,
+        x,
+        augment_fn=lambda x, key: x,
+        key=jax.random.key(0),
+    )
+
+
+@pytest.mark.parametrize("score", [by_dropout, by_ensemble, by_augmentation])
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [([2.0], 0.0), ([0.0, 0.0], -1.0), ([3.0, 1.0], None), ([NAN, 1.0], NAN)],
+)
+def test_edge_case_of_samples_that_are_all_alike(score, row, expected):
+    x = jnp.array([row])
+    if expected is None:
+        expected = scores.negative_entropy(x)[0]
+    np.testing.assert_allclose(score(x), [expected], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("z", [INF, -INF, NAN])
+def test_edge_case_of_the_oracle(z):
+    np.testing.assert_array_equal(scores.lookup("oracle").fn(jnp.array([[z]])), [z])
+
+
 def test_test_time_augmentation_changes_the_input_with_each_key():
     x, key = jnp.eye(3), jax.random.key(0)
     shift = lambda x, key: x + jax.random.normal(key, (3, 1))
@@ -302,6 +367,12 @@ def test_test_time_augmentation_changes_the_input_with_each_key():
                 lambda p, x: x, {"a": jnp.ones(2), "b": jnp.ones(3)}, x
             ),
             "must have the same length",
+        ),
+        (
+            lambda x: scores.deep_ensemble(
+                lambda p, x: x, {"a": jnp.ones(2), "t": jnp.ones(())}, x
+            ),
+            r"\['t'\] must have a leading axis, got a single number",
         ),
         (
             lambda x: scores.augmented_logits(

@@ -351,11 +351,8 @@ def _scored(
         **_samples(config, model),
         _HEAT_MAP: heat_map,
     }
-    folder = "scoring"
     if oracle is not None:
         ingredients.update(oracle.ingredients())
-        # The parts of a run that was killed are of one oracle.
-        folder += f"-{evaluate.fingerprint(bridge.from_nnx(oracle.model)[1])[:16]}"
     done = 0
 
     def on_batch(records: int) -> None:
@@ -371,7 +368,7 @@ def _scored(
         data.batches(dataset, config.batch_size),
         ingredients=ingredients,
         given=given,
-        workdir=config.checkpoint_folder / folder / dataset.name.replace("/", "-"),
+        workdir=config.checkpoint_folder / "scoring" / dataset.name.replace("/", "-"),
         on_batch=on_batch,
     )
 

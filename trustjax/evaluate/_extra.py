@@ -20,8 +20,8 @@ def dropout_logits(
 ) -> Ingredient:
     """The ingredient `"dropout_logits"` of the Monte-Carlo dropout scores.
 
-    Every batch gets the same masks, by position, so that results do not depend on the
-    order of the batches.
+    Masks are drawn by the number of the record, so that results do not depend on how
+    the records are cut into batches.
 
     Args:
       stochastic_apply_fn: `(params, x, key) -> logits`, as
@@ -43,6 +43,7 @@ def dropout_logits(
             batch.x,
             key=key,
             num_samples=num_samples,
+            index=batch.index,
         )
     )
 

@@ -23,12 +23,15 @@ class Batch:
       x: inputs, `[batch, ...]`.
       differentiated: whether gradient statistics are asked for as well; logits and
         features are then those of their forward pass, and there is no second one.
+      index: record numbers, `[batch]`: what is drawn for an example is drawn by its
+        number, wherever in a batch it lies. None for 0, 1, 2, ...
     """
 
     model: ApplyFn | SplitModel
     params: Params
     x: jax.Array
     differentiated: bool = False
+    index: jax.Array | None = None
 
     @property
     def apply_fn(self) -> ApplyFn:
@@ -193,6 +196,7 @@ def score_batch(
     params: Params,
     x: jax.Array,
     *,
+    index: jax.Array | None = None,
     ingredients: Mapping[str, Ingredient] = INGREDIENTS,
     given: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
@@ -207,6 +211,8 @@ def score_batch(
         what the last dense layer takes.
       params: what the model takes first.
       x: inputs, `[batch, ...]`.
+      index: record numbers, `[batch]`, by which dropout masks are drawn; None for
+        0, 1, 2, ...
       ingredients: what scores may be computed from; extend `INGREDIENTS` with yours.
       given: what scores and ingredients need that is not computed from the batch:
         fitted states (`"knn_state"`), stacked parameters (`"ensemble_params"`).
@@ -228,7 +234,7 @@ def score_batch(
     # One's own ingredient of that name may be anything.
     own_pass = INGREDIENTS["gradient_statistics"]
     differentiated = any(ingredients[name] is own_pass for name in planned)
-    batch = Batch(model, params, x, differentiated)
+    batch = Batch(model, params, x, differentiated, index)
     values = dict(given)
     for name in planned:
         ingredient = ingredients[name]

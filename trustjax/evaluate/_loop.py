@@ -74,28 +74,37 @@ def run(
     # An unknown name fails before any work.
     plan(names, ingredients=ingredients, given=given)
     fixed = (params, dict(given))
-    origin = fingerprint((names, fixed))
     parts = None if workdir is None else Parts(_process_folder(workdir))
+    origin = fingerprint(fixed) if parts else ""
     fixed = _replicated(fixed, sharding)
 
     @jax.jit
-    def step(fixed: tuple[Params, dict[str, Any]], x: jax.Array) -> dict[str, Any]:
+    def step(
+        fixed: tuple[Params, dict[str, Any]], x: jax.Array, index: jax.Array
+    ) -> dict[str, Any]:
         params, given = fixed
         return score_batch(
-            names, model, params, x, ingredients=ingredients, given=given
+            names, model, params, x, index=index, ingredients=ingredients, given=given
         )
 
     rows: list[Any] = []
-    structure = None
+    structure = program = None
     for number, batch in enumerate(batches):
-        x = _placed(batch["image"], sharding)
-        computed_from = fingerprint((origin, batch))
-        leaves = parts.read(number, computed_from) if parts else None
+        x, index = (_placed(batch[name], sharding) for name in ("image", "index"))
+        leaves, computed_from = None, ""
+        if parts:
+            # The program holds what the arguments do not: the model, the options and
+            # constants of the ingredients.
+            program = program or step.lower(fixed, x, index).as_text()
+            computed_from = fingerprint((program, origin, batch))
+            leaves = parts.read(number, computed_from)
         if leaves is None:
-            leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(step(fixed, x))]
+            values = step(fixed, x, index)
+            leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(values)]
             if parts:
                 parts.write(number, computed_from, leaves)
-        structure = structure or jax.tree.structure(jax.eval_shape(step, fixed, x))
+        if structure is None:
+            structure = jax.tree.structure(jax.eval_shape(step, fixed, x, index))
         values = jax.tree.unflatten(structure, leaves)
         rows.append((values, batch["label"], batch["index"], batch["mask"]))
         if on_batch:

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from trustjax import _files
@@ -22,7 +23,10 @@ def fingerprint(tree: Any) -> str:
     """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
+        typed_key = isinstance(leaf, jax.Array) and jnp.issubdtype(
+            leaf.dtype, jax.dtypes.prng_key
+        )
+        array = np.asarray(jax.random.key_data(leaf) if typed_key else leaf)
         name = jax.tree_util.keystr(path)
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.tobytes())
@@ -33,7 +37,7 @@ class Parts:
     """Numbered parts of one run, each a file that is there whole or not at all.
 
     A part carries the fingerprint of all that it was computed from, so that a part of
-    other parameters, names or data is never taken for one's own.
+    another program, other parameters or data is never taken for one's own.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):

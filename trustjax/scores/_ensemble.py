@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from trustjax import _validate
 from trustjax.scores._disagreement import SampledLogits, negative_predictive_entropy
@@ -25,17 +25,21 @@ def mc_dropout(
     *,
     key: jax.Array,
     num_samples: int = 50,
+    index: Int[Array, " batch"] | None = None,
     score_fn: ScoreOfSamples = negative_predictive_entropy,
 ) -> Float[Array, " batch"]:
     r"""Monte-Carlo dropout: the uncertainty of the mean over random dropout masks.
 
     Args:
-      stochastic_apply_fn: `(params, x, key) -> logits` with dropout on and one mask for
-        each example, as `bridge.stochastic_from_nnx` makes it.
+      stochastic_apply_fn: `(params, x, key) -> logits` with dropout on, as
+        `bridge.stochastic_from_nnx` makes it; each example is passed by itself, with
+        a key of its own.
       params: what the network takes first.
       x: inputs, `[batch, ...]`.
       key: where the masks come from; the same key gives the same scores.
       num_samples: :math:`S`, forward passes.
+      index: a number for each example: what its masks are drawn by, so that they do
+        not depend on the batch around it. None for 0, 1, 2, ...
       score_fn: sampled logits `[batch, samples, classes]` to `[batch]`: such as
         `negative_mutual_information`, or yours.
 
@@ -44,6 +48,15 @@ def mc_dropout(
 
     Raises:
       ValueError: if `num_samples` is not a positive integer.
+
+    =================================  ===================================
+    Edge case                          Value
+    =================================  ===================================
+    one sample                         the negative entropy of that sample
+    no dropout                         the negative entropy of the network
+    one class                          0
+    a NaN logit in any sample          NaN
+    =================================  ===================================
 
     >>> noisy = lambda params, x, key: x + jax.random.normal(key, x.shape)
     >>> x = jnp.array([[9.0, 0.0], [0.0, 0.0]])
@@ -56,7 +69,14 @@ def mc_dropout(
       the last.
     """
     return score_fn(
-        dropout_logits(stochastic_apply_fn, params, x, key=key, num_samples=num_samples)
+        dropout_logits(
+            stochastic_apply_fn,
+            params,
+            x,
+            key=key,
+            num_samples=num_samples,
+            index=index,
+        )
     )
 
 
@@ -67,6 +87,7 @@ def dropout_logits(
     *,
     key: jax.Array,
     num_samples: int = 50,
+    index: Int[Array, " batch"] | None = None,
 ) -> SampledLogits:
     """The logits under `num_samples` dropout masks, as `mc_dropout` scores them.
 
@@ -76,6 +97,7 @@ def dropout_logits(
       x: as in `mc_dropout`.
       key: as in `mc_dropout`.
       num_samples: as in `mc_dropout`.
+      index: as in `mc_dropout`.
 
     Returns:
       Logits by example and sample.
@@ -88,8 +110,19 @@ def dropout_logits(
     (2, 50, 2)
     """
     _validate.count("num_samples", num_samples)
-    keys = jax.random.split(key, num_samples)
-    return _in_turn(lambda k: stochastic_apply_fn(params, x, k), keys)
+    if index is None:
+        index = jnp.arange(len(jax.tree.leaves(x)[0]))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+    def sample(number: jax.Array) -> jax.Array:
+        def logits(example: Any, key: jax.Array) -> jax.Array:
+            alone = jax.tree.map(lambda leaf: leaf[None], example)
+            drawn = jax.random.fold_in(key, number)
+            return stochastic_apply_fn(params, alone, drawn)[0]
+
+        return jax.vmap(logits)(x, keys)
+
+    return _in_turn(sample, jnp.arange(num_samples))
 
 
 def deep_ensemble(
@@ -113,6 +146,14 @@ def deep_ensemble(
 
     Raises:
       ValueError: if the arrays of `stacked_params` differ in their leading axis.
+
+    =================================  =====================================
+    Edge case                          Value
+    =================================  =====================================
+    one member, or all members equal   the negative entropy of that network
+    one class                          0
+    a NaN logit of any member          NaN
+    =================================  =====================================
 
     >>> linear = lambda params, x: x @ params
     >>> members = 99 * jnp.stack([jnp.eye(2), jnp.eye(2)[::-1]])
@@ -174,6 +215,14 @@ def test_time_augmentation(
 
     Raises:
       ValueError: if `num_samples` is not a positive integer.
+
+    =================================  ===================================
+    Edge case                          Value
+    =================================  ===================================
+    a change that changes nothing      the negative entropy of the network
+    one class                          0
+    a NaN logit in any sample          NaN
+    =================================  ===================================
 
     >>> flip = lambda x, key: jnp.where(jax.random.bernoulli(key), x, x[:, ::-1])
     >>> linear = lambda params, x: 99 * x @ params
