@@ -344,6 +344,13 @@ def test_fisher_trace_is_the_expected_squared_norm(way, request):
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
+def test_fisher_trace_of_a_settled_prediction_is_zero_however_long_the_gradients():
+    result = gradients.fisher_trace(
+        lambda p, x: x @ p, jnp.array([[1.0, 0.0]]), jnp.array([[1e20]])
+    )
+    np.testing.assert_array_equal(result, [0.0])
+
+
 @pytest.mark.parametrize("logits", [[[2.0]], [[0.0, 300.0, 0.0]]])
 def test_fisher_trace_of_a_settled_prediction_is_zero(logits):
     # One class; a one-hot prediction.

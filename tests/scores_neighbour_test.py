@@ -102,6 +102,36 @@ def test_tiny_distances_keep_their_digits():
     )
 
 
+def test_many_points_that_lie_close_together_are_told_apart():
+    """All five squared distances are 0 in |a|^2 - 2ab + |b|^2; the last point is it."""
+    near = np.array([8193.0, 8193.125, 8193.25, 8193.375, 8192.0])
+    points = np.concatenate([near, -near])[:, None]
+    state = scores.fit_knn(points, normalised=False)
+    value = scores.knn_distance(state, jnp.array([[8192.0]]), k=1)
+    np.testing.assert_array_equal(value, [0.0])
+
+
+@pytest.mark.parametrize("score", ["centroid_kernel", "mahalanobis"])
+def test_a_class_without_examples_leaves_the_gradient_finite(score):
+    points, labels = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1])
+    fit = {"mahalanobis": scores.fit_mahalanobis}.get(score, scores.fit_centroids)
+    of = lambda state, h: getattr(scores, score)(state, h)[0]
+    with_and_without = [
+        jax.grad(of, 1)(fit(points, labels, num_classes=n), jnp.array([[0.7]]))
+        for n in (3, 2)
+    ]
+    np.testing.assert_array_equal(*with_and_without)
+    assert np.isfinite(with_and_without[0]).all()
+
+
+def test_a_product_that_overflows_both_ways_is_infinitely_far():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(40, 2)) @ np.array([[1.0, 0.9], [0.0, 0.1]])
+    state = scores.fit_mahalanobis(points, np.arange(40) % 2)
+    value = scores.mahalanobis(state, jnp.array([[3e38, 3e38], [3e38, -3e38]]))
+    np.testing.assert_array_equal(value, [-np.inf, -np.inf])
+
+
 def test_no_matrix_of_queries_by_points_is_held():
     points = np.zeros((20 * _nearest._ROWS, 2), np.float32)
     bank = _nearest.make_bank(points, np.zeros(len(points), int), 1)

@@ -244,11 +244,27 @@ def test_edge_case(name, row, expected):
 
 
 @pytest.mark.parametrize(
-    ("row", "expected"), [([2.0], INF), ([4.0, 1.5], 2.5), ([INF, 0.0], INF)]
+    ("row", "expected"),
+    [
+        ([2.0], INF),
+        ([4.0, 1.5], 2.5),
+        ([3.0, 3.0, 1.0], 0.0),
+        ([INF, 0.0], INF),
+        ([INF, INF], NAN),
+        ([NAN, 1.0], NAN),
+    ],
 )
 def test_margin_of_logits(row, expected):
     value = scores.margin(jnp.array([row]), of="logits")
     np.testing.assert_allclose(value, [expected])
+
+
+def test_limits_of_entropy_and_energy_with_their_options():
+    equal = jnp.zeros((1, 4))
+    entropy = scores.negative_entropy(equal, normalised=False)
+    np.testing.assert_allclose(entropy, [-np.log(4)], rtol=1e-6)
+    energy = scores.energy(equal, temperature=2.5)
+    np.testing.assert_allclose(energy, [2.5 * np.log(4)], rtol=1e-6)
 
 
 def test_grad_trust_ignores_a_shift_of_the_logits_and_the_released_formula_does_not():
@@ -291,3 +307,8 @@ def test_entropy_keeps_its_digits_where_the_network_is_sure(classes):
     np.testing.assert_allclose(value, -expected, rtol=1e-5)
     slope = np.exp(log_p) * (log_p + expected)
     np.testing.assert_allclose(gradient[0, 0], slope, rtol=1e-5)
+
+
+def test_the_gradient_of_a_single_class_is_zero():
+    gradient = jax.grad(lambda z: scores.negative_brier(z)[0])(jnp.array([[2.0]]))
+    np.testing.assert_array_equal(gradient, [[0.0]])

@@ -51,6 +51,9 @@ def rank(name: str, value: jax.Array, axes: str) -> None:
 
 def same_length(**arrays: jax.Array) -> None:
     """Requires arrays of one common leading length."""
+    for name, value in arrays.items():
+        if value.ndim == 0:
+            raise ValueError(f"{name} must have a leading axis, got a single number")
     lengths = {name: value.shape[0] for name, value in arrays.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {n}" for name, n in lengths.items())

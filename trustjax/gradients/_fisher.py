@@ -70,7 +70,11 @@ def fisher_trace(
     )
     squared_norms = towards.values[:, :, 0, 0] ** 2
     logits = apply_fn(params, x).astype(squared_norms.dtype)
-    return (jax.nn.softmax(logits) * squared_norms).sum(1)
+    probabilities = jax.nn.softmax(logits)
+    # A class of probability 0 adds nothing, however long its gradient.
+    impossible = probabilities == 0
+    squared_norms = jnp.where(impossible, 0.0, squared_norms)
+    return (probabilities * squared_norms).sum(1)
 
 
 def _negative_log_probability(logits: jax.Array, label: jax.Array) -> jax.Array:

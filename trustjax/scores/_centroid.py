@@ -310,13 +310,18 @@ def _nearest_squared_distance(gaussians: Gaussians, features: jax.Array) -> jax.
         gaussians.whitening,
         precision=jax.lax.Precision.HIGHEST,
     )
-    return _smallest_squared(whitened, gaussians.means)
+    squares = _smallest_squared(whitened, gaussians.means)
+    # Of inf - inf in the product: farther away than can be counted.
+    overflows = jnp.isnan(squares) & jnp.isfinite(features).all(axis=-1)
+    return jnp.where(overflows, jnp.inf, squares)
 
 
 def _smallest_squared(points: jax.Array, centroids: jax.Array) -> jax.Array:
     """Squared distance of each point to the nearest centroid that is there."""
-    distances = jnp.sum((points[:, None] - centroids[None]) ** 2, axis=-1)
     missing = jnp.any(jnp.isnan(centroids), axis=-1)
+    # Put somewhere, for a NaN that is not selected still has a derivative of NaN.
+    centroids = jnp.where(missing[:, None], 0.0, centroids)
+    distances = jnp.sum((points[:, None] - centroids[None]) ** 2, axis=-1)
     return jnp.min(jnp.where(missing[None], jnp.inf, distances), axis=-1)
 
 

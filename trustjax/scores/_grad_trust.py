@@ -50,7 +50,7 @@ def grad_trust(
     =================================  =====
     one class                          inf
     equal logits                       1
-    p one-hot, or 1 - p below 1e-19    inf
+    p one-hot, or 1 - p below 5e-20    inf
     two +inf logits, or a NaN          NaN
     =================================  =====
 

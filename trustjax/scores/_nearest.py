@@ -3,7 +3,9 @@ r"""Exact nearest neighbours by class, a block of points at a time.
 Distances come from :math:`|a|^2 - 2 a \cdot b + |b|^2`, one matrix product for each
 block, and never more of them are held than one block has. That product loses the digits
 of a small distance. So each block is centred on its own mean first, and the nearest
-candidates of all are measured again by their difference.
+candidates of all are measured again by their difference. Points of few features, of
+which many may lie that close together, are compared by their differences from the
+first.
 """
 
 import dataclasses
@@ -18,6 +20,7 @@ from trustjax import _validate
 from trustjax._numerics import at_least_float32, safe_sqrt
 
 _ROWS = 16384
+_FEW_FEATURES = 8
 _SPARE_CANDIDATES = 3  # so that rounding may swap near ties without loss
 
 
@@ -126,6 +129,10 @@ def _squared_distances(
     points: jax.Array, queries: jax.Array, occupied: jax.Array
 ) -> jax.Array:
     """Squared distances `[batch, rows]`, rounded; inf where there is no point."""
+    if points.shape[-1] <= _FEW_FEATURES:
+        columns = zip(queries.T, points.T, strict=True)
+        squares = sum((query[:, None] - own[None]) ** 2 for query, own in columns)
+        return jnp.where(occupied[None], squares, jnp.inf)
     # Points first: the order in which XLA is faster on a CPU, by half.
     product = jnp.matmul(points, queries.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.where(occupied, jnp.sum(points**2, axis=-1), jnp.inf)

@@ -23,6 +23,13 @@ def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
     Raises:
       ValueError: if `output` is not `[batch, 1]`.
 
+    =================================  ======
+    Edge case                          Value
+    =================================  ======
+    an infinite output                 itself
+    a NaN output                       NaN
+    =================================  ======
+
     >>> print(oracle(jnp.array([[2.5], [-1.0]])))
     [ 2.5 -1. ]
 

@@ -31,7 +31,7 @@ def odin(
     Args:
       apply_fn: `(params, x) -> logits`, in evaluation mode.
       params: what `apply_fn` takes first.
-      x: inputs.
+      x: inputs, taken in float32 or wider.
       temperature: :math:`T`, divides the logits in both places.
       epsilon: :math:`\epsilon`, the size of the step.
       scale: :math:`\sigma`, divides the step: the standard deviation by which the
@@ -109,6 +109,7 @@ def odin_logits(
     _validate.positive("temperature", temperature)
     _validate.not_negative("epsilon", epsilon)
     _validate.floating("x", x)
+    x = at_least_float32(x)  # in bfloat16 most inputs would round back to themselves
     step = epsilon / jnp.asarray(scale, x.dtype)
     _validate.broadcasts("scale", step, x.shape)
     gradient = gradients.input_gradients(

@@ -3,9 +3,20 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from trustjax import _validate
+
+COST_CLASSES = (
+    "closed_form",
+    "input_gradient",
+    "backward_pass",
+    "class_gradients",
+    "samples",
+    "neighbours",
+    "other_network",
+)
+"""What a score takes beyond the forward pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,6 +24,7 @@ class Score:
     """One row of the table of scores.
 
     Attributes:
+      direction: which way it reads; the same for every score.
       name: how users ask for it, and the key of its results.
       fn: `(*ingredients) -> [batch]`, higher = more trust.
       needs: the ingredients, in the order of `fn`'s arguments: `"logits"`,
@@ -20,7 +32,8 @@ class Score:
       title: its name in prose.
       paper: where it comes from.
       equation: its formula in one line of plain text.
-      cost: what it takes beyond the forward pass.
+      cost: what it takes beyond the forward pass, in words.
+      cost_class: the same for programs, one of `COST_CLASSES`.
       provenance: where the authors' code differs, or what was decided.
       about: what it is, in one line; the first line of `fn`'s docstring if empty.
     """
@@ -32,8 +45,13 @@ class Score:
     paper: str
     equation: str
     cost: str = "none"
+    cost_class: str = "closed_form"
     provenance: str = ""
     about: str = ""
+    direction: ClassVar[str] = "higher = more trust"
+
+    def __post_init__(self):
+        _validate.choice("cost_class", self.cost_class, COST_CLASSES)
 
     @property
     def summary(self) -> str:
@@ -54,7 +72,8 @@ def register(score: Score) -> Score:
       The same score.
 
     Raises:
-      ValueError: if another score has that name.
+      ValueError: if another score has that name. (`Score` itself refuses a cost class
+        that is not one of `COST_CLASSES`.)
 
     >>> import jax.numpy as jnp
     >>> row = register(Score(name="doctest_lowest_logit", title="Lowest logit",

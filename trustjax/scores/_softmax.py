@@ -58,6 +58,8 @@ def log_distance_to_prediction(
     >>> print(jnp.exp(log_distance_to_prediction(jnp.log(jnp.array([[0.8, 0.2]])))))
     [0.08]
     """
+    if log_p.shape[-1] == 1:
+        return jnp.where(jnp.isnan(log_p[..., 0]), jnp.nan, -jnp.inf)
     rivals = ~is_predicted(log_p)
     log_others = jax.nn.logsumexp(log_p, axis=-1, where=rivals)
     log_squares = jax.nn.logsumexp(2 * log_p, axis=-1, where=rivals)

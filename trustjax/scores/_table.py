@@ -131,6 +131,7 @@ for _score in (
         paper=OBERDIEK,
         equation="-|g|_2",
         cost=BACKWARD,
+        cost_class="backward_pass",
         about="Negated L2 norm of the gradient towards the prediction.",
     ),
     Score(
@@ -141,6 +142,7 @@ for _score in (
         paper=OBERDIEK,
         equation="-|g|_1",
         cost=BACKWARD,
+        cost_class="backward_pass",
         about="Negated L1 norm of the gradient towards the prediction.",
     ),
     Score(
@@ -151,6 +153,7 @@ for _score in (
         paper=OBERDIEK,
         equation="min_i g_i",
         cost=BACKWARD,
+        cost_class="backward_pass",
         about="Smallest component of the gradient towards the prediction.",
     ),
     Score(
@@ -161,6 +164,7 @@ for _score in (
         paper=OBERDIEK,
         equation="-max_i g_i",
         cost=BACKWARD,
+        cost_class="backward_pass",
         about="Negated largest component of the gradient towards the prediction.",
     ),
     Score(
@@ -173,6 +177,7 @@ for _score in (
         paper=OBERDIEK,
         equation="-(mean_l Var(g_l))^(1/2)",
         cost=BACKWARD,
+        cost_class="backward_pass",
         provenance="The root of the mean variance of the parameter tensors.",
         about="Negated deviation of the gradient towards the prediction.",
     ),
@@ -184,6 +189,7 @@ for _score in (
         paper="Lee et al. 2023",
         equation="-mean_l |grad_l BCE(z, 1)|_2^2",
         cost=BACKWARD,
+        cost_class="backward_pass",
         provenance="All layers; the GradTrust demo adds GradNorm's gradients.",
         about="Negated squared gradient norm of the layers towards all classes.",
     ),
@@ -195,6 +201,7 @@ for _score in (
         paper=f"{TUTORIAL}, slide GradTrust",
         equation="mean_k Var(g_k) / Var(g_yhat)",
         cost="a backward pass for each class",
+        cost_class="class_gradients",
         provenance="By autodiff, over all parameters together.",
     ),
     Score(
@@ -205,6 +212,7 @@ for _score in (
         paper=f"{TUTORIAL}, slide Fisher Information",
         equation="-sum_k p_k |grad log p_k|_2^2",
         cost="a backward pass for each class",
+        cost_class="class_gradients",
     ),
     Score(
         name="trust_score",
@@ -214,6 +222,7 @@ for _score in (
         paper="Jiang et al. 2018",
         equation="min_(c != yhat) d_c / d_yhat",
         cost="distances to the training features",
+        cost_class="neighbours",
         provenance="The nearest of a class; the authors' code takes the second.",
     ),
     Score(
@@ -224,6 +233,7 @@ for _score in (
         paper="Sun et al. 2022, eq. 3",
         equation="-|h - h_(k)|_2, unit vectors",
         cost="distances to the training features",
+        cost_class="neighbours",
     ),
     Score(
         name="mahalanobis",
@@ -233,6 +243,7 @@ for _score in (
         paper="Lee et al. 2018, eq. 2",
         equation="max_c -(h - m_c)' S^-1 (h - m_c)",
         cost="distances to the class means",
+        cost_class="neighbours",
         provenance="One layer, without input perturbation.",
     ),
     Score(
@@ -243,6 +254,7 @@ for _score in (
         paper="Ren et al. 2021, eq. 3",
         equation="Mahalanobis less that of all classes together",
         cost="distances to the class means",
+        cost_class="neighbours",
     ),
     Score(
         name="centroid_kernel",
@@ -252,6 +264,7 @@ for _score in (
         paper="van Amersfoort et al. 2020, eq. 1",
         equation="max_c exp(-|h - m_c|^2 / (2 s^2 D))",
         cost="distances to the class means",
+        cost_class="neighbours",
         provenance="On the features of any network, without trained weight matrices.",
     ),
     Score(
@@ -262,6 +275,7 @@ for _score in (
         paper="Liang et al. 2018, eqs. 1 and 2",
         equation="max_k softmax(f(x - e sign grad) / T)_k",
         cost="a forward pass, and a backward pass to the input",
+        cost_class="input_gradient",
         provenance="sign(0) is 0, where the authors' code takes 1.",
         about="Max softmax at a high temperature, one step towards the prediction.",
     ),
@@ -273,6 +287,7 @@ for _score in (
         paper="Gal and Ghahramani 2016",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each sample",
+        cost_class="samples",
         provenance="The mean of softmaxes; the GradTrust demo scores its last sample.",
         about="Negated entropy of the mean over random dropout masks.",
     ),
@@ -284,6 +299,7 @@ for _score in (
         paper="Smith and Gal 2018",
         equation="-mean_s H(p_s) / log C",
         cost="as MC dropout",
+        cost_class="samples",
     ),
     Score(
         name="mc_dropout_mutual_information",
@@ -293,6 +309,7 @@ for _score in (
         paper="Houlsby et al. 2011; Smith and Gal 2018, eq. 3",
         equation="-mean_s KL(p_s | mean_s p_s) / log C",
         cost="as MC dropout",
+        cost_class="samples",
     ),
     Score(
         name="mc_dropout_variation_ratio",
@@ -302,6 +319,7 @@ for _score in (
         paper="Gal 2016, section 3.3.1",
         equation="max_k mean_s 1[yhat_s = k] - 1",
         cost="as MC dropout",
+        cost_class="samples",
     ),
     Score(
         name="deep_ensemble",
@@ -311,6 +329,7 @@ for _score in (
         paper="Lakshminarayanan et al. 2017",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each member",
+        cost_class="samples",
         about="Negated entropy of the mean over networks trained apart.",
     ),
     Score(
@@ -321,6 +340,7 @@ for _score in (
         paper="Smith and Gal 2018, eq. 3",
         equation="-mean_s KL(p_s | mean_s p_s) / log C",
         cost="as deep ensemble",
+        cost_class="samples",
     ),
     Score(
         name="test_time_augmentation",
@@ -330,6 +350,7 @@ for _score in (
         paper="Ayhan and Berens 2018",
         equation="-H(mean_s p_s) / log C",
         cost="a forward pass for each sample",
+        cost_class="samples",
         about="Negated entropy of the mean over changed inputs.",
     ),
     Score(
@@ -340,6 +361,7 @@ for _score in (
         paper="Luo et al. 2021, eq. 7",
         equation="z = f(x), the log odds of a right answer",
         cost="a forward pass of the oracle",
+        cost_class="other_network",
         provenance="A network trained on when this classifier is right.",
     ),
 ):
