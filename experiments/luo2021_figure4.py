@@ -141,7 +141,7 @@ def draw(
         (areas, "AUC, %"),
     ):
         axis.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel=measured)
-    places = ("upper left", "upper left", "center left", "upper right")
+    places = ("upper left", "upper left", "center left", "lower center")
     for axis, place in zip(axes.flat, places, strict=True):
         axis.grid(alpha=0.3)
         axis.legend(loc=place, fontsize="small")
