@@ -141,10 +141,9 @@ def draw(
         (areas, "AUC, %"),
     ):
         axis.set(title="steep slope, alpha+ = 1", xlabel="alpha-", ylabel=measured)
-    places = ("upper left", "upper left", "center left", "lower center")
-    for axis, place in zip(axes.flat, places, strict=True):
+    for axis in axes.flat:
         axis.grid(alpha=0.3)
-        axis.legend(loc=place, fontsize="small")
+        axis.legend(fontsize="small")
     luo2021.save(canvas, figure)
 
 
