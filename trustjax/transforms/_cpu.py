@@ -16,7 +16,7 @@ from jax import lax
 
 from trustjax.transforms._convolution import kernel_gradient, unflatten_kernel
 from trustjax.transforms._patches import channels_last_dimensions
-from trustjax.transforms._stencil import is_stencil, stencil
+from trustjax.transforms._stencil import is_stencil, is_ungrouped_float32, stencil
 
 _PATCHES_AT_ONCE = 2**20
 """Numbers in the patches of a tile: 4 MiB of float32."""
@@ -52,7 +52,8 @@ def cpu_convolution(
     )
     (equation,) = jax.make_jaxpr(plain)(x, kernel).eqns
     params = equation.params
-    if not _has_fast_forms(x, kernel, **params):
+    ordered = params["dimension_numbers"] == channels_last_dimensions(x.ndim)
+    if not ordered or not is_ungrouped_float32(x, kernel, **params):
         return plain(x, kernel)
     forward_on_cpu = plain
     if is_stencil(x, kernel, **params):
@@ -84,15 +85,6 @@ def cpu_convolution(
 
     convolve.defvjp(forward, backward)
     return convolve(x, kernel)
-
-
-def _has_fast_forms(x: jax.Array, kernel: jax.Array, **params: Any) -> bool:
-    return (
-        params["dimension_numbers"] == channels_last_dimensions(x.ndim)
-        and params["feature_group_count"] == params["batch_group_count"] == 1
-        and x.dtype == kernel.dtype == jnp.float32
-        and params["preferred_element_type"] in (None, jnp.float32)
-    )
 
 
 def _tiled_kernel_gradient(

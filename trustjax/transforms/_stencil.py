@@ -23,7 +23,14 @@ def is_stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> bool:
     return (
         rhs.shape[-2] == 1
         and math.prod(rhs.shape[:-2]) <= _LARGEST_STENCIL
-        and params["feature_group_count"] == params["batch_group_count"] == 1
+        and is_ungrouped_float32(lhs, rhs, **params)
+    )
+
+
+def is_ungrouped_float32(lhs: jax.Array, rhs: jax.Array, **params: Any) -> bool:
+    """Whether a convolution is of the kind that the forms for CPUs are written for."""
+    return (
+        params["feature_group_count"] == params["batch_group_count"] == 1
         and lhs.dtype == rhs.dtype == jnp.float32
         and params["preferred_element_type"] in (None, jnp.float32)
     )
