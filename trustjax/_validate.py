@@ -26,6 +26,12 @@ def floating(name: str, value: jax.Array) -> None:
         raise TypeError(f"{name} must be floating point, got {value.dtype}")
 
 
+def integers(name: str, value: jax.Array) -> None:
+    """Requires whole numbers, and no booleans."""
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got {value.dtype}")
+
+
 def real(name: str, value: jax.Array) -> None:
     """Requires floats, signed or short integers, or booleans."""
     allowed = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
@@ -150,8 +156,7 @@ def classes(
     name: str, value: jax.Array, num_classes: int, where: jax.Array | None = None
 ) -> None:
     """Requires integers, refusing known ones outside `[0, num_classes)`."""
-    if not jnp.issubdtype(value.dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got {value.dtype}")
+    integers(name, value)
     outside = lambda values: (values < 0) | (values >= num_classes)
     _refuse(name, f"must be in [0, {num_classes})", value, outside, where)
 
@@ -191,7 +196,22 @@ def scores_and_outcomes(
     binary("correct", correct, where)
 
 
-def is_known(*arrays: jax.Array | None) -> bool:
+def fits(name: str, value: np.ndarray, converted: jax.Array) -> None:
+    """Refuses numbers that the dtype of `converted` has none near to.
+
+    JAX makes float32 of float64, and int32 of int64, where x64 is off.
+    """
+    if converted.dtype == value.dtype:
+        return
+    found = np.asarray(converted)
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        lost = lambda values: np.isfinite(values) & ~np.isfinite(found)
+    else:
+        lost = lambda values: values != found
+    _refuse(name, f"must fit {converted.dtype}", value, lost, None)
+
+
+def is_known(*arrays: jax.Array | np.ndarray | None) -> bool:
     """Whether the values can be looked at now: not traced, all on this host."""
     return all(
         not isinstance(array, jax.core.Tracer)
@@ -203,7 +223,7 @@ def is_known(*arrays: jax.Array | None) -> bool:
 def _refuse(
     name: str,
     requirement: str,
-    value: jax.Array,
+    value: jax.Array | np.ndarray,
     is_bad: Callable[[np.ndarray], np.ndarray],
     where: jax.Array | None,
 ) -> None:
