@@ -1,10 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, alone or several together."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+_BEING_WRITTEN, _COMPLETE = ".trustjax-new", ".trustjax-complete"
 
 
 @contextlib.contextmanager
@@ -21,7 +25,8 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       The path to write to, with the same suffix as `path`.
 
     Raises:
-      OSError: if the folder cannot be made or written, naming the folder.
+      OSError: if the folder cannot be made or written, naming the folder; if the
+        file cannot be written, as on a full disk, naming the file.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with written_whole(f"{folder}/a.txt") as temporary:
@@ -30,31 +35,76 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     whole 1
     """
     path = pathlib.Path(path)
+    temporary = _temporary_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
-    except OSError as error:
-        raise OSError(f"cannot write in the folder {path.parent}: {error}") from error
-    os.close(handle)
-    temporary = pathlib.Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide it from a server
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        with _naming(f"cannot write {path}"):
+            yield temporary
+            _publish(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_together(
+    folder: str | os.PathLike[str], names: Sequence[str]
+) -> Iterator[pathlib.Path]:
+    """Yields a new folder, whose files take their places in `folder` on success.
+
+    All are written before the first takes its place, so that an error or a full disk
+    leaves the old ones as they were. They then take their places one after another,
+    by renames: a kill just there leaves the rest to the next call, which finishes it
+    before anything else. Other files of `folder` are left alone. Where two processes
+    write into one folder, one waits for the other.
+
+    Args:
+      folder: where the files belong. It is made if it is missing.
+      names: the files, in the order in which they take their places.
+
+    Yields:
+      The folder to write them to.
+
+    Raises:
+      OSError: if the folder cannot be made or written, or one of the names is a
+        folder there; if a file cannot be written, as on a full disk.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with written_together(folder, ["a.txt", "b.txt"]) as new:
+    ...         for name in ("a.txt", "b.txt"):
+    ...             _ = (new / name).write_text("whole")
+    ...     print(sorted(os.listdir(folder)))
+    ['a.txt', 'b.txt']
+    """
+    folder = pathlib.Path(folder)
+    with _locked(folder), _naming(f"cannot write in the folder {folder}"):
+        complete, new = folder / _COMPLETE, folder / _BEING_WRITTEN
+        _take_places(complete, names)
+        if new.exists():
+            shutil.rmtree(new)
+        for name in names:
+            if (folder / name).is_dir():
+                raise OSError(f"{folder / name} is a folder")
+        new.mkdir()
+        try:
+            yield new
+            for name in names:
+                _publish(new / name)
+            new.rename(complete)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        try:
+            _take_places(complete, names)
+        except KeyboardInterrupt:
+            _take_places(complete, names)
+            raise
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
     """Makes a folder, and a file in it that is taken away again.
 
-    Long work asks this first, so as not to fail at its end.
+    Long work asks this first, so as not to fail at its end. The file has a name that
+    no other has.
 
     Raises:
       OSError: if the folder cannot be made or written, naming it.
@@ -63,6 +113,56 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     Traceback (most recent call last):
     OSError: cannot write in the folder /dev/null/reports: ...
     """
-    with written_whole(pathlib.Path(folder, "writable")) as temporary:
-        temporary.touch()
-    pathlib.Path(folder, "writable").unlink()
+    _temporary_file(pathlib.Path(folder, "writable")).unlink()
+
+
+def _temporary_file(path: pathlib.Path) -> pathlib.Path:
+    """A new file beside `path`, hidden, under a name of its own."""
+    with _naming(f"cannot write in the folder {path.parent}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+    os.close(handle)
+    return pathlib.Path(name)
+
+
+def _publish(path: pathlib.Path) -> None:
+    """Gives a written file the usual rights, and waits until it is on the disk."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide it from a server
+    with open(path, "rb") as written:
+        os.fsync(written.fileno())
+
+
+def _take_places(complete: pathlib.Path, names: Sequence[str]) -> None:
+    """Moves what is left of a complete set to its places."""
+    if not complete.exists():
+        return
+    left = {path.name for path in complete.iterdir()}
+    for name in [*(n for n in names if n in left), *sorted(left.difference(names))]:
+        os.replace(complete / name, complete.parent / name)
+    complete.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the one right to write a set into a folder; a kill gives it back."""
+    with _naming(f"cannot write in the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _naming(failed: str) -> Iterator[None]:
+    """Says in an error of the file system what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{failed}: {error}") from error

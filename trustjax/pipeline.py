@@ -244,7 +244,9 @@ def predictions_report(
       OSError: if the file cannot be read or the folder not be written.
     """
     path = pathlib.Path(path)
+    folder = pathlib.Path("reports", path.stem) if out is None else pathlib.Path(out)
     given = assess.read_predictions(path)
+    _files.require_writable(folder)
     logits = jnp.asarray(given.logits)
     names = [
         name
@@ -268,7 +270,6 @@ def predictions_report(
         },
     )
     assessment = assess.assess(predictions, seed=seed)
-    folder = pathlib.Path("reports", path.stem) if out is None else out
     return Report(report.write(assessment, predictions, folder), assessment)
 
 

@@ -1,4 +1,4 @@
-"""The files of a report, each written whole or not at all."""
+"""The files of a report: the old ones or the new ones, whole."""
 
 import os
 import pathlib
@@ -9,15 +9,17 @@ from trustjax import _files
 from trustjax.assess import Assessment, Predictions
 from trustjax.report import _json, _page
 
+_NAMES = ("scores.npz", "metrics.json", "index.html")
+
 
 def write(
     assessment: Assessment, predictions: Predictions, out: str | os.PathLike[str]
 ) -> pathlib.Path:
     """Writes `metrics.json`, `scores.npz` and `index.html`.
 
-    All three are made before the first is written, and the page comes last: a folder
-    with a new page has its numbers beside it. `index.html` stands alone; the same
-    assessment gives the same bytes.
+    All three are written before the first takes the place of an old one, so that an
+    error or a full disk leaves the old report as it was. `index.html` stands alone;
+    the same assessment gives the same bytes.
 
     Args:
       assessment: what `assess.assess` found.
@@ -28,7 +30,7 @@ def write(
       The path of `index.html`.
 
     Raises:
-      OSError: if the folder cannot be made or written.
+      OSError: if the folder cannot be made or written, or the disk is full.
     """
     folder = pathlib.Path(out)
     page = _page.render(assessment, predictions)
@@ -41,9 +43,8 @@ def write(
         "class_names": np.array(predictions.class_names),
         **{f"score_{name}": values for name, values in predictions.scores.items()},
     }
-    with _files.written_whole(folder / "scores.npz") as path:
-        np.savez_compressed(path, allow_pickle=False, **arrays)
-    for name, text in (("metrics.json", numbers), ("index.html", page)):
-        with _files.written_whole(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
+    with _files.written_together(folder, _NAMES) as new:
+        np.savez_compressed(new / "scores.npz", allow_pickle=False, **arrays)
+        (new / "metrics.json").write_text(numbers, encoding="utf-8")
+        (new / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"

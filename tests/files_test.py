@@ -1,0 +1,132 @@
+"""Files are whole or not there, and no file of the user's is touched."""
+
+import contextlib
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from trustjax import _files
+
+NAMES = ("scores.npz", "metrics.json", "index.html")
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """As on a full disk: a write beyond `size` bytes fails, in the kernel."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def write(folder, text, sizes=(1, 1, 1)):
+    with _files.written_together(folder, NAMES) as new:
+        for name, size in zip(NAMES, sizes, strict=True):
+            (new / name).write_text(text * size)
+
+
+def test_asking_for_a_folder_leaves_every_file_of_it(tmp_path):
+    (tmp_path / "writable").write_text("the user's")
+    _files.require_writable(tmp_path)
+    assert contents(tmp_path) == {"writable": "the user's"}
+
+
+@pytest.mark.parametrize("full_at", [0, 1, 2])
+def test_a_full_disk_leaves_the_old_set_and_all_else(tmp_path, full_at):
+    write(tmp_path, "old")
+    (tmp_path / "notes.txt").write_text("the user's")
+    before = contents(tmp_path)
+    sizes = [1, 1, 1]
+    sizes[full_at] = 100_000
+    with (
+        files_of_at_most(4096),
+        pytest.raises(OSError, match=f"cannot write in the folder {tmp_path}: "),
+    ):
+        write(tmp_path, "new", sizes)
+    assert contents(tmp_path) == before
+    write(tmp_path, "new", sizes)
+    assert contents(tmp_path).keys() == before.keys()
+
+
+def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path):
+    path = tmp_path / "kept.npz"
+    path.write_text("old")
+    with (
+        files_of_at_most(4096),
+        pytest.raises(OSError, match=f"cannot write {path}: "),
+        _files.written_whole(path) as temporary,
+    ):
+        np.savez(temporary, zeros=np.zeros(10_000))
+    assert contents(tmp_path) == {"kept.npz": "old"}
+
+
+class Killed(BaseException):
+    """Nothing in the library catches it: what it leaves is what a kill leaves."""
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_set_that_a_kill_left_half_in_place_is_finished_first(tmp_path, moved):
+    write(tmp_path, "old")
+    replace, calls = os.replace, []
+
+    def killed(*paths):
+        if len(calls) == moved:
+            raise Killed
+        calls.append(paths)
+        replace(*paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            write(tmp_path, "new")
+    with pytest.raises(RuntimeError), _files.written_together(tmp_path, NAMES):
+        raise RuntimeError("the next one fails")
+    assert contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+def test_what_a_kill_left_half_written_is_swept(tmp_path):
+    write(tmp_path, "old")
+    (tmp_path / ".trustjax-new").mkdir()
+    (tmp_path / ".trustjax-new" / "index.html").write_text("ne")
+    write(tmp_path, "new")
+    assert contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+def test_an_interruption_between_two_files_ends_with_the_new_set(tmp_path, monkeypatch):
+    write(tmp_path, "old")
+    replace, calls = os.replace, []
+
+    def interrupted(*paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, "new")
+    assert contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything(tmp_path):
+    (tmp_path / "metrics.json").mkdir()
+    (tmp_path / "metrics.json" / "mine").write_text("the user's")
+    with pytest.raises(OSError, match=r"metrics\.json is a folder"):
+        write(tmp_path, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_files_are_readable_as_usual(tmp_path):
+    write(tmp_path, "new")
+    umask = os.umask(0)
+    os.umask(umask)
+    rights = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert rights == {0o666 & ~umask}
