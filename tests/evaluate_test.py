@@ -169,6 +169,36 @@ def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
 
 
+@pytest.fixture
+def stopped(params, tmp_path):
+    """A run that stopped after two of three batches: starts it again."""
+    _, batches = made_batches()
+    run = lambda **more: evaluate.run(
+        ["energy"], SPLIT, params, batches, workdir=tmp_path, **more
+    )
+    with pytest.raises(KilledError):
+        run(on_batch=killed_after(2))
+    return run
+
+
+@pytest.mark.parametrize("size", [0, 100, -9])
+def test_a_damaged_part_is_computed_again(stopped, params, tmp_path, size):
+    first, second = sorted(tmp_path.rglob("part-*.npz"))
+    second.write_bytes(second.read_bytes()[:size])
+    (first.parent / ".part-000001-killed.npz").touch()
+    expected = evaluate.run(["energy"], SPLIT, params, made_batches()[1])
+    chex.assert_trees_all_equal(stopped(), expected)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_part_stays_and_is_named(stopped, tmp_path):
+    theirs = max(tmp_path.rglob("part-*.npz"))
+    np.savez(theirs, mine=np.arange(3))
+    with pytest.raises(ValueError, match=r"part-000001\.npz is no part of a run"):
+        stopped()
+    assert theirs.exists()
+
+
 def test_parts_of_other_parameters_or_data_are_not_taken(params, tmp_path):
     _, batches = made_batches()
     with pytest.raises(KilledError):

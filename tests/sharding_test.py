@@ -140,7 +140,10 @@ def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
     assert not collectives
 
 
-def test_two_processes_of_two_devices(tmp_path):
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    """What each of two processes, of two devices each, wrote."""
+    folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -153,7 +156,7 @@ def test_two_processes_of_two_devices(tmp_path):
         for rank in "01":
             command = [sys.executable, "-m", "tests.two_processes", port, rank]
             worker = subprocess.Popen(
-                [*command, str(tmp_path / rank)],
+                [*command, str(folder / rank)],
                 env=environment,
                 cwd=root,
                 stdout=subprocess.PIPE,
@@ -166,11 +169,29 @@ def test_two_processes_of_two_devices(tmp_path):
         for worker in workers:
             said, _ = worker.communicate(timeout=120)
             assert worker.returncode == 0, said
-    rows = [np.load(tmp_path / f"{rank}.npy") for rank in "01"]
+    return [dict(np.load(folder / f"{rank}.npz")) for rank in "01"]
+
+
+def test_two_processes_share_a_batch(of_two_processes):
+    rows = [found["statistics"] for found in of_two_processes]
     assert [len(part) for part in rows] == [problems.BATCH // 2] * 2
     _, params, x = problems.get("cnn")
     alone = jax.jit(two_processes.statistics)(params, x)
     assert_statistics_close(np.concatenate(rows), alone)
+
+
+def test_a_shared_batch_is_finished_where_every_process_finished_it(of_two_processes):
+    alone = two_processes.centred_logits(two_processes.batches_of(0, 1))
+    for found in of_two_processes:
+        np.testing.assert_allclose(found["resumed"], alone, atol=1e-6)
+
+
+def test_several_processes_do_not_train_without_a_mesh(of_two_processes):
+    for found in of_two_processes:
+        assert str(found["refusal"]) == (
+            "training in 2 processes needs a mesh with devices of all of them, got no "
+            "mesh"
+        )
 
 
 def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(mesh):

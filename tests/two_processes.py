@@ -1,25 +1,99 @@
 """One of two processes that share a batch.
 
 `python -m tests.two_processes PORT RANK OUT` writes the gradient statistics of the
-examples that its own devices hold.
+examples that its own devices hold, what scoring with a collective gave where one
+process had finished more batches than the other, and how training without a mesh
+was refused.
 """
 
+import pathlib
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import problems
-from trustjax import gradients
+from trustjax import data, evaluate, gradients, train
 
 DEVICES_EACH = 2
+RECORDS, PER_BATCH = 24, 8
 
 
 def statistics(params, x):
     apply_fn = problems.get("cnn").apply_fn
     return gradients.gradient_statistics(apply_fn, params, x).values
+
+
+def centred_logits(batches, **options):
+    """An ingredient with a collective: it compares each example with all its batch."""
+    centred = evaluate.Ingredient(
+        lambda batch, logits: logits - jnp.mean(logits, axis=0, keepdims=True),
+        needs=("logits",),
+    )
+    return evaluate.run(
+        ["centred"],
+        lambda params, x: x @ params,
+        np.eye(4, 3, dtype=np.float32),
+        batches,
+        ingredients={**evaluate.INGREDIENTS, "centred": centred},
+        **options,
+    ).values["centred"]
+
+
+def batches_of(rank, processes):
+    """The rows of each batch that one of several processes reads."""
+    images = np.random.default_rng(0).normal(size=(RECORDS, 4)).astype(np.float32)
+    for start in range(0, RECORDS, PER_BATCH):
+        index = np.split(np.arange(start, start + PER_BATCH), processes)[rank]
+        yield {
+            "image": images[index],
+            "label": np.zeros(len(index), np.int32),
+            "index": index.astype(np.int32),
+            "mask": np.ones(len(index), bool),
+        }
+
+
+def resumed_scores(mesh, out):
+    """Scores after a stop that left one process with a batch less than the other."""
+    rank = jax.process_index()
+    workdir = pathlib.Path(f"{out}-scoring")
+
+    def score(on_batch=None):
+        return centred_logits(
+            batches_of(rank, 2),
+            sharding=NamedSharding(mesh, P("data")),
+            workdir=workdir,
+            on_batch=on_batch,
+        )
+
+    finished = []
+
+    def stop(records):
+        finished.append(records)
+        if len(finished) == 2:
+            raise InterruptedError
+
+    try:
+        score(on_batch=stop)
+    except InterruptedError:
+        parts = sorted(workdir.rglob("part-*.npz"))
+        assert len(parts) == 2
+    if rank == 1:
+        parts[1].unlink()
+    return score()
+
+
+def refusal_of_training_without_a_mesh():
+    black = np.zeros((4, 2, 2, 1), np.uint8)
+    images = data.from_arrays("black", black, np.arange(4) % 2, ("a", "b"))
+    try:
+        train.fit(train.config_for("mlp", batch_size=4), images, images)
+    except ValueError as error:
+        return str(error)
+    return "trained"
 
 
 def main(port: str, rank: str, out: str) -> None:
@@ -36,7 +110,12 @@ def main(port: str, rank: str, out: str) -> None:
     values = jax.jit(statistics)(params, batch)
     assert values.sharding.is_equivalent_to(batch.sharding, values.ndim)
     rows = {shard.index[0].start: shard.data for shard in values.addressable_shards}
-    np.save(out, np.concatenate([rows[start] for start in sorted(rows)]))
+    np.savez(
+        out,
+        statistics=np.concatenate([rows[start] for start in sorted(rows)]),
+        resumed=resumed_scores(mesh, out),
+        refusal=refusal_of_training_without_a_mesh(),
+    )
     jax.distributed.shutdown()
 
 

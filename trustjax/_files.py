@@ -6,7 +6,10 @@ import os
 import pathlib
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 _BEING_WRITTEN, _COMPLETE = ".trustjax-new", ".trustjax-complete"
 
@@ -98,6 +101,32 @@ def written_together(
         except KeyboardInterrupt:
             _take_places(complete, names)
             raise
+
+
+def kept_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of an `.npz` file that was kept to save work.
+
+    None where there is no file, or a damaged one: what it held is computed again.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "kept.npz")
+    ...     print(kept_arrays(path))
+    ...     np.savez(path, a=np.arange(3))
+    ...     print(kept_arrays(path))
+    ...     _ = path.write_bytes(path.read_bytes()[:-9])
+    ...     print(kept_arrays(path))
+    None
+    {'a': array([0, 1, 2])}
+    None
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    try:
+        with open(path, "rb") as file, np.load(file) as kept:
+            return dict(kept)
+    except (EOFError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:

@@ -43,7 +43,8 @@ def run(
     """Scores a data set in one jitted pass per batch.
 
     With several processes, each gives the batches that it read (`data.batches` deals
-    them out evenly), and all of them return the results of the whole data set.
+    them out evenly), and all of them return the results of the whole data set. A batch
+    that they share counts as finished where every one of them has finished it.
 
     Args:
       names: registered scores and ingredients, as `score_batch` takes them.
@@ -98,6 +99,8 @@ def run(
             program = program or step.lower(fixed, x, index).as_text()
             computed_from = fingerprint((program, origin, batch))
             leaves = parts.read(number, computed_from)
+            if sharding is not None and not _all_have(leaves):
+                leaves = None
         if leaves is None:
             values = step(fixed, x, index)
             leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(values)]
@@ -121,6 +124,17 @@ def run(
     if parts:
         parts.remove()
     return Results(values, labels, index)
+
+
+def _all_have(leaves: list[np.ndarray] | None) -> bool:
+    """Whether every process has its part of a batch: what they share, all compute.
+
+    One that took up its part alone would meet the others in the collectives of two
+    different batches.
+    """
+    if jax.process_count() == 1:
+        return leaves is not None
+    return bool(multihost_utils.process_allgather(np.array(leaves is not None)).all())
 
 
 def _process_folder(workdir: str | os.PathLike[str]) -> str:

@@ -44,14 +44,22 @@ class Parts:
         self._folder = pathlib.Path(folder)
 
     def read(self, number: int, origin: str) -> list[np.ndarray] | None:
-        """The arrays of a finished part of that origin, or None."""
-        path = self._path(number)
-        if not path.exists():
+        """The arrays of a finished part of that origin, or None.
+
+        Raises:
+          ValueError: if the file is there and no part of a run.
+        """
+        part = _files.kept_arrays(self._path(number))
+        if part is None:
             return None
-        with np.load(path) as part:
-            if part["origin"] != origin:
-                return None
-            return [part[f"array_{i}"] for i in range(len(part.files) - 1)]
+        if "origin" not in part:
+            raise ValueError(
+                f"{self._path(number)} is no part of a run of trustjax; choose another "
+                "folder"
+            )
+        if part["origin"] != origin:
+            return None
+        return [part[f"array_{i}"] for i in range(len(part) - 1)]
 
     def write(self, number: int, origin: str, arrays: list[np.ndarray]) -> None:
         """Keeps the arrays of a finished part."""
@@ -61,8 +69,11 @@ class Parts:
 
     def remove(self) -> None:
         """Drops all parts, and the folder if nothing else is in it."""
-        for path in self._folder.glob("part-*.npz"):
-            path.unlink()
+        digits = "[0-9]" * 6
+        # The second are what a kill left half written.
+        for pattern in (f"part-{digits}.npz", f".part-{digits}-*.npz"):
+            for path in self._folder.glob(pattern):
+                path.unlink()
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 

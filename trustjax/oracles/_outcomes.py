@@ -60,9 +60,9 @@ def outcomes(
         logits = jax.jit(apply_fn)(params, first["image"])
         known = evaluate.fingerprint((params, np.asarray(logits)))
         path = pathlib.Path(cache, f"{dataset.fingerprint[:16]}-{known[:16]}.npz")
-        if path.exists():
-            with np.load(path) as kept:
-                return Outcomes(kept["correct"], kept["probability"])
+        kept = _files.kept_arrays(path)
+        if kept is not None:
+            return Outcomes(kept["correct"], kept["probability"])
     found = _computed(apply_fn, params, dataset, batch_size)
     if path is not None:
         with _files.written_whole(path) as temporary:

@@ -59,7 +59,8 @@ def fit(
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
       mesh: devices to share each batch among, over its axis `data`; made with
-        `axis_types=(jax.sharding.AxisType.Auto,)`. None for the default device.
+        `axis_types=(jax.sharding.AxisType.Auto,)`. None for the default device, in
+        one process; several need a mesh with devices of all of them.
       progress: called now and then with the task, `"training"`, the steps done, the
         steps there are at most, and the numbers of the last epoch.
 

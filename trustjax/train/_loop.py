@@ -60,6 +60,7 @@ class Run(abc.ABC):
         compute_dtype: Any = None,
     ):
         _check_datasets(train, validation)
+        _check_processes(mesh)
         self.model = model
         self.config = config
         self.mesh = mesh
@@ -245,6 +246,21 @@ def _batch_size_per_process(config: Config, mesh: jax.sharding.Mesh | None) -> i
             f"{jax.process_count()} processes, got {config.batch_size}"
         )
     return config.batch_size // jax.process_count()
+
+
+def _check_processes(mesh: jax.sharding.Mesh | None) -> None:
+    """Requires a mesh with devices of every process: else each trains on its own."""
+    processes = jax.process_count()
+    if processes == 1:
+        return
+    taking_part = (
+        0 if mesh is None else len({d.process_index for d in mesh.devices.flat})
+    )
+    if taking_part < processes:
+        raise ValueError(
+            f"training in {processes} processes needs a mesh with devices of all of "
+            f"them, got {'no mesh' if mesh is None else f'one of {taking_part}'}"
+        )
 
 
 def _check_datasets(train: data.Dataset, validation: data.Dataset) -> None:
