@@ -141,7 +141,13 @@ METRICS = {
     "smooth_auroc": of_confidence(metrics.smooth_auroc),
     "smooth_aurc": of_confidence(metrics.smooth_aurc),
 }
-NOT_OF_A_DATA_SET = {"bootstrap", "paired_bootstrap"}
+NOT_OF_A_DATA_SET = {
+    "bootstrap",
+    "compare",
+    "compare_resampled",
+    "paired_bootstrap",
+    "proportion_interval",
+}
 
 
 def make_data(seed, size=SIZE):

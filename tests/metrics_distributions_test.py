@@ -10,7 +10,7 @@ import scipy.stats
 from jax.test_util import check_grads
 
 from tests.metrics_problems import FAILURES, failures
-from trustjax import metrics
+from trustjax import _validate, metrics
 
 
 @pytest.mark.parametrize("variant", FAILURES)
@@ -207,9 +207,10 @@ def test_bootstrap_at_its_limits():
         np.testing.assert_array_equal(constant, [1.0, 1.0, 1.0])
     impossible = run(metrics.auroc, [scores, jnp.ones(6, bool)])
     assert jnp.isnan(jnp.stack(impossible)).all()
-    # Some samples hold one kind of outcome only, and are left out.
-    rare = run(metrics.auroc, [scores, scores > 0])
-    np.testing.assert_array_equal(rare, [1.0, 1.0, 1.0])
+    # A third of the samples hold one kind of outcome only: one error has no spread.
+    for method in ("percentile", "bca"):
+        rare = run(metrics.auroc, [scores, scores > 0], method=method)
+        np.testing.assert_array_equal(rare, [1.0, jnp.nan, jnp.nan])
     with pytest.raises(ValueError, match="array 0 has 6, array 1 has 5"):
         run(metrics.auroc, [scores, jnp.ones(5, bool)])
     with pytest.raises(ValueError, match="method must be one of percentile, bca"):
@@ -218,13 +219,53 @@ def test_bootstrap_at_its_limits():
         run(jnp.mean, [scores], level=95.0)
 
 
+def test_two_networks_are_compared_on_the_same_rows():
+    scores = jnp.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    first, second = jnp.array([1, 1, 1, 1, 0, 0]), jnp.array([1, 0, 1, 0, 1, 0])
+    compare = functools.partial(
+        metrics.paired_bootstrap, metrics.auroc, (scores, first), key=jax.random.key(0)
+    )
+    np.testing.assert_allclose(compare((scores, second)).value, 1 / 3, rtol=1e-5)
+    # Drawn apart, equal networks would differ.
+    np.testing.assert_array_equal(
+        metrics.paired_bootstrap(jnp.mean, (scores,), (scores,), key=jax.random.key(0)),
+        [0.0, 0.0, 0.0, False],
+    )
+    with pytest.raises(ValueError, match="as many arrays, got 2 and 1"):
+        compare(scores)
+
+
+def test_noise_with_one_error_is_not_told_apart():
+    noise = np.random.default_rng(0).normal(size=(2, 40)).astype(np.float32)
+    found = metrics.paired_bootstrap(
+        metrics.auroc, noise[0], noise[1], [jnp.arange(40) > 0], key=jax.random.key(0)
+    )
+    assert not found.distinguishable
+    assert jnp.isnan(found.low)
+
+
+def test_bootstrap_compiles_once_for_each_shape():
+    traced = []
+
+    def counted(values):
+        if not _validate.is_known(values):
+            traced.append(values)
+        return jnp.mean(values)
+
+    for seed, level in ((0, 0.9), (1, 0.95)):
+        key, values = jax.random.key(seed), jnp.arange(50.0) + seed
+        metrics.bootstrap(counted, [values], key=key, level=level)
+        metrics.paired_bootstrap(counted, values, -values, key=key, level=level)
+    assert len(traced) == 3  # once alone, and once for each of the two
+
+
 def test_bootstrap_memory_is_bounded(monkeypatch):
-    from trustjax.metrics import _bootstrap
+    from trustjax.metrics import _resample
 
     whole = metrics.bootstrap(
         jnp.mean, [jnp.arange(50.0)], key=jax.random.key(0), num_samples=64
     )
-    monkeypatch.setattr(_bootstrap, "BATCH_ELEMENTS", 500)  # ten data sets at once
+    monkeypatch.setattr(_resample, "BATCH_ELEMENTS", 500)  # ten data sets at once
     batched = metrics.bootstrap(
         jnp.mean, [jnp.arange(50.0)], key=jax.random.key(0), num_samples=64
     )

@@ -211,6 +211,17 @@ def fits(name: str, value: np.ndarray, converted: jax.Array) -> None:
     _refuse(name, f"must fit {converted.dtype}", value, lost, None)
 
 
+def counts(name: str, value: jax.Array, total: jax.Array) -> None:
+    """Requires integers, refusing known ones outside `[0, total]`."""
+    for label, array in ((name, value), (f"the total of {name}", total)):
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            raise TypeError(f"{label} must be integers, got {array.dtype}")
+    if is_known(total):
+        limit = np.asarray(total)
+        outside = lambda values: (values < 0) | (values > limit)
+        _refuse(name, "must be in [0, their total]", value, outside, None)
+
+
 def is_known(*arrays: jax.Array | np.ndarray | None) -> bool:
     """Whether the values can be looked at now: not traced, all on this host."""
     return all(

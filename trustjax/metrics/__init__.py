@@ -24,6 +24,9 @@ from trustjax.metrics._calibration import (
     maximum_calibration_error as maximum_calibration_error,
 )
 from trustjax.metrics._calibration import reliability_curve as reliability_curve
+from trustjax.metrics._compare import Comparison as Comparison
+from trustjax.metrics._compare import compare as compare
+from trustjax.metrics._compare import compare_resampled as compare_resampled
 from trustjax.metrics._detection import accuracy as accuracy
 from trustjax.metrics._detection import aupr_error as aupr_error
 from trustjax.metrics._detection import aupr_success as aupr_success
@@ -38,6 +41,7 @@ from trustjax.metrics._proper import brier_decomposition as brier_decomposition
 from trustjax.metrics._proper import brier_score as brier_score
 from trustjax.metrics._proper import fit_temperature as fit_temperature
 from trustjax.metrics._proper import negative_log_likelihood as negative_log_likelihood
+from trustjax.metrics._proportion import proportion_interval as proportion_interval
 from trustjax.metrics._representation import effective_rank as effective_rank
 from trustjax.metrics._representation import (
     singular_value_spectrum as singular_value_spectrum,

@@ -1,21 +1,23 @@
 """How sure the numbers are: bootstrap intervals, alone and for a difference."""
 
-import math
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Float, Key, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _resample
+
+Examples = Shaped[Array | np.ndarray, " n ..."]
+Weights = Shaped[Array | np.ndarray, " n"]
 
 METHODS = ("percentile", "bca")
-# The most elements of one array that are resampled at once.
-BATCH_ELEMENTS = 2**22
-# Jackknife groups: enough for the skewness that BCa corrects for.
-LARGEST_JACKKNIFE = 200
+# Below 7 of the rarer outcome, more resampled data sets than this hold none of them.
+MOST_UNDEFINED = 1e-3
 
 
 class Interval(NamedTuple):
@@ -50,12 +52,13 @@ class Difference(NamedTuple):
 
 def bootstrap(
     metric_fn: Callable[..., Array],
-    arrays: Sequence[Array],
+    arrays: Sequence[Examples],
     *,
     key: Key[Array, ""],
     num_samples: int = 1000,
     level: float = 0.95,
     method: str = "percentile",
+    weights: Weights | None = None,
 ) -> Interval:
     r"""Confidence interval of a metric by resampling the examples.
 
@@ -66,28 +69,33 @@ def bootstrap(
 
     Args:
       metric_fn: `metric_fn(*arrays) -> [...]`, one number or several at once, e.g.
-        `lambda scores, correct: metrics.auroc(scores, correct)`. Traced.
+        `metrics.auroc`; one that has a parameter `weights` gets counts and sorts once.
+        Compiled once for each function and shape: a lambda made anew is compiled anew.
       arrays: what it takes, with one row for each example.
       key: a random key.
       num_samples: how many data sets are drawn.
       level: the chance that such intervals hold the true value.
       method: `"percentile"`, or `"bca"` (bias-corrected and accelerated), which
         computes the metric about 200 times more.
+      weights: of each example, for a metric that has such a parameter. An example of
+        weight 0 is never drawn; the others are drawn alike, and weigh what they weigh.
 
     Returns:
-      The metric and its interval. Resampled data sets on which the metric is NaN (one
-      kind of outcome only) are left out. Memory stays bounded, however many are drawn.
+      The metric and its interval. Memory stays bounded, however many are drawn.
 
     Raises:
       ValueError: if the lengths differ, `num_samples` is not positive, `level` is not
         in (0, 1) or `method` is unknown.
+      TypeError: if there are weights and the metric takes none.
 
-    ===============================  =====
-    Edge case                        Value
-    ===============================  =====
-    the metric is NaN, or never not  NaN
-    the same value in every sample   that value at both ends
-    ===============================  =====
+    ==================================  =====
+    Edge case                           Value
+    ==================================  =====
+    the metric is NaN                   NaN
+    NaN in more than 1 of 1000 samples  NaN ends: as a rank metric with 6 errors or less
+    NaN in fewer                        these samples are left out
+    the same value in every sample      that value at both ends
+    ==================================  =====
 
     >>> values = jnp.arange(100.0)
     >>> interval = bootstrap(jnp.mean, [values], key=jax.random.key(0))
@@ -100,65 +108,65 @@ def bootstrap(
     _validate.choice("method", method, METHODS)
     _validate.open_fraction("level", level)
     _validate.count("num_samples", num_samples)
-    _validate.same_length(**{f"array {i}": array for i, array in enumerate(arrays)})
-    _validate.some_examples("array 0", arrays[0])
-    arrays = tuple(jnp.asarray(array) for array in arrays)
-
-    @jax.jit
-    def interval(arrays: tuple[Array, ...], key: Array) -> Interval:
-        value = metric_fn(*arrays)
-        resampled = _resample(metric_fn, arrays, key, num_samples)
-        tails = jnp.array([(1 - level) / 2, (1 + level) / 2])
-        if method == "percentile":
-            low, high = jnp.nanquantile(resampled, tails, axis=0)
-        else:
-            left_out = _jackknife(metric_fn, arrays, jax.random.fold_in(key, 1))
-            low, high = _bca(value, resampled, left_out, tails)
-        known = ~jnp.isnan(value)
-        return Interval(
-            value, jnp.where(known, low, jnp.nan), jnp.where(known, high, jnp.nan)
-        )
-
-    return interval(arrays, key)
+    of = tuple(jnp.asarray(array) for array in arrays)
+    _validate.same_length(**{f"array {i}": array for i, array in enumerate(of)})
+    _validate.some_examples("array 0", of[0])
+    kept = _resample.checked_weights(metric_fn, of, weights)
+    batch = _resample.batch_of(of)
+    value = _resample.whole(metric_fn, of, kept)
+    resampled = _resample.resample(
+        metric_fn, of, kept, key, samples=num_samples, batch=batch
+    )
+    if method == "percentile":
+        return _percentile(value, resampled, level)
+    left_out = _resample.jackknife(
+        metric_fn, of, kept, jax.random.fold_in(key, 1), batch=batch
+    )
+    return _bca(value, resampled, left_out, level)
 
 
 def paired_bootstrap(
     metric_fn: Callable[..., Array],
-    first: Array,
-    second: Array,
-    arrays: Sequence[Array],
+    first: Examples | tuple[Examples, ...],
+    second: Examples | tuple[Examples, ...],
+    arrays: Sequence[Examples] = (),
     *,
     key: Key[Array, ""],
     num_samples: int = 1000,
     level: float = 0.95,
     method: str = "percentile",
+    weights: Weights | None = None,
 ) -> Difference:
-    r"""Is one score better than another, on the same examples?
+    r"""Is one score, or network, better than another, on the same examples?
 
     Both are resampled together, so that what is common to them, the difficulty of the
     examples drawn, cancels: the interval is narrower than that of two alone.
 
     Args:
       metric_fn: `metric_fn(scores, *arrays) -> [...]`, traced.
-      first: one score for each example.
-      second: another score for each example.
-      arrays: what else the metric takes, e.g. `[correct]`.
+      first: one score for each example; or, as a tuple, all arrays that are its own,
+        e.g. `(scores, correct)` of a network.
+      second: another score for each example, or the same of another network.
+      arrays: what else the metric takes, the same for both, e.g. `[correct]`.
       key: a random key.
       num_samples: how many data sets are drawn.
       level: the chance that such intervals hold the true difference.
       method: `"percentile"` or `"bca"`, see `bootstrap`.
+      weights: of each example, see `bootstrap`.
 
     Returns:
-      The difference, its interval, and whether the scores can be told apart.
+      The difference, its interval, and whether the two can be told apart. One pair
+      only: for more than two, or a pair picked after looking, there is `compare`.
 
     Raises:
-      ValueError: as `bootstrap`.
+      ValueError: as `bootstrap`, and if the two have not as many arrays.
 
     ===============================  =====
     Edge case                        Value
     ===============================  =====
     the same score twice             0 with the interval [0, 0], not distinguishable
     the metric is NaN                NaN, not distinguishable
+    NaN in many samples              NaN ends, not distinguishable
     ===============================  =====
 
     >>> x = jnp.arange(100.0)
@@ -169,60 +177,78 @@ def paired_bootstrap(
     References:
       Efron and Tibshirani 1993, chapter 8.
     """
-
-    def difference(first: Array, second: Array, *rest: Array) -> Array:
-        return metric_fn(first, *rest) - metric_fn(second, *rest)
-
+    own, others = (
+        array if isinstance(array, tuple) else (array,) for array in (first, second)
+    )
+    if len(own) != len(others):
+        raise ValueError(
+            f"first and second must hold as many arrays, got {len(own)} and "
+            f"{len(others)}"
+        )
     value, low, high = bootstrap(
-        difference,
-        [first, second, *arrays],
+        _difference_of(metric_fn, len(own)),
+        [*own, *others, *arrays],
         key=key,
         num_samples=num_samples,
         level=level,
         method=method,
+        weights=weights,
     )
     return Difference(value, low, high, (low > 0) | (high < 0))
 
 
-def _resample(
-    metric_fn: Callable[..., Array], arrays: tuple[Array, ...], key: Array, samples: int
-) -> Array:
-    """The metric of each resampled data set, `[samples, ...]`."""
-    size = arrays[0].shape[0]
+@dataclasses.dataclass(frozen=True)
+class _Difference:
+    """What a metric is of `own` arrays of each of two, less that of the other.
 
-    def once(key: Array) -> Array:
-        rows = jax.random.randint(key, (size,), 0, size)
-        return metric_fn(*(array[rows] for array in arrays))
+    Two of the same metric are equal, and so share what `jax.jit` has compiled.
+    """
 
-    return lax.map(once, jax.random.split(key, samples), batch_size=_batch(arrays))
+    metric_fn: Callable[..., Array]
+    own: int
 
+    def __call__(self, *arrays: Array) -> Array:
+        return self._of(arrays)
 
-def _jackknife(
-    metric_fn: Callable[..., Array], arrays: tuple[Array, ...], key: Array
-) -> Array:
-    """The metric without each of at most `LARGEST_JACKKNIFE` random groups."""
-    size = arrays[0].shape[0]
-    groups = min(size, LARGEST_JACKKNIFE)
-    group_size = size // groups
-    shuffled = jax.random.permutation(key, size)
-
-    def without(group: Array) -> Array:
-        # What follows the group, around the end: every example but the group's.
-        start = (group + 1) * group_size
-        rows = shuffled[(start + jnp.arange(size - group_size)) % size]
-        return metric_fn(*(array[rows] for array in arrays))
-
-    return lax.map(without, jnp.arange(groups), batch_size=_batch(arrays))
+    def _of(self, arrays: Sequence[Array], **weights: Array) -> Array:
+        first, second = arrays[: self.own], arrays[self.own : 2 * self.own]
+        rest = arrays[2 * self.own :]
+        of_first = self.metric_fn(*first, *rest, **weights)
+        return of_first - self.metric_fn(*second, *rest, **weights)
 
 
-def _batch(arrays: tuple[Array, ...]) -> int:
-    """How many data sets fit into memory at once."""
-    largest = max(math.prod(array.shape) for array in arrays)
-    return max(1, BATCH_ELEMENTS // largest)
+class _WeightedDifference(_Difference):
+    def __call__(self, *arrays: Array, weights: Array | None = None) -> Array:
+        return (
+            self._of(arrays) if weights is None else self._of(arrays, weights=weights)
+        )
 
 
-def _bca(value: Array, resampled: Array, left_out: Array, tails: Array) -> Array:
-    """The ends of the bias-corrected, accelerated interval, `[2, ...]`."""
+def _difference_of(metric_fn: Callable[..., Array], own: int) -> _Difference:
+    weighted = _resample.takes_weights(metric_fn)
+    return (_WeightedDifference if weighted else _Difference)(metric_fn, own)
+
+
+def _if_known(value: Array, resampled: Array, ends: Array) -> Interval:
+    """The interval, NaN where the metric often has no value."""
+    undefined = jnp.mean(jnp.isnan(resampled), axis=0)
+    known = ~jnp.isnan(value) & (undefined <= MOST_UNDEFINED)
+    return Interval(value, *jnp.where(known[None], ends, jnp.nan))
+
+
+@jax.jit
+def _percentile(value: Array, resampled: Array, level: Array) -> Interval:
+    ends = jnp.nanquantile(resampled, _tails(level), axis=0)
+    return _if_known(value, resampled, ends)
+
+
+def _tails(level: Array) -> Array:
+    return jnp.stack([(1 - level) / 2, (1 + level) / 2])
+
+
+@jax.jit
+def _bca(value: Array, resampled: Array, left_out: Array, level: Array) -> Interval:
+    """The bias-corrected, accelerated interval."""
     valid = ~jnp.isnan(resampled)
     below = (resampled < value[None]) + 0.5 * (resampled == value[None])
     rank = jnp.sum(jnp.where(valid, below, 0.0), axis=0) / jnp.sum(valid, axis=0)
@@ -240,7 +266,7 @@ def _bca(value: Array, resampled: Array, left_out: Array, tails: Array) -> Array
         level = jax.scipy.special.ndtr(bias + shifted / (1 - acceleration * shifted))
         return _quantiles(resampled, level)
 
-    return jax.vmap(end)(tails)
+    return _if_known(value, resampled, jax.vmap(end)(_tails(level)))
 
 
 def _quantiles(resampled: Array, levels: Array) -> Array:
