@@ -200,3 +200,44 @@ def test_list_names_what_is_here(capsys):
     listed = capsys.readouterr().out
     for name in ("mnist5k", "resnet20", "grad_trust_reference"):
         assert name in listed
+
+
+def test_softmax_under_the_key_logits_is_said_on_the_page_and_in_the_terminal(capsys):
+    logits = np.random.default_rng(0).normal(size=(40, 3))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.arange(40) % 3
+    np.savez("softmax.npz", logits=softmax.astype(np.float32), labels=labels)
+    np.savez("named.npz", probabilities=softmax.astype(np.float32), labels=labels)
+    run("evaluate", "softmax.npz")
+    assert "note: The logits are probabilities" in capsys.readouterr().out
+    assert "The logits are probabilities" in pathlib.Path(
+        "reports/softmax/index.html"
+    ).read_text(encoding="utf-8")
+    run("evaluate", "named.npz")
+    numbers, arrays = read(pathlib.Path("reports/softmax"))
+    named, _ = read(pathlib.Path("reports/named"))
+    assert numbers["headline"] == named["headline"]
+    assert "probabilities" in arrays
+    assert "score_energy" not in arrays
+
+
+def test_one_output_is_refused_in_one_line(error_of):
+    np.savez("one.npz", logits=np.ones((4, 1)), labels=np.zeros(4, int))
+    said = error_of("evaluate", "one.npz").splitlines()
+    assert "one output z stands for two classes, give [0, z]" in said[0]
+
+
+def test_logits_that_float32_saturates_or_cannot_hold_keep_their_order():
+    leads = np.array([20.0, 22.0, 30.0, 21.0, 25.0, 35.0])
+    labels = np.array([1, 1, 0, 1, 0, 0])  # float32 softmax is 1 for all of them
+    logits = np.stack([leads, np.zeros(6)], axis=1)
+    np.savez("saturated.npz", logits=logits, labels=labels)
+    np.savez("huge.npz", logits=1e300 * logits, labels=labels)
+    for name in ("saturated", "huge"):
+        run("evaluate", f"{name}.npz")
+        numbers, _ = read(pathlib.Path("reports", name))
+        auroc = {name: s["auroc"].get("value") for name, s in numbers["scores"].items()}
+        expected = ["max_logit", "energy"]
+        if name == "saturated":
+            expected += ["max_softmax", "margin", "log_likelihood", "grad_trust"]
+        assert [auroc[score] for score in expected] == [1.0] * len(expected)

@@ -20,6 +20,8 @@ FOUNDATION = {
     "_pooling",
     "_extras",
     "_files",
+    "_npz",
+    "_questions",
 }
 PIECES = FOUNDATION | {"targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
@@ -33,6 +35,8 @@ ALLOWED = {
     "_extras": set(),
     "_progress": {"typing", "_extras"},
     "_files": set(),
+    "_npz": set(),
+    "_questions": set(),
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,

@@ -58,6 +58,13 @@ TABLE = GradientStatistics(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
         ({"logits": with_value(LOGITS, 1, -np.inf)}, "not all be -inf"),
         ({"labels": LABELS[:2]}, "2 labels for 3 rows of logits"),
         ({"labels": LABELS.astype(float)}, "labels must be integers"),
+        (
+            {"labels": np.array(list("aba"))},
+            "labels are strings .*give class_names",
+        ),
+        ({"logits": LOGITS[:, :1]}, r"two classes or more, got \(3, 1\).*\[0, z\]"),
+        ({"logits": 1e307 * LOGITS}, r"within 1e\+307 of 0: 2 rows"),
+        ({"images": np.zeros((3, 3, 8, 8))}, r"give np.moveaxis\(images, 1, -1\)"),
         ({"labels": np.array([0, 3, -1])}, r"in \[0, 3\).*2 rows break this, row 1, 2"),
         ({"class_names": ("a", "b")}, "2 class names for 3 classes"),
         ({"scores": {"mine": np.zeros(2)}}, r"'mine' must have shape \(3,\), got \(2,"),
@@ -116,6 +123,75 @@ def test_reads_probabilities_of_zero(tmp_path):
     np.testing.assert_allclose(said.probabilities, [[1, 0], [0.25, 0.75]], atol=1e-12)
     assert np.isfinite(said.logits).all()
     assert said.outputs == "probabilities"
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_softmax_that_is_called_logits_is_found_and_said(dtype):
+    said = assess.Predictions(softmax(LOGITS).astype(dtype), LABELS)
+    assert said.outputs == "probabilities"
+    assert "are probabilities" in said.notes[0]
+    np.testing.assert_allclose(said.probabilities, softmax(LOGITS), atol=1e-3)
+    again = dataclasses.replace(said, run={"seed": 0})
+    assert (again.outputs, again.notes) == (said.outputs, said.notes)
+
+
+def test_log_softmax_that_is_called_logits_has_lost_its_constant():
+    said = assess.Predictions(np.log(softmax(LOGITS)), LABELS)
+    assert said.outputs == "probabilities"
+    assert "logarithms of probabilities" in said.notes[0]
+    np.testing.assert_allclose(said.probabilities, softmax(LOGITS), rtol=1e-12)
+
+
+@pytest.mark.parametrize("logits", [LOGITS, np.eye(3), np.zeros((3, 2))])
+def test_logits_that_are_no_softmax_are_taken_as_they_are(logits):
+    said = assess.Predictions(logits, np.zeros(3, int))
+    assert (said.outputs, said.notes) == ("logits", ())
+    np.testing.assert_array_equal(said.logits, logits)
+
+
+def test_labels_are_found_by_name():
+    said = assess.Predictions(LOGITS, np.array(["b", "c", "b"]), ("b", "a", "c"))
+    np.testing.assert_array_equal(said.labels, [0, 2, 0])
+
+
+def test_logits_of_any_size_in_float64_keep_their_order():
+    said = assess.Predictions(1e300 * LOGITS, LABELS)
+    np.testing.assert_array_equal(said.predicted, [0, 1, 0])
+    np.testing.assert_array_equal(said.confidence, 1.0)
+
+
+def test_probabilities_off_by_rounding_are_taken(tmp_path):
+    path = tmp_path / "predictions.npz"
+    rows = np.array([[1.0000001, -1e-9], [0.4999995, 0.5]], np.float32)
+    np.savez(path, probabilities=rows, labels=[0, 1])
+    said = assess.read_predictions(path)
+    np.testing.assert_allclose(said.probabilities, [[1, 0], [0.5, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": LABELS.astype(object)}, "labels holds Python objects.*labels=np"),
+        (
+            {
+                "labels": LABELS,
+                "class_names": np.array(["a", "b", "c"], object),
+                "images": np.array([None] * 3),
+            },
+            "class_names, images hold Python objects",
+        ),
+    ],
+)
+def test_arrays_of_python_objects_are_named_with_the_remedy(tmp_path, arrays, message):
+    path = tmp_path / "predictions.npz"
+    np.savez(path, logits=LOGITS, **arrays)
+    with pytest.raises(ValueError, match=f"predictions.npz: .*{message}"):
+        assess.read_predictions(path)
 
 
 @pytest.mark.parametrize(

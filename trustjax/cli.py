@@ -35,7 +35,8 @@ def evaluate_command(
 
     Args:
       predictions: an .npz file of `logits` or `probabilities`, `labels`, and if there
-        are any `class_names`, `score_<name>` and `images`.
+        are any `class_names`, `score_<name>` and `images`. Probabilities that are
+        called logits are taken as probabilities, with a note.
       out: the folder of the report; `reports/<file name>` if it is not given.
       seed: of the resampling behind the intervals.
     """
@@ -60,6 +61,8 @@ def _command_line() -> str:
 
 
 def _announce(made: pipeline.Report) -> None:
+    for note in made.notes:
+        print(f"note: {note}")
     for name in ("accuracy", "net_trust_score"):
         quantity = made.assessment.headline[name]
         print(f"{name.replace('_', ' ')}: {quantity.value:.4f}", end="  ")

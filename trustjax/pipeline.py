@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from trustjax import (
@@ -146,10 +145,12 @@ class Report(NamedTuple):
     Attributes:
       page: the path of `index.html`.
       assessment: the numbers on it.
+      notes: what was taken for something else than it was called.
     """
 
     page: pathlib.Path
     assessment: assess.Assessment
+    notes: tuple[str, ...] = ()
 
 
 def trust_report(
@@ -195,21 +196,28 @@ def trust_report(
         progress=progress,
     )
     names = config.score_names
+    of_logits = [n for n in names if scores.lookup(n).needs == ("logits",)]
+    of_network = [n for n in names if n not in of_logits]
     given = _fitted(trained.model, data.batches(train_set, config.batch_size), names)
     ask = functools.partial(_scored, config, trained.model, oracle, given, progress)
     table = [_HEAT_MAP] if config.gradient_group else []
-    results = ask(test_set, ["logits", *table, *names])
+
+    def scored(dataset: data.Dataset) -> dict[str, np.ndarray]:
+        values = ask(dataset, ["logits", *of_network]).values
+        return _every_score(names, values)
+
+    results = ask(test_set, ["logits", *table, *of_network])
     predictions = assess.Predictions(
         logits=results.values["logits"],
         labels=results.labels,
         class_names=test_set.class_names,
-        scores={name: results.values[name] for name in names},
+        scores=_every_score(names, results.values),
         score_titles=_titles(names),
         score_info=_captions(names),
         images=images,
         gradient_statistics=results.values.get(_HEAT_MAP),
         out_of_distribution={
-            other: ask(dataset, names).values for other, dataset in others.items()
+            other: scored(dataset) for other, dataset in others.items()
         },
         run=_provenance(config, trained, oracle, test_set, command),
     )
@@ -229,6 +237,8 @@ def predictions_report(
 
     The scores of the logits are added to those in the file. Probabilities do not say
     which constant the logits had, so that scores which depend on it are left out.
+    Where probabilities are called logits, they are taken as probabilities, and the
+    page and the result say so.
 
     Args:
       path: an `.npz` file, as `assess.read_predictions` reads it.
@@ -247,15 +257,13 @@ def predictions_report(
     folder = pathlib.Path("reports", path.stem) if out is None else pathlib.Path(out)
     given = assess.read_predictions(path)
     _files.require_writable(folder)
-    logits = jnp.asarray(given.logits)
     names = [
         name
         for name in scores.names(computable_from={"logits"})
         if name not in given.scores
         and (given.outputs == "logits" or name not in _OF_THE_LOGITS_CONSTANT)
     ]
-    computed = {name: np.asarray(scores.lookup(name).fn(logits)) for name in names}
-    together = {**computed, **given.scores}
+    together = {**_scores_of_logits(names, given.logits), **given.scores}
     known = [name for name in together if name in scores.names()]
     predictions = dataclasses.replace(
         given,
@@ -267,10 +275,35 @@ def predictions_report(
             "dataset": path.name,
             "seed": seed,
             "versions": _versions("jax", "numpy", "trustjax"),
+            **({"notes": list(given.notes)} if given.notes else {}),
         },
     )
     assessment = assess.assess(predictions, seed=seed)
-    return Report(report.write(assessment, predictions, folder), assessment)
+    page = report.write(assessment, predictions, folder)
+    return Report(page, assessment, given.notes)
+
+
+def _every_score(
+    names: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The scores in the order of `names`: of the network, and of its logits."""
+    asked = {name: values[name] for name in names if name in values}
+    rest = [name for name in names if name not in asked]
+    together = {**asked, **_scores_of_logits(rest, values["logits"])}
+    return {name: together[name] for name in names}
+
+
+def _scores_of_logits(
+    names: Iterable[str], logits: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores that need the logits alone, in float64.
+
+    What float32 rounds to one and the same 1 keeps its order there, and float64 logits
+    of any size are taken as they are. It costs nothing beside a network.
+    """
+    with jax.enable_x64(True):
+        compute = jax.jit(lambda z: {name: scores.lookup(name).fn(z) for name in names})
+        return jax.device_get(compute(np.asarray(logits, np.float64)))
 
 
 def _titles(names: Iterable[str]) -> dict[str, str]:

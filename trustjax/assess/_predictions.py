@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trustjax import _npz, _questions
+from trustjax._questions import refuse_rows
 from trustjax.statistics import GradientStatistics
 
 
@@ -19,7 +21,7 @@ class Predictions:
 
     Attributes:
       logits: `[examples, classes]`; -inf marks a class that cannot be answered.
-      labels: `[examples]`, integers in [0, classes).
+      labels: `[examples]`, integers in [0, classes), or strings of `class_names`.
       class_names: a name for each class; `"0", "1", ...` where none is given.
       scores: name -> `[examples]`, higher = more trust; +-inf is a value, NaN is not.
       score_titles: name -> how the page writes it; the name in words where missing.
@@ -34,9 +36,20 @@ class Predictions:
         fingerprint, model, command. Written to the page as it is.
       outputs: `"logits"`, or `"probabilities"` where the network's outputs were
         given so and `logits` are their logarithms.
+      notes: what was taken for something else than it was called, a sentence each.
 
     Raises:
       ValueError: naming what is wrong, and the first rows where it is.
+
+    ==============================  ================================================
+    Edge case                       Value
+    ==============================  ================================================
+    logits that are probabilities   taken as such, and `notes` say so
+    logits that are log softmax     their constant is lost: `outputs` and `notes`
+    one output for each example     refused: give [0, z], or [1 - p, p]
+    a logit of -inf                 a class of probability 0
+    logits of size 1e300            as they are, in float64
+    ==============================  ================================================
 
     >>> said = Predictions(np.array([[2.0, 1.0], [0.5, 3.0]]), np.array([0, 0]))
     >>> said.predicted, said.correct, said.class_names
@@ -56,12 +69,20 @@ class Predictions:
     )
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: str = "logits"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        logits = _checked_logits(np.asarray(self.logits))
+        given = np.asarray(self.logits)
+        logits = _checked_logits(given)
         count, num_classes = logits.shape
+        if self.outputs == "logits" and (note := _taken_for(given)):
+            self._set("outputs", "probabilities")
+            self._set("notes", (*self.notes, note))
+            if note is _PROBABILITIES:
+                logits = _log_probabilities(given)
         self._set("logits", logits)
-        self._set("labels", _checked_labels(np.asarray(self.labels), logits.shape))
+        labels = _questions.labels(self.labels, self.class_names)
+        self._set("labels", _checked_labels(labels, logits.shape))
         self._set("class_names", _checked_names(self.class_names, num_classes))
         self._set(
             "scores",
@@ -123,14 +144,16 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     logits              `[examples, classes]`: outputs before the softmax, or else
     probabilities       `[examples, classes]`: rows of numbers in [0, 1] that sum
                         to 1
-    labels              `[examples]`: the true classes, integers in [0, classes)
+    labels              `[examples]`: the true classes, integers in [0, classes), or
+                        strings of class_names
     class_names         optional, `[classes]`: strings
     score_<name>        optional, `[examples]`: a score of yours, higher = more trust
     images              optional, `[examples, height, width(, channels)]`
     ==================  ============================================================
 
     Write it with `np.savez("predictions.npz", logits=..., labels=...)`. The
-    `scores.npz` of a report can be read back.
+    `scores.npz` of a report can be read back. Probabilities that are called logits
+    are taken for what they are, and the `notes` of the predictions say so.
 
     Args:
       path: the file.
@@ -149,26 +172,11 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     ...     print(read_predictions(path).confidence)
     [0.9 0.8]
     """
-    arrays = _read_npz(path)
+    arrays = _npz.read(path)
     try:
         return _from_arrays(arrays)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
-
-
-def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    with open(path, "rb") as file:
-        # A zip archive begins so; np.load would take other files for pickles.
-        if file.read(2) != b"PK":
-            raise ValueError(f"{os.fspath(path)}: not an .npz file (see numpy.savez)")
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except Exception as error:  # zipfile and numpy raise a dozen kinds
-            raise ValueError(
-                f"{os.fspath(path)}: damaged, or not of plain arrays: {error}"
-            ) from error
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
@@ -213,32 +221,33 @@ def _listed(names: Mapping[str, np.ndarray]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
+_LARGEST = 1e307  # the distance of two logits is finite
+
+_PROBABILITIES = (
+    "The logits are probabilities (each row is in [0, 1] and sums to 1), and were "
+    "taken as such."
+)
+_LOG_PROBABILITIES = (
+    "The logits are logarithms of probabilities (the exponentials of each row sum to "
+    "1): scores that depend on a constant added to the logits are left out."
+)
+
+
+def _taken_for(logits: np.ndarray) -> str | None:
+    """What is called logits and is something else, if it is."""
+    if _questions.are_probabilities(logits):
+        return _PROBABILITIES
+    return _LOG_PROBABILITIES if _questions.are_log_probabilities(logits) else None
+
+
 def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Logarithms, finite also for a probability of zero."""
-    if probabilities.ndim != 2 or probabilities.dtype.kind != "f":
-        raise ValueError(
-            "probabilities must be floats of shape [examples, classes], "
-            f"got {probabilities.dtype} {probabilities.shape}"
-        )
-    outside = ~((probabilities >= 0) & (probabilities <= 1))
-    _refuse("probabilities must be in [0, 1]", outside)
-    # Half precision sums of a thousand classes are off by this much, not by more.
-    totals = probabilities.sum(axis=1, dtype=np.float64)
-    _refuse("the probabilities of a row must sum to 1", abs(totals - 1) > 1e-2)
-    smallest = np.finfo(np.float32).tiny
-    return np.log(np.maximum(probabilities.astype(np.float64), smallest))
-
-
-def _refuse(rule: str, bad: np.ndarray) -> None:
-    """Raises where a row holds anything bad: how many rows, and the first."""
-    rows = np.flatnonzero(np.any(bad.reshape(bad.shape[0], -1), axis=1))
-    if rows.size:
-        first = ", ".join(map(str, rows[:5])) + (", ..." if rows.size > 5 else "")
-        number = "1 row breaks" if rows.size == 1 else f"{rows.size} rows break"
-        raise ValueError(f"{rule}: {number} this, row {first}")
+    checked = _questions.probabilities(probabilities)
+    return np.log(np.maximum(checked, np.finfo(np.float32).tiny))
 
 
 def _checked_logits(logits: np.ndarray) -> np.ndarray:
+    _questions.several_classes("logits", logits.shape)
     if logits.ndim != 2 or 0 in logits.shape:
         raise ValueError(
             "logits must have shape [examples, classes] with at least one of each, "
@@ -247,24 +256,20 @@ def _checked_logits(logits: np.ndarray) -> np.ndarray:
     if logits.dtype.kind not in "fiu" and logits.dtype.name != "bfloat16":
         raise ValueError(f"logits must be numbers, got {logits.dtype}")
     logits = logits.astype(np.float64)
-    _refuse("logits must not be NaN", np.isnan(logits))
-    _refuse("logits must not be +inf", np.isposinf(logits))
-    _refuse("logits must not all be -inf", np.isneginf(logits.max(axis=1)))
+    refuse_rows("logits must not be NaN", np.isnan(logits))
+    refuse_rows("logits must not be +inf", np.isposinf(logits))
+    enormous = np.isfinite(logits) & (abs(logits) > _LARGEST)
+    refuse_rows(f"logits must be within {_LARGEST:g} of 0", enormous)
+    refuse_rows("logits must not all be -inf", np.isneginf(logits.max(axis=1)))
     return logits
 
 
 def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     count, num_classes = shape
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels must be integers of shape [examples], got {labels.dtype} "
-            f"{labels.shape}"
-        )
     if labels.size != count:
         raise ValueError(f"there are {labels.size} labels for {count} rows of logits")
-    labels = labels.astype(np.int64)
     outside = (labels < 0) | (labels >= num_classes)
-    _refuse(f"labels must be in [0, {num_classes}), the number of classes", outside)
+    refuse_rows(f"labels must be in [0, {num_classes}), the number of classes", outside)
     return labels
 
 
@@ -285,13 +290,15 @@ def _checked_score(name: str, values: np.ndarray, count: int | None) -> np.ndarr
     if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
         raise ValueError(f"{name} must be numbers, got {values.dtype}")
     values = values.astype(np.float64)
-    _refuse(f"{name} must not be NaN", np.isnan(values))
+    refuse_rows(f"{name} must not be NaN", np.isnan(values))
     return values
 
 
 def _checked_images(images: np.ndarray, count: int) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
+    if images.ndim == 4:
+        _questions.channels_last(images.shape)
     if images.ndim != 4 or images.shape[0] != count or images.shape[3] not in (1, 3):
         raise ValueError(
             f"images must have shape [{count}, height, width] or "
@@ -303,7 +310,7 @@ def _checked_images(images: np.ndarray, count: int) -> np.ndarray:
         raise ValueError(
             f"images must be uint8 or floats in [0, 1], got {images.dtype}"
         )
-    _refuse("images of floats must be in [0, 1]", ~((images >= 0) & (images <= 1)))
+    refuse_rows("images of floats must be in [0, 1]", ~((images >= 0) & (images <= 1)))
     return np.round(images * 255).astype(np.uint8)
 
 
@@ -316,5 +323,5 @@ def _checked_gradients(table: GradientStatistics, count: int) -> GradientStatist
             f"statistics), got {values.shape}"
         )
     values = values.astype(np.float64)
-    _refuse("gradient statistics must not be NaN", np.isnan(values))
+    refuse_rows("gradient statistics must not be NaN", np.isnan(values))
     return dataclasses.replace(table, values=values)

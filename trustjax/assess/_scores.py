@@ -28,6 +28,17 @@ def as_ranks(scores: np.ndarray) -> jax.Array:
     return jnp.asarray(np.unique(scores, return_inverse=True)[1], jnp.float32)
 
 
+def _along_its_range(scores: np.ndarray) -> jax.Array:
+    """Scores of any size from 0, the lowest, to 1: float32 keeps their distances.
+
+    A score with an infinite value has no such range, and stays as it is.
+    """
+    lowest, highest = scores.min(), scores.max()
+    if np.isfinite([lowest, highest]).all() and highest > lowest:
+        scores = (scores - lowest) / (highest - lowest)
+    return jnp.asarray(scores, jnp.float32)
+
+
 class _Measured(NamedTuple):
     numbers: dict[str, Quantity]
     risk_coverage: Curve
@@ -121,7 +132,7 @@ def _measure(
 ) -> _Measured:
     values, curve = _metrics(
         as_ranks(scores),
-        jnp.asarray(scores, jnp.float32),
+        _along_its_range(scores),
         jnp.asarray(predictions.predicted, jnp.int32),
         jnp.asarray(predictions.labels, jnp.int32),
         num_classes=len(predictions.class_names),

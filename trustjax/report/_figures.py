@@ -200,6 +200,8 @@ def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> _style.Drawin
                 markersize=5,
                 label=f"{label} ({where.sum():,})",
             )
+        if trust.min() == trust.max():  # as where all are beyond the edge
+            axes.set_ylim(trust.min() / 10, 10 * trust.max())
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.autoscale_view()

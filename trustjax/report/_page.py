@@ -100,6 +100,7 @@ def _content(found: Assessment, predictions: Predictions) -> dict[str, Any]:
         "title": str(found.run.get("dataset", "predictions")),
         "facts": _facts(found),
         "verdict": _text.verdict(found),
+        "notes": found.run.get("notes", ()),
         "contents": [entry for entry in contents if entry[0] not in empty],
         "tiles": _tiles(found),
         "comparison": _text.comparison(found),
