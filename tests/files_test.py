@@ -1,26 +1,14 @@
 """Files are whole or not there, and no file of the user's is touched."""
 
-import contextlib
 import os
-import resource
 
 import numpy as np
 import pytest
 
+from tests.full_disk import files_of_at_most
 from trustjax import _files
 
 NAMES = ("scores.npz", "metrics.json", "index.html")
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """As on a full disk: a write beyond `size` bytes fails, in the kernel."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder):

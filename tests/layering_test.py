@@ -22,6 +22,7 @@ FOUNDATION = {
     "_files",
     "_npz",
     "_questions",
+    "_fingerprint",
 }
 PIECES = FOUNDATION | {"targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
@@ -37,6 +38,7 @@ ALLOWED = {
     "_files": set(),
     "_npz": set(),
     "_questions": set(),
+    "_fingerprint": set(),
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,

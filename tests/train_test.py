@@ -156,19 +156,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params_of(kept)))
 
 
-def test_a_folder_without_checkpoints_and_a_broken_one(tmp_path):
+def test_a_folder_without_checkpoints_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         train.load(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint in"):
         train.load(tmp_path)
-    short = dataclasses.replace(CONFIG, epochs=1)
-    train.fit(short, TRAIN, VALIDATION, workdir=tmp_path)
-    for path in (tmp_path / "5" / "document").iterdir():
-        path.write_text("{")
-    with pytest.raises(ValueError) as caught:
-        train.load(tmp_path)
-    (note,) = caught.value.__notes__
-    assert note.startswith(f"The checkpoint {tmp_path / '5'} could not be read")
 
 
 def test_eight_devices_train_like_one(uninterrupted):

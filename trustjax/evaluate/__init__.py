@@ -1,5 +1,6 @@
 """One forward, one backward, every score: batches in, per-example results out."""
 
+from trustjax._fingerprint import fingerprint as fingerprint
 from trustjax.evaluate._extra import FITS as FITS
 from trustjax.evaluate._extra import augmented_logits as augmented_logits
 from trustjax.evaluate._extra import dropout_logits as dropout_logits
@@ -13,4 +14,3 @@ from trustjax.evaluate._ingredients import plan as plan
 from trustjax.evaluate._ingredients import score_batch as score_batch
 from trustjax.evaluate._loop import Results as Results
 from trustjax.evaluate._loop import run as run
-from trustjax.evaluate._parts import fingerprint as fingerprint

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from trustjax._fingerprint import fingerprint
 from trustjax.evaluate._ingredients import INGREDIENTS, Ingredient, plan, score_batch
-from trustjax.evaluate._parts import Parts, fingerprint
+from trustjax.evaluate._parts import Parts
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 

@@ -1,36 +1,12 @@
 """Finished batches on disk, so that a killed run goes on where it stopped."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from trustjax import _files
-
-
-def fingerprint(tree: Any) -> str:
-    """A digest of a tree of arrays and plain values: same content, same digest.
-
-    >>> fingerprint({"a": np.arange(3)}) == fingerprint({"a": np.arange(3)})
-    True
-    >>> fingerprint({"a": np.arange(3)}) == fingerprint({"b": np.arange(3)})
-    False
-    """
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        typed_key = isinstance(leaf, jax.Array) and jnp.issubdtype(
-            leaf.dtype, jax.dtypes.prng_key
-        )
-        array = np.asarray(jax.random.key_data(leaf) if typed_key else leaf)
-        name = jax.tree_util.keystr(path)
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 class Parts:

@@ -136,20 +136,31 @@ def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
-      ValueError: if the checkpoint is not of an oracle.
+      ValueError: if the checkpoint is not of an oracle, of another version, or not of
+        trustjax; if none can be read.
     """
-    with train.last_checkpoint(workdir) as (checkpoints, step):
-        document = checkpoints.document(step)
-        identity = document["identity"]
-        if "outcomes" not in identity:
-            raise ValueError(f"{checkpoints.workdir} holds a classifier, not an oracle")
-        config = Config(**identity["config"])
-        shape = tuple(identity["image_shape"])
-        model = _network.create(config, shape)
-        state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
-        _, best = checkpoints.state(step, (state, _Best.of(state)))
-    position = train.Position.from_json(document["position"], Epoch)
-    return _trained(model, config, best, position, shape)
+    with train.last_checkpoint(workdir) as (checkpoints, _):
+
+        def make(document: dict[str, Any]) -> tuple[TrainedOracle, Any]:
+            identity = document["identity"]
+            if "outcomes" not in identity:
+                raise ValueError(
+                    f"{checkpoints.workdir} holds a classifier, not an oracle"
+                )
+            with checkpoints.of_this_version(document):
+                config = Config(**identity["config"])
+                position = train.Position.from_json(document["position"], Epoch)
+            shape = tuple(identity["image_shape"])
+            model = _network.create(config, shape)
+            state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
+            best = _Best.of(state)
+            return _trained(model, config, best, position, shape), (state, best)
+
+        found = checkpoints.newest(make)
+        assert found is not None, "last_checkpoint has found one"
+    _, oracle, (_, best) = found
+    train.assign(oracle.model, best.params, best.statistics)
+    return oracle
 
 
 class _Best(NamedTuple):

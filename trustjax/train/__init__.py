@@ -4,6 +4,9 @@ result = train.fit(train.config_for("cnn"), train_set, validation_set, workdir=p
 apply_fn, params = bridge.from_nnx(result.model)
 """
 
+from trustjax.train._checkpoint import (
+    DamagedCheckpointWarning as DamagedCheckpointWarning,
+)
 from trustjax.train._checkpoint import last_checkpoint as last_checkpoint
 from trustjax.train._config import Config as Config
 from trustjax.train._config import config_for as config_for

@@ -48,9 +48,9 @@ def fit(
     """Trains a network of this library, or goes on where a run stopped.
 
     A run is a function of `config` and the two datasets. With a `workdir` it is
-    checkpointed: a run that was killed goes on from its last checkpoint, and on one
-    device it ends with the parameters, bit for bit, of one that was not. A finished
-    run is loaded.
+    checkpointed: a run that was killed goes on from its last checkpoint that is whole,
+    and on one device it ends with the parameters, bit for bit, of one that was not. A
+    finished run is loaded.
 
     Args:
       config: the choices of the run.
@@ -71,8 +71,10 @@ def fit(
       NonFiniteLossError: if a loss is NaN or infinite; the message names the step,
         and the last checkpoint before it stays.
       ValueError: if `workdir` holds a checkpoint of another run (naming what
-        differs), the datasets do not fit each other, the batch does not divide among
-        the devices, or the network cannot take the images.
+        differs), of another version, or not of trustjax, or only damaged ones; the
+        datasets do not fit each other, the batch does not divide among the devices,
+        or the network cannot take the images.
+      OSError: if a checkpoint cannot be written, as on a full disk.
     """
     model = _create(config, train.class_names, train.image_shape)
     run = _Run(
@@ -93,19 +95,31 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
-      ValueError: if the checkpoint is of an oracle.
+      ValueError: if the checkpoint is of an oracle, of another version, or not of
+        trustjax; if none can be read. A damaged one is passed over, with a
+        `DamagedCheckpointWarning`, where one before it can be read.
     """
-    with _checkpoint.last_checkpoint(workdir) as (checkpoints, step):
-        document = checkpoints.document(step)
-        identity = document["identity"]
-        if "outcomes" in identity:
-            raise ValueError(f"{checkpoints.workdir} holds an oracle, not a classifier")
-        config = Config(**identity["config"])
-        model = _create(config, identity["class_names"], identity["image_shape"])
-        state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
-        state = checkpoints.state(step, state)
-    position = Position.from_json(document["position"])
-    return _result(model, state, position, config, identity["class_names"])
+    with _checkpoint.last_checkpoint(workdir) as (checkpoints, _):
+
+        def make(document: dict[str, Any]) -> tuple[TrainResult, _step.TrainState]:
+            identity = document["identity"]
+            if "outcomes" in identity:
+                raise ValueError(
+                    f"{checkpoints.workdir} holds an oracle, not a classifier"
+                )
+            with checkpoints.of_this_version(document):
+                config = Config(**identity["config"])
+                position = Position.from_json(document["position"])
+            names = identity["class_names"]
+            model = _create(config, names, identity["image_shape"])
+            state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
+            return _result(model, state, position, config, names), state
+
+        found = checkpoints.newest(make)
+        assert found is not None, "last_checkpoint has found one"
+    _, result, state = found
+    _step.assign(result.model, state.params, state.statistics)
+    return result
 
 
 class _Run(_loop.Run):

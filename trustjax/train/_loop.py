@@ -129,14 +129,20 @@ class Run(abc.ABC):
             self.complete(progress, checkpoints, checkpoint_every)
 
     def restore(self, checkpoints: _checkpoint.Checkpoints) -> None:
-        """Goes to the last checkpoint, if there is one."""
-        latest = checkpoints.latest
-        if latest is None:
+        """Goes to the last checkpoint that is whole, if there is one."""
+
+        def make(document: dict[str, Any]) -> tuple[Position, Any]:
+            identity = document["identity"]
+            with checkpoints.of_this_version(document):
+                type(self.config)(**identity["config"])
+                position = Position.from_json(document["position"], self.epoch_type)
+            _check_same_run(identity, self.identity, checkpoints.workdir)
+            return position, self.arrays
+
+        found = checkpoints.newest(make)
+        if found is None:
             return
-        document = checkpoints.document(latest)
-        _check_same_run(document["identity"], self.identity, checkpoints.workdir)
-        self.arrays = checkpoints.state(latest, self.arrays)
-        self.position = Position.from_json(document["position"], self.epoch_type)
+        document, self.position, self.arrays = found
         self.batches.set_state(document["iterator"])
 
     def complete(
@@ -294,5 +300,5 @@ def _check_same_run(
     if differing:
         raise ValueError(
             f"{workdir} holds the checkpoints of another run: {'; '.join(differing)}. "
-            "Choose another folder, or delete this one"
+            "Choose another folder"
         )
