@@ -102,6 +102,103 @@ def test_statistics_are_differentiable_through_the_loops():
     jax.test_util.check_grads(total, (params, x), 1, modes=("rev",), rtol=2e-2)
 
 
+SCALES = (1e-37, 1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e20, 1e30, 1e37)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [("float32", 1e-5), ("bfloat16", 2e-2), ("float64", 1e-9)]
+)
+def test_statistics_hold_wherever_those_of_a_loop_do(dtype, rtol):
+    """Of vectors, of dense and convolutional kernels, and of layers of them."""
+    with jax.enable_x64(dtype == "float64"):
+        check_at_every_scale(jnp.dtype(dtype), rtol)
+
+
+def check_at_every_scale(dtype, rtol):
+    def network(params, x):
+        conv, dense = params["conv"], params["dense"]
+        y = jax.lax.conv_general_dilated(
+            x[:, :, None],
+            conv["kernel"],
+            (1,),
+            "SAME",
+            dimension_numbers=("NHC", "HIO", "NHC"),
+        )
+        y = (y + conv["bias"].reshape(1, 1, -1)).reshape(len(x), -1)
+        return y, x @ dense["kernel"] + dense["bias"][None]
+
+    def loss(outputs, weights):
+        y, z = outputs
+        return (y * weights).sum(-1) + (z * weights[:, : z.shape[1]]).sum(-1)
+
+    # Every size of the input with every size of what comes back from the loss.
+    sizes = np.array([(a, b) for a in SCALES for b in SCALES if a * b <= 1e37])
+    left, right = np.random.default_rng(0).gamma(2.0, size=(2, 10)) / 5 - 0.2
+    params = {
+        "conv": {"bias": jnp.ones(2, dtype), "kernel": jnp.ones((3, 1, 2), dtype)},
+        "dense": {"bias": jnp.ones(3, dtype), "kernel": jnp.ones((5, 3), dtype)},
+    }
+    x, weights = jnp.array(sizes[:, :1] * left[:5]), jnp.array(sizes[:, 1:] * right)
+    x, weights = x.astype(dtype), weights.astype(dtype)
+
+    @jax.jit
+    def everything(x, weights):
+        return [
+            gradients.outputs_and_gradient_statistics(
+                network, params, x, loss_fn=loss, loss_args=(weights,), group=group
+            )[1].values
+            for group in gradients.GROUPINGS
+        ]
+
+    @jax.jit
+    @jax.vmap
+    def loop(x, weights):
+        exact = jnp.promote_types(dtype, jnp.float32)
+        one, two, own = jax.tree.map(
+            lambda array: array.astype(exact), (x[None], weights[None], params)
+        )
+        return jax.grad(lambda params: loss(network(params, one), two)[0])(own)
+
+    loop = jax.tree.map(np.asarray, loop(x, weights))
+    results, pull = jax.vjp(everything, x, weights)
+    tiny = float(jnp.finfo(dtype).tiny)
+    for group, result in zip(gradients.GROUPINGS, results, strict=True):
+        expected, _ = reference.gradient_statistics(loop, group)
+        assert np.isfinite(expected[..., :6]).all()
+        expected[abs(expected) > float(jnp.finfo(result.dtype).max)] *= np.inf
+        result, spread = np.asarray(result), abs(expected[..., 2:4]).max(-1)
+        np.testing.assert_allclose(result[..., :4], expected[..., :4], rtol, 40 * tiny)
+        assert (abs(result - expected)[..., 4] <= rtol * spread + tiny).all()
+        assert (abs(result - expected)[..., 5] <= rtol * spread + tiny).all()
+        shaped = spread > 1e6 * tiny
+        np.testing.assert_allclose(
+            result[shaped, 6:], expected[shaped, 6:], 10 * rtol, 10 * rtol
+        )
+    linear = [jnp.zeros_like(r).at[..., :6].set(1.0) for r in results]
+    for derivative in pull(linear):
+        assert np.isfinite(derivative).all()
+
+
+def test_a_shape_that_is_undefined_does_not_spoil_a_derivative():
+    # The second image is black, so that its gradient is zero.
+    x = jnp.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+
+    def norms(x):
+        result = gradients.gradient_statistics(
+            lambda params, x: x @ params["w"],
+            {"w": jnp.ones((3, 2))},
+            x,
+            loss_fn=lambda z: z.sum(-1),
+        )
+        assert result.statistics == tuple(s.__name__ for s in statistics.DEFAULT)
+        return result.select("w", "l2_norm").sum()
+
+    # The norm is that of x times the root of two outputs.
+    np.testing.assert_allclose(
+        jax.grad(norms)(x), 2**0.5 * jnp.array([[0.6, 0.8, 0.0], [0.0] * 3]), 1e-6, 1e-6
+    )
+
+
 def smooth(logits):
     """A loss whose derivatives do not jump where the prediction changes."""
     return -jax.nn.log_softmax(logits).mean(-1)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _numerics, _validate
 
 Statistic = Callable[[Any], jax.Array]
 """From the gradient of one example (an array or a tree of arrays) to a number."""
@@ -30,26 +30,30 @@ Statistic = Callable[[Any], jax.Array]
 class Moments:
     r"""What the statistics need to know of a set of numbers :math:`g_1 \dots g_n`.
 
-    The powers are of deviations in units of the largest magnitude, so that neither
-    :math:`(10^{-12})^4` nor :math:`(10^{12})^4` leaves the range of float32.
+    Two powers of two are the units: the size :math:`s` of the largest magnitude, and
+    the spread :math:`p` of :math:`g / s`. So no power leaves the range of float32,
+    however large, small or close to each other the numbers are, and to go from one
+    unit to another is exact.
 
     Attributes:
       count: :math:`n`, static.
-      absolute_sum: :math:`\sum_i |g_i|`.
       minimum: the smallest number.
       maximum: the largest number.
-      mean: :math:`\bar g`.
-      scale: :math:`s`, the unit of the deviations; not differentiated.
-      second: :math:`\sum_i ((g_i - \bar g) / s)^2`.
-      third: the same to the third power.
-      fourth: the same to the fourth power.
+      size: :math:`s`; not differentiated.
+      spread: :math:`p`, at most 1; not differentiated.
+      absolute: mean of :math:`|g_i| / s`.
+      mean: :math:`m`, the mean of :math:`g_i / s`.
+      second: mean of :math:`((g_i / s - m) / p)^2`.
+      third: the same of the third power.
+      fourth: the same of the fourth power.
     """
 
-    absolute_sum: Float[Array, "..."]
     minimum: Float[Array, "..."]
     maximum: Float[Array, "..."]
+    size: Float[Array, "..."]
+    spread: Float[Array, "..."]
+    absolute: Float[Array, "..."]
     mean: Float[Array, "..."]
-    scale: Float[Array, "..."]
     second: Float[Array, "..."]
     third: Float[Array, "..."]
     fourth: Float[Array, "..."]
@@ -89,10 +93,11 @@ class GradientStatistics:
 def moments(gradient: Any) -> Moments:
     """The moments of all numbers in a tree of arrays; `Moments` pass through.
 
-    Two passes: extremes and mean, then powers of the deviations from it. Arithmetic
-    is in float32 or better, whatever the dtype of the gradient.
+    Three passes: extremes, means, then powers of the deviations from the mean.
+    Arithmetic is in float32 or better, whatever the dtype of the gradient.
 
     Raises:
+      TypeError: if a number is complex.
       ValueError: if the tree holds no numbers.
     """
     if isinstance(gradient, Moments):
@@ -103,38 +108,83 @@ def moments(gradient: Any) -> Moments:
 
 
 def _moments_of_array(gradient: jax.Array) -> Moments:
-    gradient = gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32))
     if gradient.size == 0:
         raise ValueError(f"a gradient must not be empty, got shape {gradient.shape}")
-    minimum, maximum, mean = gradient.min(), gradient.max(), gradient.mean()
-    scale = unit(minimum, maximum)
-    deviation = (gradient - mean) / scale
+    if jnp.issubdtype(gradient.dtype, jnp.complexfloating):
+        raise TypeError(f"a gradient must be real, got {gradient.dtype}")
+    floating = jnp.issubdtype(gradient.dtype, jnp.floating)
+    gradient = _numerics.at_least_float32(
+        gradient if floating else gradient.astype(float)
+    )
+    minimum, maximum = gradient.min(), gradient.max()
+    size = _size(minimum, maximum)
+    scaled = gradient * (1 / size)
+    mean = _between(scaled.mean(), minimum / size, maximum / size)
+    spread = _spread(minimum, maximum, size)
+    deviation = (scaled - mean) * (1 / spread)
     square = deviation**2
     return Moments(
-        absolute_sum=jnp.abs(gradient).sum(),
         minimum=minimum,
         maximum=maximum,
+        size=size,
+        spread=spread,
+        absolute=jnp.abs(scaled).mean(),
         mean=mean,
-        scale=scale,
-        second=square.sum(),
-        third=(square * deviation).sum(),
-        fourth=(square**2).sum(),
+        second=square.mean(),
+        third=(square * deviation).mean(),
+        fourth=(square**2).mean(),
         count=gradient.size,
     )
 
 
-def unit(minimum: jax.Array, maximum: jax.Array) -> jax.Array:
-    """The largest magnitude, or 1 if all is zero: no statistic depends on it."""
-    largest = jnp.maximum(jnp.abs(minimum), jnp.abs(maximum))
-    return jax.lax.stop_gradient(jnp.where(largest == 0, 1, largest))
+def _size(minimum: jax.Array, maximum: jax.Array) -> jax.Array:
+    """A power of two near the largest magnitude, as far as `_in_range`."""
+    return _in_range(jnp.maximum(-minimum, maximum))
+
+
+def _in_range(largest: jax.Array) -> jax.Array:
+    """The nearest power of two that leaves room at both ends.
+
+    Up there for fourth powers of numbers still larger, times how many there are, and
+    for derivatives; down there for those of numbers still smaller. Of zero any unit
+    will do.
+    """
+    info = jnp.finfo(largest.dtype)
+    highest = info.maxexp - info.nmant
+    return _power_of_two(jnp.clip(largest, 2.0**-highest, 2.0**highest))
+
+
+def _spread(minimum: jax.Array, maximum: jax.Array, size: jax.Array) -> jax.Array:
+    """A power of two near the range in units of the size, at most 1.
+
+    A range is zero, or not much less than the precision of the largest number.
+    """
+    precision = 2.0 ** -(jnp.finfo(size.dtype).nmant + 1)
+    in_units = maximum * (1 / size) - minimum * (1 / size)
+    return _power_of_two(jnp.clip(in_units, precision, 1.0))
+
+
+def _power_of_two(x: jax.Array) -> jax.Array:
+    """A positive number rounded to a power of two; no derivative goes through it."""
+    exponent_bits = jnp.finfo(x.dtype).nexp
+    return jax.lax.reduce_precision(jax.lax.stop_gradient(x), exponent_bits, 0)
+
+
+def _between(mean: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """A mean without the rounding that has led it out of the numbers' range.
+
+    Of equal numbers it is that number, and the deviations from it are 0.
+    """
+    excess = mean - jnp.clip(mean, low, high)
+    return mean - jax.lax.stop_gradient(jnp.where(jnp.isfinite(mean), excess, 0))
 
 
 def merge(parts: Sequence[Moments]) -> Moments:
     r"""The moments of several sets pooled, e.g. of a layer's kernel and bias.
 
-    With :math:`d_j = \bar g_j - \bar g`, each set's power sums move to the common mean
-    by the binomial theorem,
-    :math:`\sum_i (g_i - \bar g)^k = \sum_m \binom{k}{m} M_{k-m} d_j^m`.
+    Each set's power means move to the common mean by the binomial theorem: at a
+    distance :math:`d = m_j - m` of the means,
+    :math:`\overline{(g - m)^k} = \sum_i \binom{k}{i} \overline{(g - m_j)^{k-i}} d^i`.
 
     Raises:
       ValueError: if there is nothing to merge.
@@ -144,20 +194,32 @@ def merge(parts: Sequence[Moments]) -> Moments:
     if len(parts) == 1:
         return parts[0]
     count = sum(part.count for part in parts)
-    mean = jnp.stack([part.mean * (part.count / count) for part in parts]).sum(0)
+
+    def pooled(values: Sequence[jax.Array]) -> jax.Array:
+        shares = [part.count / count for part in parts]
+        return jnp.stack(
+            [share * value for share, value in zip(shares, values, strict=True)]
+        ).sum(0)
+
     minimum = jnp.stack([part.minimum for part in parts]).min(0)
     maximum = jnp.stack([part.maximum for part in parts]).max(0)
-    scale = unit(minimum, maximum)
-    moved = [_about(part, mean, scale) for part in parts]
-    second, third, fourth = (
-        jnp.stack(power).sum(0) for power in zip(*moved, strict=True)
-    )
+    size = _size(minimum, maximum)
+    spread = _spread(minimum, maximum, size)
+    units = [part.size * (1 / size) for part in parts]
+    means = [part.mean * unit for part, unit in zip(parts, units, strict=True)]
+    mean = _between(pooled(means), minimum / size, maximum / size)
+    moved = [
+        _about(part, part.spread * unit / spread, (own_mean - mean) / spread)
+        for part, unit, own_mean in zip(parts, units, means, strict=True)
+    ]
+    second, third, fourth = map(pooled, zip(*moved, strict=True))
     return Moments(
-        absolute_sum=jnp.stack([part.absolute_sum for part in parts]).sum(0),
         minimum=minimum,
         maximum=maximum,
+        size=size,
+        spread=spread,
+        absolute=pooled([p.absolute * u for p, u in zip(parts, units, strict=True)]),
         mean=mean,
-        scale=scale,
         second=second,
         third=third,
         fourth=fourth,
@@ -166,20 +228,16 @@ def merge(parts: Sequence[Moments]) -> Moments:
 
 
 def _about(
-    part: Moments, mean: jax.Array, scale: jax.Array
+    part: Moments, unit: jax.Array, shift: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Power sums of one set about another mean, in another unit."""
-    ratio = part.scale / scale
-    second, third, fourth = (
-        part.second * ratio**2,
-        part.third * ratio**3,
-        part.fourth * ratio**4,
-    )
-    shift = (part.mean - mean) / scale
+    """Power means of one set in another unit, about a mean that is `shift` below."""
+    second = part.second * unit**2
+    third = part.third * unit**3
+    fourth = part.fourth * unit**4
     return (
-        second + part.count * shift**2,
-        third + 3 * second * shift + part.count * shift**3,
-        fourth + 4 * third * shift + 6 * second * shift**2 + part.count * shift**4,
+        second + shift**2,
+        third + 3 * second * shift + shift**3,
+        fourth + 4 * third * shift + 6 * second * shift**2 + shift**4,
     )
 
 
@@ -191,20 +249,6 @@ def outer(left: Moments, right: Moments) -> Moments:
     :math:`\bar a \beta_j + \bar b \alpha_i + \alpha_i \beta_j`. Its powers expand into
     central moments of each side; nothing cancels that is not small by itself.
     """
-    scale = left.scale * right.scale
-    a, b = left.mean / left.scale, right.mean / right.scale
-    alpha, beta = _central(left), _central(right)
-
-    def power_mean(k: int) -> jax.Array:
-        # Multinomial theorem: p times a*beta, q times b*alpha, r times alpha*beta.
-        total = jnp.zeros_like(a)
-        for p in range(k + 1):
-            for q in range(k - p + 1):
-                r = k - p - q
-                ways = math.comb(k, p) * math.comb(k - p, q)
-                total += ways * a**p * b**q * alpha[q + r] * beta[p + r]
-        return total
-
     corners = jnp.stack(
         [
             x * y
@@ -212,25 +256,47 @@ def outer(left: Moments, right: Moments) -> Moments:
             for y in (right.minimum, right.maximum)
         ]
     )
-    count = left.count * right.count
+    minimum, maximum = corners.min(0), corners.max(0)
+    size = _in_range(left.size * right.size)
+    spread = _spread(minimum, maximum, size)
+    # 1 wherever the product of the sizes is in range.
+    unit = left.size * (1 / size) * right.size
+    a_beta = unit * left.mean * (right.spread / spread)
+    b_alpha = unit * right.mean * (left.spread / spread)
+    alpha_beta = unit * left.spread * (right.spread / spread)
+    alpha, beta = _central(left), _central(right)
+
+    def power_mean(k: int) -> jax.Array:
+        # Multinomial theorem; what holds a first central moment is zero.
+        total = jnp.zeros_like(unit)
+        for p in range(k + 1):
+            for q in range(k - p + 1):
+                r = k - p - q
+                if q + r == 1 or p + r == 1:
+                    continue
+                ways = math.comb(k, p) * math.comb(k - p, q)
+                product = a_beta**p * b_alpha**q * alpha_beta**r
+                total += ways * product * alpha[q + r] * beta[p + r]
+        return total
+
     return Moments(
-        absolute_sum=left.absolute_sum * right.absolute_sum,
-        minimum=corners.min(0),
-        maximum=corners.max(0),
-        mean=left.mean * right.mean,
-        scale=scale,
-        second=count * power_mean(2),
-        third=count * power_mean(3),
-        fourth=count * power_mean(4),
-        count=count,
+        minimum=minimum,
+        maximum=maximum,
+        size=size,
+        spread=spread,
+        absolute=unit * left.absolute * right.absolute,
+        mean=unit * left.mean * right.mean,
+        second=power_mean(2),
+        third=power_mean(3),
+        fourth=power_mean(4),
+        count=left.count * right.count,
     )
 
 
 def _central(m: Moments) -> list[jax.Array]:
-    """Central moments of orders 0 to 4, in units of the scale."""
+    """Central moments of orders 0 to 4, in units of the spread."""
     one = jnp.ones_like(m.mean)
-    powers = [m.second, m.third, m.fourth]
-    return [one, jnp.zeros_like(one), *(power / m.count for power in powers)]
+    return [one, jnp.zeros_like(one), m.second, m.third, m.fourth]
 
 
 def l1_norm(gradient: Any) -> jax.Array:
@@ -239,7 +305,8 @@ def l1_norm(gradient: Any) -> jax.Array:
     >>> print(l1_norm({"kernel": jnp.array([3.0, -4.0]), "bias": jnp.array([1.0])}))
     8.0
     """
-    return moments(gradient).absolute_sum
+    m = moments(gradient)
+    return m.size * (m.count * m.absolute)
 
 
 def l2_norm(gradient: Any) -> jax.Array:
@@ -251,7 +318,9 @@ def l2_norm(gradient: Any) -> jax.Array:
     5.0
     """
     m = moments(gradient)
-    return m.scale * _sqrt(m.second + m.count * (m.mean / m.scale) ** 2)
+    squares = m.second * m.spread**2 + m.mean**2
+    norm = m.size * _numerics.safe_sqrt(m.count * squares)
+    return jnp.where(jnp.isinf(m.absolute), jnp.inf, norm)
 
 
 def minimum(gradient: Any) -> jax.Array:
@@ -281,7 +350,8 @@ def mean(gradient: Any) -> jax.Array:
     >>> print(mean(jnp.array([3.0, -4.0])))
     -0.5
     """
-    return moments(gradient).mean
+    m = moments(gradient)
+    return m.size * m.mean
 
 
 def standard_deviation(gradient: Any) -> jax.Array:
@@ -300,7 +370,7 @@ def standard_deviation(gradient: Any) -> jax.Array:
     m = moments(gradient)
     if m.count == 1:
         return jnp.full_like(m.mean, jnp.nan)
-    return m.scale * _sqrt(m.second / (m.count - 1))
+    return m.size * m.spread * _numerics.safe_sqrt(m.second * (m.count / (m.count - 1)))
 
 
 def skewness(gradient: Any) -> jax.Array:
@@ -317,7 +387,8 @@ def skewness(gradient: Any) -> jax.Array:
     1.15470...
     """
     m = moments(gradient)
-    return (m.third / m.count) / (m.second / m.count) ** 1.5
+    varies, second = _variance(m)
+    return jnp.where(varies, m.third / second**1.5, jnp.nan)
 
 
 def kurtosis(gradient: Any) -> jax.Array:
@@ -334,7 +405,18 @@ def kurtosis(gradient: Any) -> jax.Array:
     -2.0
     """
     m = moments(gradient)
-    return (m.fourth / m.count) / (m.second / m.count) ** 2 - 3
+    varies, second = _variance(m)
+    return jnp.where(varies, m.fourth / second / second - 3, jnp.nan)
+
+
+def _variance(m: Moments) -> tuple[jax.Array, jax.Array]:
+    """Whether the numbers differ, and their variance or, if they do not, 1.
+
+    So a shape that is undefined is a constant, and no other statistic's derivative
+    meets the NaN.
+    """
+    varies = m.maximum > m.minimum
+    return varies, jnp.where(varies, m.second, 1)
 
 
 OF_MOMENTS: tuple[Statistic, ...] = (
@@ -351,9 +433,3 @@ OF_MOMENTS: tuple[Statistic, ...] = (
 
 DEFAULT = OF_MOMENTS
 """The statistics of Oberdiek et al. 2018, and the standard deviation of their table."""
-
-
-def _sqrt(square: jax.Array) -> jax.Array:
-    """Square root whose derivative at 0 is 0 rather than infinite."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), square)
