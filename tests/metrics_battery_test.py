@@ -143,8 +143,10 @@ METRICS = {
 }
 NOT_OF_A_DATA_SET = {
     "bootstrap",
+    "calibration_error_interval",
     "compare",
     "compare_resampled",
+    "interval_of_resampled",
     "paired_bootstrap",
     "proportion_interval",
 }

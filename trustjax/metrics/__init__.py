@@ -7,6 +7,7 @@ from trustjax.metrics._bootstrap import Difference as Difference
 from trustjax.metrics._bootstrap import Interval as Interval
 from trustjax.metrics._bootstrap import bootstrap as bootstrap
 from trustjax.metrics._bootstrap import paired_bootstrap as paired_bootstrap
+from trustjax.metrics._bounded import interval_of_resampled as interval_of_resampled
 from trustjax.metrics._calibration import ReliabilityCurve as ReliabilityCurve
 from trustjax.metrics._calibration import (
     adaptive_calibration_error as adaptive_calibration_error,
@@ -24,6 +25,9 @@ from trustjax.metrics._calibration import (
     maximum_calibration_error as maximum_calibration_error,
 )
 from trustjax.metrics._calibration import reliability_curve as reliability_curve
+from trustjax.metrics._calibration_interval import (
+    calibration_error_interval as calibration_error_interval,
+)
 from trustjax.metrics._compare import Comparison as Comparison
 from trustjax.metrics._compare import compare as compare
 from trustjax.metrics._compare import compare_resampled as compare_resampled

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Integer, Key
 from trustjax import _validate
 from trustjax.metrics import _resample
 from trustjax.metrics._bootstrap import MOST_UNDEFINED, Examples, Weights
+from trustjax.metrics._bounded import widened
 from trustjax.metrics._detection import auroc
 
 FEWEST_OUTCOMES = 10
@@ -337,7 +338,7 @@ def _statement(
     differences = values[:, None] - values[None]
     rounding = _rounding(values_known[:, None], values_known[None])
     freedom = jnp.minimum(outcomes[:, None], outcomes[None]) - 1
-    margin = jnp.where(spread > rounding, _widened(bound, freedom) * spread, rounding)
+    margin = jnp.where(spread > rounding, widened(bound, freedom) * spread, rounding)
     margin = jnp.where(
         differences == 0.0, jnp.where(spread > rounding, margin, 0.0), margin
     )
@@ -353,14 +354,3 @@ def _statement(
 def _rounding(first: Array, second: Array) -> Array:
     """Differences up to this are rounding, and no differences."""
     return 1e-6 * jnp.maximum(jnp.abs(first), jnp.abs(second))
-
-
-def _widened(bound: Array, freedom: Array) -> Array:
-    """The quantile of a t distribution where a normal one has `bound`.
-
-    Wallace's approximation, and the variance per degree of freedom, not per example.
-    """
-    freedom = jnp.maximum(freedom, 1).astype(bound.dtype)
-    scaled = bound * (8 * freedom + 3) / (8 * freedom + 1)
-    quantile = jnp.sqrt(freedom * jnp.expm1(scaled**2 / freedom))
-    return quantile * jnp.sqrt((freedom + 1) / freedom)
