@@ -47,6 +47,153 @@ def test_a_batch_at_once_is_a_loop_over_examples():
     check_against_loop(*problems.get("cnn"))
 
 
+@pytest.mark.parametrize("window", [(5, 5), (7, 7)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_convolution_without_output_has_gradients_of_zero(window, channels):
+    def apply_fn(params, x):
+        y = jax.lax.conv_general_dilated(
+            x,
+            params["kernel"],
+            (1, 1),
+            "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y.sum((1, 2)) + x.mean((1, 2, 3))[:, None] * params["slope"][None]
+
+    params = {"kernel": jnp.ones((*window, channels, 4)), "slope": jnp.arange(4.0)}
+    x = jax.random.normal(jax.random.key(0), (4, 4, 4, channels))
+    gradient = gradients.per_example_gradients(apply_fn, params, x)
+    loop = reference.per_example_gradients(apply_fn, params, x)
+    assert_trees_close(gradient, loop)
+    assert not gradient["kernel"].any()
+    result = gradients.gradient_statistics(
+        apply_fn, params, x, statistics=statistics.DEFAULT[:6]
+    )
+    expected, _ = reference.gradient_statistics(loop, "tensor")
+    np.testing.assert_allclose(result.values, expected[..., :6], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "names"),
+    [
+        (lambda w, v: {"a": {"b": w}, "a/b": v}, ("['a']['b']", "['a/b']")),
+        (lambda w, v: {"l": [w], "l/0": v}, ("['l'][0]", "['l/0']")),
+    ],
+)
+def test_tensors_whose_joined_paths_are_one_are_kept_apart(params, names):
+    w, v = (jax.random.normal(jax.random.key(i), (4, 3)) for i in range(2))
+    x = jax.random.normal(jax.random.key(2), (2, 4))
+    params = params(w, v)
+
+    def apply_fn(params, x):
+        one, two = jax.tree.leaves(params)
+        return x @ one + 2 * (x @ two)
+
+    norm_of_all = lambda gradient: statistics.l2_norm(list(gradient.values()))
+    seen = {
+        group: gradients.gradient_statistics(
+            apply_fn,
+            params,
+            x,
+            group=group,
+            statistics=(statistics.l2_norm, norm_of_all),
+        )
+        for group in gradients.GROUPINGS
+    }
+    assert seen["tensor"].groups == names
+    for result in seen.values():
+        by_statistic = jnp.moveaxis(result.values, -1, 0)
+        np.testing.assert_allclose(*by_statistic, rtol=1e-5)
+        whole = jnp.linalg.norm(result.values[..., 0], axis=-1)
+        np.testing.assert_allclose(whole, [0.012099, 1.852169], rtol=1e-4)
+    kept = gradients.per_example_gradients(
+        apply_fn, params, x, wrt=lambda name: name == names[1]
+    )
+    assert len(jax.tree.leaves(kept)) == 1
+    ((path, gradient),) = jax.tree_util.tree_leaves_with_path(kept)
+    assert jax.tree_util.keystr(path) == names[1]
+    whole = gradients.per_example_gradients(apply_fn, params, x)
+    np.testing.assert_allclose(gradient, jax.tree.leaves(whole)[1], rtol=1e-6)
+
+
+def test_names_that_are_one_even_so_are_refused():
+    params = {"a": {"b": 1.0}, "a/b": 1.0, "['a/b']": 1.0}
+    with pytest.raises(ValueError, match=r"names that differ, \['a/b'\] is two"):
+        gradients.gradient_statistics(lambda p, x: x, params, jnp.ones((1, 2)))
+
+
+@pytest.mark.parametrize(
+    "other", [jnp.ones((3, 3), jnp.int8), jax.random.key(0), np.ones(1, bool), 3]
+)
+def test_what_is_not_differentiable_is_refused_or_left_out(other):
+    params = {"w": jnp.eye(3), "other": other}
+    x = jnp.arange(6.0).reshape(2, 3)
+
+    def apply_fn(params, x):
+        assert params["other"] is other
+        return jnp.sin(x @ params["w"])
+
+    for fun in (gradients.per_example_gradients, gradients.gradient_statistics):
+        with pytest.raises(TypeError, match=r"got other of .*; wrt can leave it out"):
+            fun(apply_fn, params, x)
+    only_w = lambda path: path == "w"
+    gradient = gradients.per_example_gradients(apply_fn, params, x, wrt=only_w)
+    alone = lambda w, x: apply_fn({"w": w, "other": other}, x)
+    loop = reference.per_example_gradients(alone, params["w"], x)
+    assert gradient["other"] is None
+    assert_trees_close(gradient["w"], loop)
+    result = gradients.gradient_statistics(apply_fn, params, x, wrt=only_w)
+    expected, _ = reference.gradient_statistics({"w": loop}, "tensor")
+    assert_statistics_close(result.values, expected)
+
+
+def test_statistics_of_complex_gradients_are_refused():
+    params = {"w": jnp.ones((4, 3)) + 0.5j}
+    x = jax.random.normal(jax.random.key(2), (2, 4))
+    apply_fn = lambda params, x: jnp.abs(x @ params["w"]) ** 2 * jnp.arange(3.0)[None]
+    with pytest.raises(TypeError, match="real, got the parameter w of complex64"):
+        gradients.gradient_statistics(apply_fn, params, x)
+    loop = reference.per_example_gradients(apply_fn, params, x)
+    assert_trees_close(gradients.per_example_gradients(apply_fn, params, x), loop)
+
+
+@pytest.mark.parametrize("way", ["at_once", "loops"])
+def test_no_examples_and_parameters_without_numbers(way, request):
+    if way == "loops":
+        request.getfixturevalue("loops")
+    params = {"w": jnp.eye(3), "none": jnp.zeros((0, 3))}
+    apply_fn = lambda params, x: x @ params["w"] + params["none"].sum()
+    x = jnp.ones((5, 3))
+    gradient = gradients.per_example_gradients(apply_fn, params, x)
+    assert_trees_close(
+        gradient["w"],
+        reference.per_example_gradients(lambda w, x: x @ w, params["w"], x),
+    )
+    assert gradient["none"].shape == (5, 0, 3)
+    with pytest.raises(ValueError, match=r"not be empty, got the parameter none of"):
+        gradients.gradient_statistics(apply_fn, params, x)
+    only_w = lambda path: path == "w"
+    empty = gradients.gradient_statistics(apply_fn, params, x[:0], wrt=only_w)
+    assert empty.values.shape == (0, 1, 8)
+    gradient = gradients.per_example_gradients(apply_fn, params, x[:0])
+    assert jax.tree.map(jnp.shape, gradient) == {"w": (0, 3, 3), "none": (0, 0, 3)}
+
+
+@pytest.mark.parametrize("scale", [2.0, np.float64(2.0), np.full((), 2.0)])
+def test_python_numbers_are_parameters(scale):
+    params = {"w": jnp.eye(3), "scale": scale}
+    x = jax.random.normal(jax.random.key(0), (4, 3))
+    apply_fn = lambda params, x: x @ params["w"] * params["scale"]
+    loop = reference.per_example_gradients(apply_fn, params, x)
+    assert_trees_close(gradients.per_example_gradients(apply_fn, params, x), loop)
+    result = gradients.gradient_statistics(
+        apply_fn, params, x, statistics=(statistics.l2_norm,)
+    )
+    np.testing.assert_allclose(
+        result.select("scale", "l2_norm"), np.abs(loop["scale"]), rtol=1e-5
+    )
+
+
 def check_against_loop(apply_fn, params, x):
     loop = reference.per_example_gradients(apply_fn, params, x)
 

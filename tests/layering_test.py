@@ -23,6 +23,7 @@ FOUNDATION = {
     "_npz",
     "_questions",
     "_fingerprint",
+    "_paths",
 }
 PIECES = FOUNDATION | {"targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
@@ -39,6 +40,7 @@ ALLOWED = {
     "_npz": set(),
     "_questions": set(),
     "_fingerprint": set(),
+    "_paths": set(),
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,

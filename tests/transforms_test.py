@@ -265,6 +265,38 @@ def test_what_is_special_or_not_rewritten_is_right(fun):
         assert_trees_close((value[row], gradient[row]), one(kernel, example), 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("window", "channels", "options"),
+    [
+        ((5, 5), 4, {}),
+        ((7, 3), 4, {}),  # larger by more than the offsets reach, along one axis
+        ((7, 7), 1, {"feature_group_count": 4}),
+        ((5, 5), 2, {"feature_group_count": 2, "rhs_dilation": (2, 1)}),
+        ((5, 5), 4, {"batch_group_count": 2}),
+        ((3, 3), 4, {"rhs_dilation": (4, 4)}),
+    ],
+)
+def test_a_window_that_does_not_fit_gives_nothing(window, channels, options):
+    kernel = jax.random.normal(jax.random.key(0), (*window, channels, 4))
+    x = jax.random.normal(jax.random.key(1), (3, 2, 4, 4, 4))
+
+    def loss(kernel, x):
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=layout, **options
+        )
+        assert y.size == 0
+        pools = lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, 7, 2, 1), (1, 2, 2, 1), "VALID"
+        )
+        return jnp.sin(x).sum() * (1 + y.sum() + pools.sum())
+
+    for argument in (0, 1):
+        ours = jax.vmap(jax.grad(matmul_kernel_grads(loss), argument), (None, 0))
+        expected = [jax.grad(loss, argument)(kernel, example) for example in x]
+        np.testing.assert_array_equal(ours(kernel, x), np.stack(expected))
+
+
 def convolution_of(batch, side, channels, window=(3, 3)):
     """Images and a kernel, and the layout channels last."""
     x = jax.random.normal(jax.random.key(0), (batch, side + 1, side, channels))

@@ -103,11 +103,16 @@ def backward(
 
 def forward_cost(apply_fn: ApplyFn, params: Params, x: Any) -> int:
     """How many numbers one example and its forward pass are."""
+    costs = list[int]()
 
-    def forward(params: Params, x: Any) -> Any:
-        return apply_fn(params, jax.tree.map(lambda a: a[:1], x))
+    def of_example(x: Any) -> jax.Array:
+        # In place of the example, so that it is sharded and varies as the batch does.
+        alone = lambda: apply_fn(params, jax.tree.map(lambda a: a[None], x))
+        costs.append(_numbers(jax.make_jaxpr(alone)()))
+        return jnp.zeros(())
 
-    return _numbers(jax.make_jaxpr(forward)(params, x))
+    jax.eval_shape(jax.vmap(of_example), x)
+    return costs[0]
 
 
 def _numbers(program: Any) -> int:

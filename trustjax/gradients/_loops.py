@@ -71,7 +71,7 @@ def over_tiles(fun: Callable[..., Any], arrays: tuple[Any, ...], cost: int) -> A
       arrays: trees of arrays `[batch, ...]`.
       cost: how many numbers one example needs at once.
     """
-    return _in_pieces(fun, arrays, max(_SMALLEST_TILE, _IN_TILE // cost))
+    return _in_pieces(fun, arrays, max(_SMALLEST_TILE, _IN_TILE // max(1, cost)))
 
 
 def over_examples(fun: Callable[..., Any], arrays: tuple[Any, ...], cost: int) -> Any:
@@ -84,7 +84,7 @@ def over_examples(fun: Callable[..., Any], arrays: tuple[Any, ...], cost: int) -
       arrays: trees of arrays `[batch, ...]`.
       cost: how many numbers one example needs at once.
     """
-    return _in_pieces(jax.vmap(fun), arrays, max(2, _IN_CORE // cost))
+    return _in_pieces(jax.vmap(fun), arrays, max(2, _IN_CORE // max(1, cost)))
 
 
 def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from trustjax import _validate, losses, statistics
 from trustjax.gradients._factors import Gradients, backward, forward_cost
 from trustjax.gradients._loops import check_batch, over_examples, over_tiles
-from trustjax.gradients._select import by_group, select
+from trustjax.gradients._select import by_group, check_reducible, select
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
 
@@ -47,6 +47,7 @@ def per_example_gradients(
 
     Raises:
       ValueError: if `wrt` keeps nothing, or the lengths of `x` and `loss_args` differ.
+      TypeError: if `wrt` keeps a parameter that is not floating point.
 
     >>> apply_fn = lambda params, x: x @ params["kernel"]
     >>> x = jnp.array([[1.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
@@ -100,7 +101,9 @@ def gradient_statistics(
 
     Raises:
       ValueError: if `group` is unknown, two statistics have one name, `wrt` keeps
-        nothing, or the lengths of `x` and `loss_args` differ.
+        nothing or a parameter without numbers, or the lengths of `x` and `loss_args`
+        differ.
+      TypeError: if `wrt` keeps a parameter that is not real and floating point.
 
     >>> apply_fn = lambda params, x: x @ params["kernel"] + params["bias"][None]
     >>> params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
@@ -172,11 +175,12 @@ def outputs_and_gradient_statistics(
     _validate.choice("group", group, GROUPINGS)
     names = _statistic_names(statistics)
     paths, selected, join = select(params, wrt)
+    check_reducible(paths, selected)
     groups = by_group(paths, group)
 
     def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, jax.Array]:
         gradients, outputs = backward(apply_fn, loss_fn, selected, join, x, loss_args)
-        by_path = dict(zip(paths, gradients, strict=True))
+        by_path = dict(zip((path.name for path in paths), gradients, strict=True))
         of_groups = [
             _values_of_group({path: by_path[path] for path in members}, statistics)
             for members in groups.values()

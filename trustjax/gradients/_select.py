@@ -4,26 +4,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from trustjax._paths import Path, paths_of
 from trustjax.typing import Params
 
 
 def select(
     params: Params, wrt: Callable[[str], bool] | None
-) -> tuple[list[str], list[jax.Array], Callable[..., Params]]:
+) -> tuple[list[Path], list[jax.Array], Callable[..., Params]]:
     """The chosen parameters: their paths, the arrays, and how to put others there.
 
     `join(arrays)` is the tree of `params` with `arrays` in place of the chosen ones;
     `join(arrays, rest=None)` has None in place of all others.
+
+    Raises:
+      ValueError: if none is chosen.
+      TypeError: if one that is chosen cannot be differentiated.
     """
-    named, tree = jax.tree_util.tree_flatten_with_path(params)
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named
-    ]
-    keep = [wrt is None or wrt(path) for path in paths]
+    leaves, tree = jax.tree.flatten(params)
+    paths = paths_of(params)
+    keep = [wrt is None or wrt(path.name) for path in paths]
     if not any(keep):
-        raise ValueError(f"wrt keeps none of the parameters {', '.join(paths)}")
-    leaves = [leaf for _, leaf in named]
+        names = ", ".join(path.name for path in paths)
+        raise ValueError(f"wrt keeps none of the parameters {names}")
 
     def join(chosen: Sequence[Any], *, rest: Sequence[Any] | None = leaves) -> Params:
         arrays, others = iter(chosen), rest or [None] * len(leaves)
@@ -32,21 +36,44 @@ def select(
             [next(arrays) if k else o for k, o in zip(keep, others, strict=True)],
         )
 
-    return (
-        [path for path, k in zip(paths, keep, strict=True) if k],
-        [leaf for leaf, k in zip(leaves, keep, strict=True) if k],
-        join,
-    )
+    chosen = [path for path, k in zip(paths, keep, strict=True) if k]
+    kept = [leaf for leaf, k in zip(leaves, keep, strict=True) if k]
+    return chosen, list(map(_differentiable, chosen, kept)), join
 
 
-def by_group(paths: Sequence[str], group: str) -> dict[str, list[str]]:
-    """The paths of each group, by the group's name."""
-    name_of = {
-        "tensor": lambda path: path,
-        "layer": lambda path: path.rpartition("/")[0] or "/",
+def check_reducible(paths: Sequence[Path], arrays: Sequence[jax.Array]) -> None:
+    """Requires parameters that have statistics: real numbers, and at least one."""
+    for path, array in zip(paths, arrays, strict=True):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"statistics are of gradients that are real, got the parameter "
+                f"{path.name} of {array.dtype}; wrt can leave it out"
+            )
+        if array.size == 0:
+            raise ValueError(
+                f"a gradient must not be empty, got the parameter {path.name} of "
+                f"shape {array.shape}; wrt can leave it out"
+            )
+
+
+def by_group(paths: Sequence[Path], group: str) -> dict[str, list[str]]:
+    """The names of each group's parameters, by the group's name."""
+    name_of: Callable[[Path], str] = {
+        "tensor": lambda path: path.name,
+        "layer": lambda path: path.layer,
         "network": lambda path: "network",
     }[group]
     groups: dict[str, list[str]] = {}
     for path in paths:
-        groups.setdefault(name_of(path), []).append(path)
+        groups.setdefault(name_of(path), []).append(path.name)
     return groups
+
+
+def _differentiable(path: Path, leaf: Any) -> jax.Array:
+    """A parameter as an array, which may have been a Python number."""
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        raise TypeError(
+            f"parameters must be floating point to be differentiated, got {path.name} "
+            f"of {jnp.result_type(leaf)}; wrt can leave it out"
+        )
+    return jnp.asarray(leaf)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from trustjax import _validate, gradients, losses, statistics, targets
 from trustjax._numerics import at_least_float32
+from trustjax._paths import Path, paths_of
 from trustjax.statistics import GradientStatistics
 from trustjax.typing import ApplyFn, Params
 
@@ -177,9 +178,8 @@ def _half(
     """The first or the last half of the groups, in the order of the network."""
     _validate.count("the number of groups", len(norms.groups), at_least=2)
     depth: dict[str, list[tuple[int, ...]]] = {group: [] for group in norms.groups}
-    for path, use in _first_uses(apply_fn, params, x).items():
-        layer = path.rpartition("/")[0] or "/"
-        depth.get(path, depth.get(layer, [])).append(use)
+    for path, use in _first_uses(apply_fn, params, x):
+        depth.get(path.name, depth.get(path.layer, [])).append(use)
     ordered = sorted(norms.groups, key=lambda group: min(depth[group]))
     half = len(ordered) // 2
     chosen = ordered[:half] if part == "early" else ordered[-half:]
@@ -187,14 +187,10 @@ def _half(
     return GradientStatistics(norms.values[:, columns], tuple(chosen), norms.statistics)
 
 
-def _first_uses(apply_fn: ApplyFn, params: Params, x: Any) -> dict[str, Place]:
-    """By path of each parameter, where the network first uses it."""
+def _first_uses(apply_fn: ApplyFn, params: Params, x: Any) -> list[tuple[Path, Place]]:
+    """Each parameter, and where the network first uses it."""
     program = jax.make_jaxpr(lambda params: apply_fn(params, x))(params).jaxpr
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): place
-        for (path, _), place in zip(leaves, _places(program), strict=True)
-    }
+    return list(zip(paths_of(params), _places(program), strict=True))
 
 
 def _places(program: core.Jaxpr) -> list[Place]:

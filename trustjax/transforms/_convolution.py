@@ -14,6 +14,7 @@ they return is made of `conv_p` and products again, so that they hold in any ord
 differentiation and at any depth of `vmap`.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -58,13 +59,14 @@ def kernel_gradient(
     outputs = kernel_shape[params["dimension_numbers"].rhs_spec[0]]
     groups = params["feature_group_count"] * params["batch_group_count"]
     cotangent = channels_last(cotangent, out_spec)
-    cotangent = cotangent.reshape(-1, groups, outputs // groups)
+    rows = math.prod(cotangent.shape[:-1])
+    cotangent = cotangent.reshape(rows, groups, outputs // groups)
     dtype = jnp.promote_types(cotangent.dtype, jnp.float32)
     if params["batch_group_count"] > 1:
-        patches = patches.reshape(groups, -1, *patches.shape[-2:])
+        patches = patches.reshape(groups, rows, *patches.shape[-2:])
         equation = "ngo,gnkc->gokc"
     elif groups > 1:
-        patches = patches.reshape(*patches.shape[:-1], groups, -1)
+        patches = _in_groups(patches, groups)
         if patches.shape[-1] == cotangent.shape[-1] == 1:
             # Depthwise: products of vectors, which a batched matmul is slow at.
             products = patches.astype(dtype) * cotangent[:, None].astype(dtype)
@@ -74,12 +76,12 @@ def kernel_gradient(
         # One plain product of matrices, cotangent first: the faster order on CPU.
         flat = lax.dot_general(
             cotangent[:, 0],
-            patches.reshape(len(patches), -1),
+            patches.reshape(rows, math.prod(patches.shape[1:])),
             (((0,), (0,)), ((), ())),
             precision=params["precision"],
             preferred_element_type=dtype,
         )
-        return flat.reshape(1, -1, *patches.shape[-2:])
+        return flat.reshape(1, outputs, *patches.shape[-2:])
     return jnp.einsum(
         equation,
         cotangent,
@@ -116,7 +118,8 @@ def flat_kernel(rhs: jax.Array, **params: Any) -> jax.Array:
     """A kernel as `[groups, outputs, offsets, channels]`."""
     rhs = rhs.transpose(kernel_order(**params))
     groups = params["feature_group_count"] * params["batch_group_count"]
-    return rhs.reshape(groups, rhs.shape[0] // groups, -1, rhs.shape[-1])
+    outputs, *offsets, channels = rhs.shape
+    return rhs.reshape(groups, outputs // groups, math.prod(offsets), channels)
 
 
 def unflatten_kernel(
@@ -148,10 +151,11 @@ def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> ja
     kernel = flat_kernel(rhs, **params)
     groups = len(kernel)
     if params["batch_group_count"] > 1:
-        patches = patches.reshape(groups, -1, *patches.shape[-2:])
+        rows = patches.shape[0] // groups
+        patches = patches.reshape(groups, rows, *patches.shape[-2:])
         equation = "gnkc,gokc->ngo"
     else:
-        patches = patches.reshape(*patches.shape[:-1], groups, -1)
+        patches = _in_groups(patches, groups)
         equation = "nkgc,gokc->ngo"
     product = jnp.einsum(
         equation,
@@ -162,6 +166,12 @@ def _convolution_as_product(lhs: jax.Array, rhs: jax.Array, **params: Any) -> ja
     )
     product = product.reshape([out.shape[axis] for axis in order])
     return from_channels_last(product, out_spec)
+
+
+def _in_groups(patches: jax.Array, groups: int) -> jax.Array:
+    """Patches with the channels of each group apart."""
+    *rest, channels = patches.shape
+    return patches.reshape(*rest, groups, channels // groups)
 
 
 def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> Any:

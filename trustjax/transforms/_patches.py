@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -46,22 +47,33 @@ def shifted_images(
         max(0, (size - r) // stride + 1)
         for size, r, stride in zip(lhs.shape[1:-1], reach, strides, strict=True)
     ]
-    shifted = []
+    whole = lambda sizes: (1, *sizes, 1)
+    seen = (lhs.shape[0], *positions, lhs.shape[-1])
+    return list(in_windows(lhs, whole(window), whole(strides), whole(spread), seen))
+
+
+def in_windows(
+    x: jax.Array,
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    positions: Sequence[int],
+) -> Iterator[jax.Array]:
+    """For each offset of a window, what lies there: arrays of the shape `positions`.
+
+    A window that does not fit has no positions, and its offsets may lie outside.
+    """
+    if 0 in positions:
+        nothing = jnp.zeros(positions, x.dtype)
+        yield from itertools.repeat(nothing, math.prod(window))
+        return
     for offset in itertools.product(*map(range, window)):
-        start = [o * s for o, s in zip(offset, spread, strict=True)]
+        start = [o * d for o, d in zip(offset, dilations, strict=True)]
         stop = [
-            begin + (count - 1) * stride + 1 if count else begin
+            begin + (count - 1) * stride + 1
             for begin, count, stride in zip(start, positions, strides, strict=True)
         ]
-        shifted.append(
-            lax.slice(
-                lhs,
-                (0, *start, 0),
-                (lhs.shape[0], *stop, lhs.shape[-1]),
-                (1, *strides, 1),
-            )
-        )
-    return shifted
+        yield lax.slice(x, start, stop, strides)
 
 
 def kernel_order(**params: Any) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ primitive in value, and has this rule; on a CPU it is lowered to elementwise max
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from jax.extend.core.primitives import reduce_window_max_p
 from jax.interpreters import ad, batching, mlir
 
 from trustjax import _pooling
+from trustjax.transforms._patches import in_windows
 from trustjax.transforms._rewrite import TWINS
 
 max_pool_p = Primitive("selecting_max_pool")
@@ -75,13 +75,7 @@ def _candidates(
         ],
     )
     strides, dilations = params["window_strides"], params["window_dilation"]
-    for offset in itertools.product(*map(range, params["window_dimensions"])):
-        start = [o * d for o, d in zip(offset, dilations, strict=True)]
-        stop = [
-            begin + (count - 1) * stride + 1
-            for begin, count, stride in zip(start, pooled_shape, strides, strict=True)
-        ]
-        yield lax.slice(x, start, stop, strides)
+    return in_windows(x, params["window_dimensions"], strides, dilations, pooled_shape)
 
 
 def _tiles(**params: Any) -> bool:

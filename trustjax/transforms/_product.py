@@ -68,8 +68,8 @@ class Product:
         if self.primitive is conv_p:
             return False
         contracting, batch = self._dot_axes()
-        free = math.prod(self.other) // math.prod(self.other[i] for i in contracting)
-        return free == 1 and not batch
+        free = [n for i, n in enumerate(self.other) if i not in contracting]
+        return math.prod(free) == 1 and not batch
 
     @property
     def cost(self) -> int:
