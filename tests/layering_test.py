@@ -41,6 +41,7 @@ ALLOWED = {
     "_questions": set(),
     "_fingerprint": set(),
     "_paths": set(),
+    "_ending": set(),
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,
@@ -63,6 +64,7 @@ ALLOWED = {
 }
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__main__"] = {"_ending", "cli"}
 MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train"}
 
 

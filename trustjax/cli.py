@@ -1,19 +1,17 @@
 """The `trustjax` command."""
 
-import os
+import logging
 import pathlib
 import shlex
 import sys
 from typing import Annotated
 
-from trustjax import _extras
+from trustjax import _ending, _extras
 
 with _extras.required("cli"):
     import tyro
 
 from trustjax import _progress, data, models, pipeline, scores
-
-_EXPECTED = (ValueError, OSError, ArithmeticError, ModuleNotFoundError)
 
 
 def report_command(
@@ -70,24 +68,25 @@ def _announce(made: pipeline.Report) -> None:
     print(f"report: {made.page}")
 
 
+def run() -> None:
+    """Runs the command line as it is in `sys.argv`."""
+    # Orbax logs with a traceback what comes back as an error, too.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    tyro.extras.subcommand_cli_from_dict(
+        {
+            "report": report_command,
+            "evaluate": evaluate_command,
+            "list": list_command,
+        },
+        prog="trustjax",
+        description="How much can we trust this prediction, and this network?",
+    )
+
+
 def main() -> None:
-    """Runs the command line; an expected error is one line, and exit code 2."""
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {
-                "report": report_command,
-                "evaluate": evaluate_command,
-                "list": list_command,
-            },
-            prog="trustjax",
-            description="How much can we trust this prediction, and this network?",
-        )
-    except _EXPECTED as error:
-        if os.environ.get("TRUSTJAX_TRACEBACK"):
-            raise
-        print(f"trustjax: {error}", file=sys.stderr)
-        print("(TRUSTJAX_TRACEBACK=1 shows where it came from)", file=sys.stderr)
-        sys.exit(2)
+    """Runs the command line; what stops it is one line and an exit code."""
+    with _ending.in_one_line():
+        run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""How a command ends: with one line and an exit code, whatever stopped it."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+_EXPECTED = (ValueError, OSError, ArithmeticError, ModuleNotFoundError)
+_STOPPED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Runs a command; what stops it is one line on standard error.
+
+    | stopped by | exit code |
+    |---|---|
+    | an error in what was asked, or of the disk | 2 |
+    | SIGINT: Ctrl-C | 130 |
+    | SIGTERM | 143 |
+
+    Signals unwind the program, so that files half written are taken away. Where
+    something swallows the first one, or it is followed by a second, the process ends
+    at once: all that it keeps on the disk is whole at every moment.
+    """
+    received: list[signal.Signals] = []
+
+    def stop(number: int, _: Any) -> None:
+        received.append(signal.Signals(number))
+        if len(received) > 1:
+            _end_at_once(received[0])
+        raise KeyboardInterrupt
+
+    def swallowed(unraisable: Any) -> None:
+        if received and isinstance(unraisable.exc_value, KeyboardInterrupt):
+            _end_at_once(received[0])
+        sys.__unraisablehook__(unraisable)
+
+    with _handlers(stop, swallowed), _warnings_in_one_line():
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not received:
+                received.append(signal.SIGINT)
+            if received:  # whatever the interruption has become on its way
+                _say_stopped(received[0])
+                sys.exit(_code(received[0]))
+            if not isinstance(error, _EXPECTED) or os.environ.get("TRUSTJAX_TRACEBACK"):
+                raise
+            _say(f"trustjax: {error}")
+            _say("(TRUSTJAX_TRACEBACK=1 shows where it came from)")
+            sys.exit(2)
+
+
+def _code(received: signal.Signals) -> int:
+    return 128 + received
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _say_stopped(received: signal.Signals) -> None:
+    _say(
+        f"trustjax: {_STOPPED[received]}; what was done is kept, and the same command "
+        "goes on from there"
+    )
+
+
+def _end_at_once(received: signal.Signals) -> None:
+    _say_stopped(received)
+    os._exit(_code(received))
+
+
+@contextlib.contextmanager
+def _handlers(stop: Any, swallowed: Any) -> Iterator[None]:
+    """Handles signals within the block, where Python allows it and nobody else does."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPED:
+            usual = (signal.default_int_handler, signal.SIG_DFL)
+            if signal.getsignal(number) in usual:
+                before[number] = signal.signal(number, stop)
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Prints the library's own warnings without the line of code they came from."""
+    show = warnings.showwarning
+
+    def show_ours(message, category, *where) -> None:
+        if category.__module__.startswith("trustjax"):
+            _say(f"trustjax: {message}")
+        else:
+            show(message, category, *where)
+
+    warnings.showwarning = show_ours
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
