@@ -106,9 +106,22 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 
 def safe_norm(x: jax.Array) -> jax.Array:
     """L2 norm over the last axis: no square overflows, and its derivative at 0 is 0."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-    squares = jnp.sum(divide_no_nan(x, largest) ** 2, axis=-1)
-    return jnp.squeeze(largest, axis=-1) * safe_sqrt(squares)
+    scaled, unit = in_units_of_largest(x)
+    squares = jnp.sum(scaled**2, axis=-1)
+    return jnp.squeeze(unit, axis=-1) * safe_sqrt(squares)
+
+
+def in_units_of_largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The last axis in a unit in which no power overflows, and the unit.
+
+    The unit is the largest magnitude, 1 of zeros and not differentiated. Of magnitudes
+    near the largest float it is less, but not much: XLA may divide by it as it
+    multiplies with its reciprocal, which would be subnormal, and counted as 0.
+    """
+    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True, initial=0)
+    unit = jnp.minimum(largest, float(jnp.finfo(x.dtype).max) / 8)
+    unit = jax.lax.stop_gradient(jnp.where(unit == 0, 1, unit))
+    return x / unit, unit
 
 
 def is_predicted(z: jax.Array) -> jax.Array:

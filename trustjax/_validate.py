@@ -146,6 +146,17 @@ def finite(name: str, value: jax.Array) -> None:
     _refuse(name, "must be finite", value, lambda values: ~np.isfinite(values), None)
 
 
+def at_most(name: str, value: jax.Array, largest: float) -> None:
+    """Refuses magnitudes above `largest`, if the values are known."""
+    beyond = lambda values: np.abs(values) > largest
+    _refuse(name, f"must be in [-{largest:g}, {largest:g}]", value, beyond, None)
+
+
+def none_negative(name: str, value: jax.Array) -> None:
+    """Refuses negative numbers, if the values are known."""
+    _refuse(name, "must not be negative", value, lambda values: values < 0, None)
+
+
 def probabilities(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
     """Refuses values outside [0, 1] among those that `where` keeps, if known."""
     outside = lambda values: ~((values >= 0) & (values <= 1))
@@ -222,7 +233,16 @@ def counts(name: str, value: jax.Array, total: jax.Array) -> None:
         _refuse(name, "must be in [0, their total]", value, outside, None)
 
 
-def is_known(*arrays: jax.Array | np.ndarray | None) -> bool:
+def known(**arrays: object) -> None:
+    """Requires values that can be looked at now."""
+    for name, value in arrays.items():
+        if not is_known(value):
+            raise TypeError(
+                f"{name} must be known values, got {value}: call this outside `jax.jit`"
+            )
+
+
+def is_known(*arrays: object) -> bool:
     """Whether the values can be looked at now: not traced, all on this host."""
     return all(
         not isinstance(array, jax.core.Tracer)
@@ -241,7 +261,8 @@ def _refuse(
     if not is_known(value, where):
         return
     values = np.asarray(value)
-    bad = is_bad(values)
+    with np.errstate(invalid="ignore"):  # bfloat16 warns of the NaN it compares
+        bad = is_bad(values)
     if where is not None:
         kept = np.asarray(where)
         bad = bad & kept.reshape(kept.shape + (1,) * (values.ndim - kept.ndim))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from trustjax import _numerics, _validate, targets
+from trustjax import _inputs, _numerics, _validate, targets
 
 _STEEPEST = 80.0
 """The largest slope whose loss and gradient float32 holds, and a sum over a batch."""
@@ -37,8 +37,7 @@ def predicted_cross_entropy(
     References:
       Oberdiek, Rottmann and Gottschalk 2018, section 3.
     """
-    _validate.logits(logits)
-    z = _numerics.at_least_float32(logits)
+    z = _numerics.at_least_float32(_inputs.logits(logits))
     return -jnp.sum(_numerics.log_softmax(z), axis=-1, where=_numerics.is_predicted(z))
 
 
@@ -71,10 +70,11 @@ def cross_entropy(
     >>> print(cross_entropy(jnp.zeros((1, 2)), jnp.array([1])).round(3))
     [0.693]
     """
-    _validate.logits(logits)
-    _validate.same_length(logits=logits, labels=labels)
-    log_p = _numerics.log_softmax(_numerics.at_least_float32(logits))
-    asked = targets.one_hot(labels, log_p.shape[-1]).astype(bool)
+    z = _numerics.at_least_float32(_inputs.logits(logits))
+    classes = _inputs.whole_numbers("labels", labels, "batch")
+    _validate.same_length(logits=z, labels=classes)
+    log_p = _numerics.log_softmax(z)
+    asked = targets.one_hot(classes, log_p.shape[-1]).astype(bool)
     exists = jnp.any(asked, axis=-1)
     return jnp.where(exists, -jnp.sum(log_p, axis=-1, where=asked), jnp.nan)
 
@@ -96,7 +96,16 @@ def binary_cross_entropy(
       The loss of each example, in [0, inf).
 
     Raises:
-      ValueError: if the shapes are not `[batch, classes]`, or not the same.
+      ValueError: if the shapes are not `[batch, classes]`, or not the same, or a known
+        target is outside [0, 1].
+
+    ================================  =======================================
+    Edge case                         Value
+    ================================  =======================================
+    a logit infinite as its target    adds 0, with gradient 0
+    one infinite against its target   the largest float or more, gradient 0
+    a NaN logit                       NaN
+    ================================  =======================================
 
     >>> print(binary_cross_entropy(jnp.zeros((1, 3)), jnp.ones((1, 3))).round(3))
     [0.693]
@@ -104,10 +113,10 @@ def binary_cross_entropy(
     References:
       Lee, Prabhushankar and AlRegib 2023 (Purview).
     """
-    _validate.logits(logits)
-    _validate.same_shape(logits=logits, targets=targets)
-    z = _numerics.at_least_float32(logits)
-    terms = targets * jax.nn.log_sigmoid(z) + (1 - targets) * jax.nn.log_sigmoid(-z)
+    z, t = _logits_and_targets(logits, targets)
+    _validate.probabilities("targets", t)
+    z = _finite(z)
+    terms = t * jax.nn.log_sigmoid(z) + (1 - t) * jax.nn.log_sigmoid(-z)
     return -jnp.mean(terms, axis=-1)
 
 
@@ -131,9 +140,8 @@ def squared_error(
     >>> print(squared_error(jnp.array([[3.0, 1.0]]), jnp.ones((1, 2))))
     [2.]
     """
-    _validate.logits(logits)
-    _validate.same_shape(logits=logits, targets=targets)
-    return jnp.mean((_numerics.at_least_float32(logits) - targets) ** 2, axis=-1)
+    z, t = _logits_and_targets(logits, targets)
+    return jnp.mean((z - t) ** 2, axis=-1)
 
 
 def steep_slope_loss(
@@ -339,13 +347,12 @@ def true_class_probability_loss(
     References:
       Corbiere et al. 2019, eq. 5; Luo et al. 2021, eq. 6.
     """
-    _validate.rank("z", z, "batch")
-    _validate.floating("z", z)
-    _validate.floating("probability", probability)
-    _validate.same_length(z=z, probability=probability)
-    _validate.probabilities("probability", probability)
+    z = _inputs.floats("z", z, "batch")
+    p = _inputs.floats("probability", probability, "batch")
+    _validate.same_length(z=z, probability=p)
+    _validate.probabilities("probability", p)
     confidence = jax.nn.sigmoid(_numerics.at_least_float32(z))
-    return (confidence - _numerics.at_least_float32(probability)) ** 2
+    return (confidence - _numerics.at_least_float32(p)) ** 2
 
 
 def class_balanced_weights(
@@ -363,13 +370,14 @@ def class_balanced_weights(
       The weights, not negative; their sum is the number of classes.
 
     Raises:
-      ValueError: if `beta` is outside [0, 1].
+      ValueError: if `beta` is outside [0, 1], or a known count is negative.
 
     ====================  ==============================
     Edge case             Value
     ====================  ==============================
     a class of no example 0
     no example at all     0 for every class
+    a negative count      refused; under `jax.jit` as 0
     ====================  ==============================
 
     >>> [f"{w:.3f}" for w in class_balanced_weights(jnp.array([1, 9]), beta=1.0)]
@@ -379,9 +387,10 @@ def class_balanced_weights(
       Cui et al. 2019, eq. 4, and the normalisation of section 4.1. Luo et al. 2021,
       appendix H, compare with it; their code has no effective numbers.
     """
-    _validate.rank("counts", counts, "classes")
+    counts = _inputs.whole_numbers("counts", counts, "classes")
+    _validate.none_negative("counts", counts)
     _validate.fraction("beta", beta)
-    n = counts.astype(jnp.float32)
+    n = jnp.maximum(counts, 0).astype(jnp.float32)
     if beta == 1.0:
         effective = n
     elif beta == 0.0:
@@ -412,11 +421,21 @@ def check_alphas(alpha_positive: float, alpha_negative: float) -> None:
             )
 
 
+def _logits_and_targets(
+    logits: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    z = _inputs.logits(logits)
+    t = _inputs.array("targets", targets)
+    _validate.same_shape(logits=z, targets=t)
+    _validate.floating("targets", t)
+    return _numerics.at_least_float32(z), _numerics.at_least_float32(t)
+
+
 def _outputs_and_outcomes(
     z: jax.Array, correct: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    _validate.rank("z", z, "batch")
-    _validate.floating("z", z)
+    z = _inputs.floats("z", z, "batch")
+    correct = _inputs.array("correct", correct)
     _validate.rank("correct", correct, "batch")
     _validate.same_length(z=z, correct=correct)
     _validate.binary("correct", correct)

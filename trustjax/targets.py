@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 
 
 def predicted_class(logits: Float[Array, "batch classes"]) -> Int[Array, " batch"]:
@@ -40,8 +40,7 @@ def predicted_class(logits: Float[Array, "batch classes"]) -> Int[Array, " batch
     >>> print(predicted_class(jnp.array([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]])))
     [1 0]
     """
-    _validate.logits(logits)
-    return jnp.argmax(logits, axis=-1)
+    return jnp.argmax(_inputs.logits(logits), axis=-1)
 
 
 def top_k_counterfactuals(
@@ -76,9 +75,8 @@ def top_k_counterfactuals(
       AlRegib and Prabhushankar 2025, slide "GradTrust": "top-k counterfactual classes".
       Their k is not given.
     """
-    _validate.logits(logits)
-    _validate.count("k", k, at_most=logits.shape[-1] - 1)
-    z = jax.lax.stop_gradient(logits)
+    z = jax.lax.stop_gradient(_inputs.logits(logits))
+    _validate.count("k", k, at_most=z.shape[-1] - 1)
     classes = jnp.arange(z.shape[-1])[None]
 
     # One maximum at a time: `jax.lax.top_k` gathers the rows of a sharded batch on
@@ -118,9 +116,9 @@ def contrast_class(
       Prabhushankar et al. 2020 (Contrastive Explanations); the default of the authors'
       code is the second of the ranked logits too.
     """
-    _validate.logits(logits)
-    _validate.count("rank", rank, at_most=logits.shape[-1] - 1)
-    return top_k_counterfactuals(logits, rank)[:, -1]
+    z = _inputs.logits(logits)
+    _validate.count("rank", rank, at_most=z.shape[-1] - 1)
+    return top_k_counterfactuals(z, rank)[:, -1]
 
 
 def one_hot(
@@ -148,9 +146,9 @@ def one_hot(
     [[0. 1. 0.]
      [1. 0. 0.]]
     """
-    _validate.rank("labels", labels, "batch")
     _validate.count("num_classes", num_classes)
-    return jax.nn.one_hot(labels, num_classes)
+    classes = _inputs.whole_numbers("labels", labels, "batch")
+    return jax.nn.one_hot(classes, num_classes)
 
 
 def uniform(logits: Float[Array, "batch classes"]) -> Float[Array, "batch classes"]:
@@ -171,8 +169,8 @@ def uniform(logits: Float[Array, "batch classes"]) -> Float[Array, "batch classe
     References:
       Huang, Geng and Li 2021 (GradNorm), eq. 3.
     """
-    _validate.logits(logits)
-    return jnp.full_like(logits, 1 / logits.shape[-1])
+    z = _inputs.logits(logits)
+    return jnp.full_like(z, 1 / z.shape[-1])
 
 
 def all_ones(logits: Float[Array, "batch classes"]) -> Float[Array, "batch classes"]:
@@ -193,8 +191,7 @@ def all_ones(logits: Float[Array, "batch classes"]) -> Float[Array, "batch class
     References:
       Prabhushankar and AlRegib 2022 (Introspective Learning): "a vector of all ones".
     """
-    _validate.logits(logits)
-    return jnp.ones_like(logits)
+    return jnp.ones_like(_inputs.logits(logits))
 
 
 def confounding_labels(
@@ -222,17 +219,18 @@ def confounding_labels(
     References:
       Lee, Prabhushankar and AlRegib 2023 (Purview): "confounding labels".
     """
-    _validate.logits(logits)
+    z = _inputs.logits(logits)
     if isinstance(labels, str):
         _validate.choice("labels", labels, ("all_ones", "all_zeros"))
-        return all_ones(logits) if labels == "all_ones" else jnp.zeros_like(logits)
-    if isinstance(labels, jax.Array):
-        row = labels
-    else:
-        # Under `jax.jit` too the check must see the values.
-        with jax.ensure_compile_time_eval():
-            row = jnp.asarray(labels)
+        return all_ones(z) if labels == "all_ones" else jnp.zeros_like(z)
+    # Under `jax.jit` too the check must see the values.
+    with jax.ensure_compile_time_eval():
+        row = _inputs.array("labels", labels)
     _validate.rank("labels", row, "classes")
     _validate.probabilities("labels", row)
-    _validate.broadcasts("labels", row, logits.shape)
-    return jnp.broadcast_to(row.astype(logits.dtype)[None], logits.shape)
+    _validate.broadcasts("labels", row, z.shape)
+    if row.shape != z.shape[1:]:
+        raise ValueError(
+            f"labels must have one value for each class, {z.shape[1]}, got {row.shape}"
+        )
+    return jnp.broadcast_to(row.astype(z.dtype)[None], z.shape)

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from trustjax import _validate
-from trustjax._numerics import at_least_float32
-from trustjax.scores._nearest import check_fit
+from trustjax.scores._nearest import check_fit, check_queries
 
 
 @jax.tree_util.register_dataclass
@@ -120,7 +119,7 @@ def mahalanobis(
     at a class mean                         0
     a class without training examples       never the nearest
     training features that do not vary      0
-    features whose squares overflow         -inf
+    infinite, or of squares that overflow   -inf
     a NaN feature                           NaN
     ======================================  =====
 
@@ -161,7 +160,7 @@ def relative_mahalanobis(
     ======================================  =====
     one class                               0
     training features that do not vary      0
-    features whose squares overflow         NaN
+    infinite, or of squares that overflow   NaN
     a NaN feature                           NaN
     ======================================  =====
 
@@ -268,9 +267,9 @@ def centroid_kernel(
       van Amersfoort, Smith, Teh and Gal 2020 (DUQ), eq. 1, without the weight matrix of
       each class that they train: any network will do.
     """
-    _check_width(features, state.centroids.shape[-1])
-    distance = _smallest_squared(at_least_float32(features), state.centroids)
-    width = 2 * state.length_scale**2 * features.shape[1]
+    h = check_queries(features, state.centroids.shape[-1])
+    distance = _smallest_squared(h, state.centroids)
+    width = 2 * state.length_scale**2 * h.shape[1]
     return jnp.exp(-distance / width)
 
 
@@ -304,15 +303,15 @@ def _class_means(
 
 
 def _nearest_squared_distance(gaussians: Gaussians, features: jax.Array) -> jax.Array:
-    _check_width(features, gaussians.whitening.shape[0])
+    h = check_queries(features, gaussians.whitening.shape[0])
     whitened = jnp.matmul(
-        at_least_float32(features) - gaussians.centre[None],
+        h - gaussians.centre[None],
         gaussians.whitening,
         precision=jax.lax.Precision.HIGHEST,
     )
     squares = _smallest_squared(whitened, gaussians.means)
     # Of inf - inf in the product: farther away than can be counted.
-    overflows = jnp.isnan(squares) & jnp.isfinite(features).all(axis=-1)
+    overflows = jnp.isnan(squares) & ~jnp.isnan(h).any(axis=-1)
     return jnp.where(overflows, jnp.inf, squares)
 
 
@@ -323,10 +322,3 @@ def _smallest_squared(points: jax.Array, centroids: jax.Array) -> jax.Array:
     centroids = jnp.where(missing[:, None], 0.0, centroids)
     distances = jnp.sum((points[:, None] - centroids[None]) ** 2, axis=-1)
     return jnp.min(jnp.where(missing[None], jnp.inf, distances), axis=-1)
-
-
-def _check_width(features: jax.Array, width: int) -> None:
-    _validate.rank("features", features, "batch features")
-    _validate.floating("features", features)
-    if features.shape[1] != width:
-        raise ValueError(f"the fit saw {width} features, got {features.shape[1]}")

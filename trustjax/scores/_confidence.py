@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax._numerics import at_least_float32, is_predicted
 from trustjax.scores._softmax import (
     entropy_of_prediction,
@@ -117,8 +117,7 @@ def max_logit(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
       Hendrycks et al. 2022. The column "NLL" of AlRegib and Prabhushankar 2025 is this
       score: their demo passes logits where the likelihood takes log probabilities.
     """
-    _validate.logits(logits)
-    return jnp.max(at_least_float32(logits), axis=-1)
+    return jnp.max(at_least_float32(_inputs.logits(logits)), axis=-1)
 
 
 def margin(
@@ -159,8 +158,7 @@ def margin(
     if of == "probabilities":
         values, nobody = jnp.exp(log_probabilities(logits)), 0.0
     else:
-        _validate.logits(logits)
-        values, nobody = at_least_float32(logits), -jnp.inf
+        values, nobody = at_least_float32(_inputs.logits(logits)), -jnp.inf
     largest = jnp.max(values, axis=-1)
     others = jnp.where(is_predicted(values), nobody, values)
     return largest - jnp.max(others, axis=-1)
@@ -204,8 +202,9 @@ def negative_entropy(
       Oberdiek et al. 2018, eq. 3 (its negation). The authors' GradTrust demo gives NaN
       where a probability underflows to zero.
     """
-    entropy = entropy_of_prediction(logits, temperature=temperature)
-    return -entropy / entropy_unit(logits.shape[-1], normalised=normalised)
+    z = _inputs.logits(logits)
+    entropy = entropy_of_prediction(z, temperature=temperature)
+    return -entropy / entropy_unit(z.shape[-1], normalised=normalised)
 
 
 def negative_brier(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
@@ -237,10 +236,8 @@ def negative_brier(logits: Float[Array, "batch classes"]) -> Float[Array, " batc
       The "Brier" of the authors' GradTrust demo (AlRegib and Prabhushankar 2025), with
       the sign that makes higher = more trust. No true label enters.
     """
-    return (
-        -jnp.exp(log_distance_to_prediction(log_probabilities(logits)))
-        / (logits.shape[-1])
-    )
+    log_p = log_probabilities(logits)
+    return -jnp.exp(log_distance_to_prediction(log_p)) / log_p.shape[-1]
 
 
 def energy(
@@ -275,7 +272,6 @@ def energy(
     References:
       Liu et al. 2020, eq. 4, negated as their eq. 7 uses it.
     """
-    _validate.logits(logits)
     _validate.positive("temperature", temperature)
-    z = at_least_float32(logits) / temperature
+    z = at_least_float32(_inputs.logits(logits)) / temperature
     return temperature * jax.nn.logsumexp(z, axis=-1)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _inputs
 from trustjax._numerics import softmax_entropy
 from trustjax.scores._softmax import entropy_unit, log_probabilities
 
@@ -89,7 +89,7 @@ def negative_predictive_entropy(
       samples alone; ConfidNet averages logits instead of probabilities.
     """
     log_mean, _ = _log_mean_and_samples(sampled_logits)
-    return -softmax_entropy(log_mean) / _unit(sampled_logits, normalised)
+    return -softmax_entropy(log_mean) / _unit(log_mean, normalised)
 
 
 def negative_expected_entropy(
@@ -126,9 +126,7 @@ def negative_expected_entropy(
       Depeweg et al. 2018; Smith and Gal 2018.
     """
     _, log_p = _log_mean_and_samples(sampled_logits)
-    return -jnp.mean(softmax_entropy(log_p), axis=-1) / _unit(
-        sampled_logits, normalised
-    )
+    return -jnp.mean(softmax_entropy(log_p), axis=-1) / _unit(log_p, normalised)
 
 
 def negative_mutual_information(
@@ -179,7 +177,7 @@ def negative_mutual_information(
         near & ~absent, p * (small + jnp.expm1(-small)), p * lead - p + mean
     )
     divergence = jnp.mean(jnp.sum(terms, axis=-1), axis=-1)
-    return -divergence / _unit(sampled_logits, normalised)
+    return -divergence / _unit(log_p, normalised)
 
 
 def negative_variation_ratio(sampled_logits: SampledLogits) -> Float[Array, " batch"]:
@@ -212,25 +210,28 @@ def negative_variation_ratio(sampled_logits: SampledLogits) -> Float[Array, " ba
     References:
       Freeman 1965; Gal 2016, section 3.3.1.
     """
-    _check(sampled_logits)
-    classes = sampled_logits.shape[-1]
-    votes = jax.nn.one_hot(jnp.argmax(sampled_logits, axis=-1), classes)
-    broken = jnp.isnan(sampled_logits).any(axis=(1, 2))
+    z = _checked(sampled_logits)
+    votes = jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1])
+    broken = jnp.isnan(z).any(axis=(1, 2))
     return jnp.where(broken, jnp.nan, jnp.max(jnp.mean(votes, axis=1), axis=-1) - 1)
 
 
-def _check(sampled_logits: jax.Array) -> None:
-    _validate.rank("sampled_logits", sampled_logits, "batch samples classes")
-    _validate.floating("sampled_logits", sampled_logits)
+def _checked(sampled_logits: jax.Array) -> jax.Array:
+    z = _inputs.floats("sampled_logits", sampled_logits, "batch samples classes")
+    if 0 in z.shape[1:]:
+        raise ValueError(
+            "sampled_logits must have shape [batch, samples, classes] with at least "
+            f"one sample and class, got {z.shape}"
+        )
+    return z
 
 
 def _log_mean_and_samples(sampled_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     r"""Logarithms of :math:`\bar p`, `[batch, classes]`, and of each :math:`p_s`."""
-    _check(sampled_logits)
-    log_p = jax.vmap(log_probabilities, in_axes=1, out_axes=1)(sampled_logits)
-    samples = sampled_logits.shape[1]
-    return jax.nn.logsumexp(log_p, axis=1) - jnp.log(samples), log_p
+    z = _checked(sampled_logits)
+    log_p = jax.vmap(log_probabilities, in_axes=1, out_axes=1)(z)
+    return jax.nn.logsumexp(log_p, axis=1) - jnp.log(z.shape[1]), log_p
 
 
-def _unit(sampled_logits: jax.Array, normalised: bool) -> float:
-    return entropy_unit(sampled_logits.shape[-1], normalised=normalised)
+def _unit(log_p: jax.Array, normalised: bool) -> float:
+    return entropy_unit(log_p.shape[-1], normalised=normalised)

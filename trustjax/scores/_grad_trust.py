@@ -9,8 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate, targets
-from trustjax._numerics import at_least_float32, divide_no_nan, is_predicted
+from trustjax import _inputs, _validate, targets
+from trustjax._numerics import (
+    at_least_float32,
+    divide_no_nan,
+    in_units_of_largest,
+    is_predicted,
+)
 from trustjax.scores._softmax import (
     log_distance_to_prediction,
     log_probabilities,
@@ -97,7 +102,7 @@ def log_grad_trust(
       As `grad_trust`.
     """
     log_p = log_probabilities(logits)
-    if not _has_rivals(logits.shape[-1], top_k):
+    if not _has_rivals(log_p.shape[-1], top_k):
         return jnp.where(jnp.isnan(log_p[:, 0]), jnp.nan, jnp.inf)
     p = jnp.exp(log_p)
     to_class = jnp.sum(p**2, axis=-1, keepdims=True) - 2 * p + 1
@@ -146,7 +151,7 @@ def grad_trust_rows(
       which may be the most negative logit, and the denominator the mean of all rows.
     """
     z, changes = _row_changes(logits)
-    if not _has_rivals(logits.shape[-1], top_k):
+    if not _has_rivals(z.shape[-1], top_k):
         return jnp.where(jnp.isfinite(z[:, 0]), jnp.inf, jnp.nan)
     own = jnp.sum(changes, axis=-1, where=is_predicted(z))
     others = _mean_over_rivals(changes, z, top_k)
@@ -199,12 +204,11 @@ def grad_trust_reference(
 
 def _row_changes(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The widened logits, and (z - 1/C)^4 relative to the row's largest."""
-    _validate.logits(logits)
-    z = at_least_float32(logits)
-    distance = jnp.abs(z - targets.uniform(z))
-    largest = jnp.max(distance, axis=-1, keepdims=True)
-    # Relative to the largest, no fourth power overflows; every user takes a ratio.
-    return z, divide_no_nan(distance, largest) ** 4
+    z = at_least_float32(_inputs.logits(logits))
+    # In such units no fourth power overflows; every user takes a ratio.
+    distance, _ = in_units_of_largest(z - targets.uniform(z))
+    finite = jnp.isfinite(z).all(axis=-1, keepdims=True)
+    return z, jnp.where(finite, distance**4, jnp.nan)
 
 
 def _has_rivals(classes: int, top_k: int | None) -> bool:

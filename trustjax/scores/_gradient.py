@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from trustjax import _validate, gradients, losses, statistics, targets
+from trustjax import _inputs, _validate, gradients, losses, statistics, targets
 from trustjax._numerics import (
     at_least_float32,
     divide_no_nan,
+    in_units_of_largest,
     is_predicted,
     safe_norm,
+    safe_sqrt,
 )
 from trustjax.scores._softmax import log_probabilities
 from trustjax.statistics import GradientStatistics
@@ -208,8 +210,8 @@ def counterfactual_ratio(
     References:
       As `counterfactual_grad_trust`.
     """
-    deviations = _of_every_class(logits, class_gradients, "standard_deviation")
-    z = at_least_float32(logits)
+    z = at_least_float32(_inputs.logits(logits))
+    deviations = _of_every_class(z, class_gradients, "standard_deviation")
     score = _variance_ratio(
         deviations, is_predicted(z), "counterfactual_over_predicted"
     )
@@ -253,7 +255,7 @@ def negative_fisher_trace(
       `-gradients.fisher_trace`.
     """
     p = jnp.exp(log_probabilities(logits))
-    norms = safe_norm(_of_every_class(logits, class_gradients, "l2_norm"))
+    norms = safe_norm(_of_every_class(p, class_gradients, "l2_norm"))
     # A class of probability 0 may have an infinite gradient.
     terms = jnp.where(p > 0, p * norms**2, p)
     return -jnp.sum(terms, axis=-1)
@@ -266,21 +268,20 @@ def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch clas
     [[0 1 2]
      [0 1 2]]
     """
-    _validate.logits(logits)
-    return jnp.broadcast_to(jnp.arange(logits.shape[-1])[None], logits.shape)
+    shape = _inputs.logits(logits).shape
+    return jnp.broadcast_to(jnp.arange(shape[-1])[None], shape)
 
 
 def _of_every_class(
     logits: jax.Array, by_class: GradientStatistics, statistic: str
 ) -> jax.Array:
     """One statistic, `[batch, classes, groups]`, checked against the logits."""
-    _validate.logits(logits)
     values = _select("class_gradients", by_class, statistic, "batch classes")
     if values.shape[:2] != logits.shape:
         raise ValueError(
             f"class_gradients must have shape [batch, classes, groups, statistics] "
             f"with the batch and classes {logits.shape} of logits, got "
-            f"{by_class.values.shape}"
+            f"{(*values.shape, len(by_class.statistics))}"
         )
     return values
 
@@ -294,10 +295,8 @@ def _variance_ratio(
     if deviations.shape[1] == 1:
         score = jnp.full(len(deviations), jnp.inf, deviations.dtype)
         return score if ratio == choices[0] else 1 / score
-    spread = _root_mean_square(deviations)
-    largest = jnp.max(spread, axis=-1, keepdims=True)
-    # Relative to the largest, no square overflows.
-    variance = divide_no_nan(spread, largest) ** 2
+    spread, _ = in_units_of_largest(_root_mean_square(deviations))
+    variance = spread**2
     own = jnp.sum(variance, axis=-1, where=predicted)
     others = jnp.sum(variance, axis=-1, where=~predicted) / (variance.shape[1] - 1)
     over, under = (others, own) if ratio == choices[0] else (own, others)
@@ -307,15 +306,17 @@ def _variance_ratio(
 
 def _root_mean_square(deviations: jax.Array) -> jax.Array:
     """Root of the mean variance of the groups."""
-    return safe_norm(deviations) / deviations.shape[-1] ** 0.5
+    scaled, unit = in_units_of_largest(deviations)
+    mean_square = jnp.mean(scaled**2, axis=-1)
+    return jnp.squeeze(unit, axis=-1) * safe_sqrt(mean_square)
 
 
 def _select(
     name: str, of_gradients: GradientStatistics, statistic: str, axes: str
 ) -> jax.Array:
     """One statistic of all groups, `[batch, ..., groups]`, checked and widened."""
-    _validate.rank(name, of_gradients.values, f"{axes} groups statistics")
-    _validate.floating(name, of_gradients.values)
+    values = _inputs.floats(name, of_gradients.values, f"{axes} groups statistics")
     _validate.choice("statistic", statistic, of_gradients.statistics)
+    _validate.count(f"the number of groups of {name}", values.shape[-2])
     column = of_gradients.statistics.index(statistic)
-    return at_least_float32(of_gradients.values[..., column])
+    return at_least_float32(values[..., column])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate, targets
+from trustjax import _inputs, _validate, targets
 from trustjax._numerics import at_least_float32, safe_norm
 from trustjax.scores._softmax import log_probabilities
 
@@ -60,10 +60,10 @@ def grad_norm(
       takes their logarithms.
     """
     log_p = log_probabilities(logits, temperature=temperature)
-    _check_features(logits, features)
-    classes = logits.shape[-1]
+    h = _features(features, log_p)
+    classes = log_p.shape[-1]
     change = jnp.abs(jnp.exp(log_p) - targets.uniform(log_p))
-    size = jnp.sum(jnp.abs(at_least_float32(features)), axis=-1)
+    size = jnp.sum(jnp.abs(h), axis=-1)
     return classes / temperature * jnp.sum(change, axis=-1) * size
 
 
@@ -106,6 +106,7 @@ def introspective_norm(
     logits at the target               0
     zero features                      0
     an infinite logit                  NaN (squared error), else its limit
+    an infinite feature                inf, and NaN for logits at the target
     a NaN                              NaN
     =================================  =====
 
@@ -119,18 +120,18 @@ def introspective_norm(
       so is its direction: on Fashion-MNIST, large norms are right more often.
     """
     _validate.choice("loss", loss, ("binary_cross_entropy", "squared_error"))
-    _validate.logits(logits)
-    _check_features(logits, features)
-    z, classes = at_least_float32(logits), logits.shape[-1]
+    z = at_least_float32(_inputs.logits(logits))
+    h, classes = _features(features, z), z.shape[-1]
     asked = target * targets.all_ones(z)
     if loss == "squared_error":
-        change = 2 * (z - asked) / classes
+        change = jnp.where(jnp.isinf(z), jnp.nan, 2 * (z - asked) / classes)
     else:
         change = (jax.nn.sigmoid(z) - asked) / classes
-    return safe_norm(change) * safe_norm(at_least_float32(features))
+    return safe_norm(change) * safe_norm(h)
 
 
-def _check_features(logits: jax.Array, features: jax.Array) -> None:
-    _validate.rank("features", features, "batch features")
-    _validate.floating("features", features)
-    _validate.same_length(logits=logits, features=features)
+def _features(features: jax.Array, logits: jax.Array) -> jax.Array:
+    """The features, checked and widened."""
+    h = _inputs.floats("features", features, "batch features")
+    _validate.same_length(logits=logits, features=h)
+    return at_least_float32(h)

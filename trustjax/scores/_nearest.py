@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax._numerics import at_least_float32, safe_sqrt
 
 _ROWS = 16384
 _FEW_FEATURES = 8
+_MOST_CLASSES = 2**20  # that labels may imply: what is larger is no class
+_LARGEST = 1e18  # of a training feature: the squares of distances stay in float32
 _SPARE_CANDIDATES = 3  # so that rounding may swap near ties without loss
 
 
@@ -145,22 +147,37 @@ def _smallest(k: int, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     return -negated, places
 
 
+def check_queries(features: jax.Array, width: int) -> jax.Array:
+    """The features to be scored, checked against those of the fit, and widened."""
+    queries = _inputs.floats("features", features, "batch features")
+    if queries.shape[1] != width:
+        raise ValueError(
+            "features must be of the space of the fit: "
+            f"the fit saw {width} features, got {queries.shape[1]}"
+        )
+    return at_least_float32(queries)
+
+
 def check_fit(
     features: np.ndarray | jax.Array,
     labels: np.ndarray | jax.Array | None,
     num_classes: int | None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The points, labels and number of classes of a fit, checked, on the host."""
-    points = jnp.asarray(features, jnp.float32)
-    _validate.rank("features", points, "examples features")
-    _validate.some_examples("features", points)
+    given = _inputs.floats("features", features, "examples features")
+    _validate.known(features=given)
+    _validate.some_examples("features", given)
+    _validate.count("the number of features", given.shape[1])
+    points = given.astype(jnp.float32)
+    _validate.fits("features", np.asarray(given), points)
     _validate.finite("features", points)
+    _validate.at_most("features", points, _LARGEST)
     if labels is None:
         return np.asarray(points), np.zeros(len(points), np.int64), 1
-    labels = jnp.asarray(labels)
-    _validate.rank("labels", labels, "examples")
+    labels = _inputs.whole_numbers("labels", labels, "examples")
+    _validate.known(labels=labels)
     _validate.same_length(features=points, labels=labels)
     if num_classes is None:
-        num_classes = int(labels.max()) + 1
+        num_classes = min(int(labels.max()) + 1, _MOST_CLASSES)
     _validate.classes("labels", labels, num_classes)
     return np.asarray(points), np.asarray(labels), num_classes

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from trustjax import _validate
-from trustjax._numerics import at_least_float32, divide_no_nan, safe_norm
+from trustjax import _inputs, _validate
+from trustjax._numerics import divide_no_nan, in_units_of_largest, safe_norm
 from trustjax.scores._nearest import (
     Bank,
     check_fit,
+    check_queries,
     make_bank,
     nearest_distances,
 )
@@ -111,11 +112,14 @@ def trust_score(
 
     Raises:
       ValueError: if a shape is wrong, or `nn_k` is not a positive integer.
+      TypeError: if the features are not floating point or the predictions not integers.
 
     =========================================  =====
     Edge case                                  Value
     =========================================  =====
     predicted class with under `nn_k` points   0
+    a prediction that is no class of the fit   0
+    features whose squares overflow, or inf    0
     no other class with `nn_k` points          inf
     on a training point of the prediction      distance to the others / epsilon
     a NaN feature                              NaN
@@ -130,11 +134,11 @@ def trust_score(
       comparing distances as values, so that a tie hides it.
     """
     _validate.count("nn_k", nn_k)
-    _check_queries(state.bank, features)
-    _validate.rank("predictions", predictions, "batch")
-    _validate.same_length(features=features, predictions=predictions)
-    distances = nearest_distances(state.bank, features, nn_k)[..., -1]
-    predicted = jax.nn.one_hot(predictions, state.bank.num_classes, dtype=bool)
+    h = check_queries(features, state.bank.points.shape[-1])
+    classes = _inputs.whole_numbers("predictions", predictions, "batch")
+    _validate.same_length(features=h, predictions=classes)
+    distances = nearest_distances(state.bank, h, nn_k)[..., -1]
+    predicted = jax.nn.one_hot(classes, state.bank.num_classes, dtype=bool)
     own = jnp.min(distances, axis=-1, where=predicted, initial=jnp.inf)
     other = jnp.min(distances, axis=-1, where=~predicted, initial=jnp.inf)
     return jnp.where(jnp.isinf(own), 0.0, other / (own + epsilon))
@@ -212,18 +216,17 @@ def knn_distance(
     References:
       Sun, Ming, Zhu and Li 2022, eq. 3: k = 50 for CIFAR-10, 1000 for ImageNet.
     """
-    _check_queries(state.bank, features)
+    h = check_queries(features, state.bank.points.shape[-1])
     _validate.count("k", k, at_most=state.bank.num_points)
-    features = at_least_float32(features)
     if state.normalised:
-        features = _to_unit_length(features)
-    return -nearest_distances(state.bank, features, k)[:, 0, -1]
+        h = _to_unit_length(h)
+    return -nearest_distances(state.bank, h, k)[:, 0, -1]
 
 
 def _to_unit_length(features: jax.Array) -> jax.Array:
     # Once to a size whose square exists, then to the length.
-    features = divide_no_nan(features, jnp.max(jnp.abs(features), -1, keepdims=True))
-    return divide_no_nan(features, safe_norm(features)[:, None])
+    scaled, _ = in_units_of_largest(features)
+    return divide_no_nan(scaled, safe_norm(scaled)[:, None])
 
 
 def _is_dense(
@@ -245,12 +248,3 @@ def _is_dense(
             radius[piece] = measure(of_class, queries, kth)[:, 0, -1]
         kept[members] = radius <= np.quantile(radius, 1 - alpha)
     return kept
-
-
-def _check_queries(bank: Bank, features: jax.Array) -> None:
-    _validate.rank("features", features, "batch features")
-    _validate.floating("features", features)
-    if features.shape[1] != bank.points.shape[-1]:
-        raise ValueError(
-            f"the fit saw {bank.points.shape[-1]} features, got {features.shape[1]}"
-        )

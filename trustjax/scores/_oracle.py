@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics
 
 
 def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
@@ -36,6 +36,7 @@ def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
     References:
       Luo et al. 2021, eq. 7.
     """
-    _validate.rank("oracle_output", output, "batch 1")
-    _validate.floating("oracle_output", output)
-    return jnp.squeeze(_numerics.at_least_float32(output), axis=-1)
+    z = _inputs.floats("oracle_output", output, "batch 1")
+    if z.shape[1] != 1:
+        raise ValueError(f"oracle_output must have shape [batch, 1], got {z.shape}")
+    return jnp.squeeze(_numerics.at_least_float32(z), axis=-1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _validate, gradients, losses
+from trustjax import _inputs, _validate, gradients, losses
 from trustjax._numerics import at_least_float32
 from trustjax.scores._confidence import max_softmax
 from trustjax.typing import ApplyFn, Params
@@ -108,6 +108,7 @@ def odin_logits(
     """
     _validate.positive("temperature", temperature)
     _validate.not_negative("epsilon", epsilon)
+    x = _inputs.array("x", x)
     _validate.floating("x", x)
     x = at_least_float32(x)  # in bfloat16 most inputs would round back to themselves
     step = epsilon / jnp.asarray(scale, x.dtype)

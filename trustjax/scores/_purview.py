@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from trustjax import _validate, gradients, losses, statistics, targets
+from trustjax import _inputs, _validate, gradients, losses, statistics, targets
 from trustjax._numerics import at_least_float32
 from trustjax._paths import Path, paths_of
 from trustjax.statistics import GradientStatistics
@@ -112,10 +112,13 @@ def mean_confounding_gradient(
     References:
       As `purview`.
     """
-    values = confounding_gradients.values
-    _validate.rank("confounding_gradients", values, "batch groups statistics")
-    _validate.floating("confounding_gradients", values)
+    values = _inputs.floats(
+        "confounding_gradients",
+        confounding_gradients.values,
+        "batch groups statistics",
+    )
     _validate.choice("statistic", "squared_norm", confounding_gradients.statistics)
+    _validate.count("the number of groups of confounding_gradients", values.shape[1])
     return -jnp.mean(at_least_float32(values), axis=(1, 2))
 
 

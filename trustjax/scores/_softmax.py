@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax._numerics import (
     at_least_float32,
     is_predicted,
@@ -37,9 +37,9 @@ def entropy_of_prediction(logits: jax.Array, *, temperature: float = 1.0) -> jax
 
 
 def _tempered(logits: jax.Array, temperature: float) -> jax.Array:
-    _validate.logits(logits)
+    z = at_least_float32(_inputs.logits(logits))
     _validate.positive("temperature", temperature)
-    return at_least_float32(logits) / temperature
+    return z / temperature
 
 
 def entropy_unit(classes: int, *, normalised: bool) -> float:
