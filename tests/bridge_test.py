@@ -168,3 +168,79 @@ def test_stochastic_needs_dropout(dropout_rate):
     )
     with pytest.raises(ValueError, match=r"has no nnx.Dropout with a rate above 0"):
         bridge.stochastic_from_nnx(model)
+
+
+class WithMode(nnx.Module):
+    """F1: BatchNorm whose mode is an argument of the call, training by default."""
+
+    def __init__(self, rngs):
+        self.norm = nnx.BatchNorm(
+            2, use_bias=False, use_scale=False, epsilon=0.0, rngs=rngs
+        )
+        self.dense = nnx.Param(jnp.eye(2))
+
+    def __call__(self, x, train=True):
+        return self.norm(x, use_running_average=not train) @ self.dense[...]
+
+
+IN_BATCH = jnp.array([[1.0, 0.0], [3.0, 4.0]])
+
+
+def test_call_arguments_reach_the_model(caplog):
+    model = WithMode(nnx.Rngs(0))
+    model.eval()
+    with caplog.at_level(logging.WARNING, logger="trustjax.bridge"):
+        apply_fn, params = bridge.from_nnx(model, train=False)
+    assert not caplog.messages
+    np.testing.assert_allclose(apply_fn(params, IN_BATCH), IN_BATCH)
+    np.testing.assert_allclose(apply_fn(params, IN_BATCH[:1]), IN_BATCH[:1])
+    bridge.require_independent_rows(apply_fn, params, IN_BATCH)
+
+
+def test_a_mode_that_is_left_at_training_is_named(caplog):
+    model = WithMode(nnx.Rngs(0))
+    model.eval()
+    with caplog.at_level(logging.WARNING, logger="trustjax.bridge"):
+        apply_fn, params = bridge.from_nnx(model)
+    assert caplog.messages == [
+        "the call of WithMode takes train, which is True unless it is given: for "
+        "evaluation mode give from_nnx(model, train=False)"
+    ]
+    with pytest.raises(ValueError, match=r"logit 0 is -1, .* training mode"):
+        bridge.require_independent_rows(apply_fn, params, IN_BATCH)
+
+
+def test_a_mode_that_must_be_given_is_named():
+    class Needs(nnx.Module):
+        def __call__(self, x, *, deterministic):
+            return x
+
+    with pytest.raises(ValueError, match=r"give from_nnx\(model, deterministic=True\)"):
+        bridge.from_nnx(Needs())
+    apply_fn, params = bridge.from_nnx(Needs(), deterministic=True)
+    np.testing.assert_array_equal(apply_fn(params, IN_BATCH), IN_BATCH)
+
+
+def test_a_linen_mode_that_is_left_at_training_is_named(caplog):
+    class Network(linen.Module):
+        @linen.compact
+        def __call__(self, x, is_training=True):
+            return linen.Dense(2)(x)
+
+    module = Network()
+    variables = module.init(jax.random.key(0), IN_BATCH)
+    with caplog.at_level(logging.WARNING, logger="trustjax.bridge"):
+        bridge.from_linen(module, variables, is_training=False)
+        assert not caplog.messages
+        bridge.from_linen(module, variables)
+    assert "give from_linen(module, variables, is_training=False)" in caplog.text
+
+
+def test_an_output_object_is_named_at_the_first_call():
+    class Wraps(nnx.Module):
+        def __call__(self, x):
+            return {"logits": x, "hidden": x}
+
+    apply_fn, params = bridge.from_nnx(Wraps())
+    with pytest.raises(TypeError, match=r"got dict of logits, hidden: .*\['logits'\]"):
+        apply_fn(params, IN_BATCH)

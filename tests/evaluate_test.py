@@ -1,5 +1,7 @@
 """One plan for many scores, and the loop that runs it over a data set."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -161,10 +163,11 @@ def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
     with pytest.raises(KilledError):
         run(on_batch=killed_after(2))
     jax.effects_barrier()
-    assert len(computed) == 2
+    looks = 2  # at the first batch, before it is scored
+    assert len(computed) == looks + 2
     results = run()
     jax.effects_barrier()
-    assert len(computed) == 3
+    assert len(computed) == looks + 3
     chex.assert_trees_all_equal(results, expected)
     assert not list(tmp_path.rglob("*.npz"))
 
@@ -307,3 +310,102 @@ def test_a_score_of_ones_own(params):
         scores.unregister(own.name)
     features = features_fn(params, jnp.ones((2, INPUTS)))
     np.testing.assert_allclose(out[own.name], jnp.linalg.norm(features, axis=1))
+
+
+def in_training_mode(params, x):
+    """BatchNorm by the statistics of the batch, before a dense layer."""
+    normal = (x - x.mean(0, keepdims=True)) / (x.std(0, keepdims=True) + 1e-5)
+    return normal @ params["dense"]["kernel"]
+
+
+DENSE = {"dense": {"kernel": jax.random.normal(jax.random.key(1), (INPUTS, CLASSES))}}
+
+
+def with_dropout(params, x):
+    kept = jax.random.bernoulli(jax.random.key(0), 0.5, x.shape)
+    return jnp.where(kept, x, 0) @ params["dense"]["kernel"]
+
+
+@pytest.mark.parametrize("model", [in_training_mode, with_dropout])
+@pytest.mark.parametrize("names", [["max_softmax"], ["gradient_l2_norm"]])
+def test_a_network_in_training_mode_is_refused(model, names):
+    with pytest.raises(ValueError, match=r"depends on its neighbours.*training mode"):
+        evaluate.run(names, model, DENSE, made_batches()[1])
+
+
+@pytest.mark.parametrize("rows", ["one", "all alike"])
+def test_training_mode_shows_in_batches_of_one_and_of_copies(rows):
+    batch = made_batches()[1][0]
+    if rows == "one":
+        batch = {name: array[:1] for name, array in batch.items()}
+    else:
+        batch["image"] = np.repeat(batch["image"][:1], 8, axis=0)
+    with pytest.raises(ValueError, match="training mode"):
+        evaluate.run(["max_softmax"], in_training_mode, DENSE, [batch])
+    evaluate.run(["max_softmax"], lambda p, x: x @ p["dense"]["kernel"], DENSE, [batch])
+
+
+def test_gradient_scores_beside_a_score_of_logits_do_not_change_it(params):
+    batches = made_batches()[1]
+    alone = evaluate.run(["max_softmax"], SPLIT, params, batches)
+    beside = evaluate.run(["max_softmax", "gradient_l2_norm"], SPLIT, params, batches)
+    np.testing.assert_allclose(
+        beside.values["max_softmax"], alone.values["max_softmax"], rtol=1e-5
+    )
+
+
+def test_a_network_that_ends_in_a_softmax_is_refused(params):
+    softmax = lambda params, x: jax.nn.softmax(SPLIT.apply_fn(params, x))
+    with pytest.raises(ValueError, match=r"returns probabilities.*before the softmax"):
+        evaluate.run(["max_softmax"], softmax, params, made_batches()[1])
+
+
+def test_one_output_is_refused_with_the_remedy():
+    one = lambda params, x: x @ params
+    x = jnp.array([[2.0], [-1.0]])
+    for names in (["max_softmax", "grad_trust"], ["gradient_l2_norm"]):
+        with pytest.raises(ValueError, match=r"two classes.*give \[0, z\]"):
+            evaluate.score_batch(names, one, jnp.ones((1, 1)), x)
+    both = lambda params, x: jnp.pad(one(params, x), ((0, 0), (1, 0)))
+    asked = ["max_softmax", "predictions"]
+    out = evaluate.score_batch(asked, both, jnp.ones((1, 1)), x)
+    np.testing.assert_allclose(out["max_softmax"], [0.880797, 0.731059], rtol=1e-5)
+    np.testing.assert_array_equal(out["predictions"], [1, 0])
+
+
+@dataclasses.dataclass
+class Output:
+    logits: jax.Array
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda z: Output(logits=z), r"\[batch, classes\], got Output.*\.logits"),
+        (lambda z: (z, {"aux": z}), r"got tuple of 2: .*\[0\]"),
+        (lambda z: {"logits": z}, r"got dict of logits: .*\['logits'\]"),
+    ],
+)
+@pytest.mark.parametrize("names", [["max_softmax"], ["gradient_l2_norm"], ["purview"]])
+def test_an_output_that_is_no_array_is_named(params, wrap, message, names):
+    wrapped = lambda params, x: wrap(SPLIT.apply_fn(params, x))
+    with pytest.raises(TypeError, match=message):
+        evaluate.score_batch(names, wrapped, params, jnp.ones((2, INPUTS)))
+
+
+def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
+    more = {**params, "steps": jnp.int32(3), "key": jax.random.key(0)}
+    model = lambda p, x: SPLIT.apply_fn(p, x) + 0 * p["steps"]
+    names = [
+        "max_softmax",
+        "gradient_l2_norm",
+        "purview",
+        "counterfactual_grad_trust",
+        "odin",
+        "gradient_statistics",
+    ]
+    x = jnp.asarray(made_batches()[0])
+    got = evaluate.score_batch(names, model, more, x)
+    chex.assert_trees_all_close(
+        got, evaluate.score_batch(names, SPLIT.apply_fn, params, x), rtol=1e-4
+    )

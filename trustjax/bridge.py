@@ -7,23 +7,37 @@ mode. These functions make it, and its relatives, from Flax modules.
 (`conv1/kernel`, `conv1/bias`, ...). All else that a module holds (BatchNorm
 statistics, RNG state) is closed over as it is at the time of the call: later
 changes of the module do not reach `apply_fn`.
+
+A network that returns an object, a tuple or a dict around its logits is refused at its
+first call, with the way to them.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen, nnx
 
+from trustjax import _network_questions
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 _logger = logging.getLogger(__name__)
 
 _EVALUATION = {"deterministic": True, "use_running_average": True}
+_EVALUATION_ARGUMENTS = {
+    **_EVALUATION,
+    "inference": True,
+    "is_training": False,
+    "train": False,
+    "training": False,
+}
+"""What an argument of a network's call is in evaluation mode, by its usual names."""
 
 
-def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Params]:
+def from_nnx(model: nnx.Module, **call_arguments: Any) -> tuple[ApplyFn, Params]:
     """An NNX model as a pure function and its parameters.
 
     The function runs in evaluation mode whatever mode the model is in: dropout is
@@ -31,21 +45,31 @@ def from_nnx(model: nnx.Module) -> tuple[ApplyFn, Params]:
     layer, the logger `trustjax.bridge` says so in a warning that names the layers.
     The model itself is left as it is.
 
+    A mode that the model takes as an argument of its call is the caller's to give:
+    `from_nnx(model, train=False)`. Where an argument of such a name is left at a
+    default that is not of evaluation, a warning of the same logger names it.
+
     Args:
       model: a module that maps `[batch, ...]` to logits `[batch, classes]`.
+      **call_arguments: passed on to each call of the model.
 
     Returns:
       `(apply_fn, params)`; `apply_fn(params, x) -> logits`. `params` holds every
       `nnx.Param` and nothing else, so it can be differentiated.
 
+    Raises:
+      ValueError: if the model's call needs the mode, and it is not given.
+
     >>> apply_fn, params = from_nnx(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
     >>> sorted(params), apply_fn(params, jax.numpy.ones((4, 3))).shape
     (['bias', 'kernel'], (4, 2))
     """
+    _look_at_mode(type(model), call_arguments, "from_nnx(model")
     graph, params, rest = _parted(_in_evaluation_mode(model))
 
     def apply_fn(params: Params, x: Any) -> jax.Array:
-        return nnx.merge(graph, params, rest)(x)  # type: ignore[operator]
+        network: Any = nnx.merge(graph, params, rest)
+        return _network_questions.one_array(network(x, **call_arguments))
 
     return apply_fn, params
 
@@ -66,7 +90,8 @@ def from_linen(
       than `params` are closed over.
 
     Raises:
-      ValueError: if `variables` has no collection `params`.
+      ValueError: if `variables` has no collection `params`, or the module's call needs
+        the mode, and it is not given.
 
     >>> module = linen.Dense(2)
     >>> variables = module.init(jax.random.key(0), jax.numpy.ones((4, 3)))
@@ -78,10 +103,12 @@ def from_linen(
         raise ValueError(
             f"variables must hold the collection params, got {sorted(variables)}"
         )
+    _look_at_mode(type(module), kwargs, "from_linen(module, variables")
     rest = {name: value for name, value in variables.items() if name != "params"}
 
     def apply_fn(params: Params, x: Any) -> jax.Array:
-        return module.apply({"params": params, **rest}, x, **kwargs)  # type: ignore[return-value]
+        output = module.apply({"params": params, **rest}, x, **kwargs)
+        return _network_questions.one_array(output)
 
     return apply_fn, variables["params"]
 
@@ -119,8 +146,36 @@ def split_at(
     return SplitModel(features_fn, head_fn)
 
 
+def require_independent_rows(apply_fn: ApplyFn, params: Params, x: Any) -> None:
+    """Raises where the answer to an example depends on its neighbours in the batch.
+
+    So do networks in training mode: BatchNorm by the statistics of the batch, dropout
+    with a key that is closed over. Per-example results are then of no example.
+    `evaluate.run` asks this of its first batch.
+
+    Args:
+      apply_fn: `(params, x) -> logits`.
+      params: what it takes first.
+      x: a batch; two examples that differ are enough, and more are surer.
+
+    Raises:
+      ValueError: if it does, naming a logit and what it is with and without them.
+
+    >>> by_batch = lambda params, x: x - x.mean(axis=0, keepdims=True)
+    >>> require_independent_rows(by_batch, None, np.array([[1.0, 0.0], [3.0, 4.0]]))
+    Traceback (most recent call last):
+    ValueError: the answer to an example depends on ... training mode ...
+    """
+    compiled = jax.jit(apply_fn)
+    _network_questions.independent_rows(
+        lambda x: np.asarray(_network_questions.one_array(compiled(params, x))),
+        jax.tree.map(np.asarray, x),
+    )
+
+
 def stochastic_from_nnx(
     model: nnx.Module,
+    **call_arguments: Any,
 ) -> tuple[Callable[[Params, Any, jax.Array], jax.Array], Params]:
     """An NNX model with dropout on, for Monte-Carlo dropout.
 
@@ -131,6 +186,7 @@ def stochastic_from_nnx(
 
     Args:
       model: a module with at least one active `nnx.Dropout`.
+      **call_arguments: passed on to each call of the model.
 
     Returns:
       `(stochastic_apply_fn, params)`;
@@ -158,7 +214,8 @@ def stochastic_from_nnx(
     params, keys, rest = map(nnx.to_pure_dict, states)
 
     def stochastic_apply_fn(params: Params, x: Any, key: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params, fresh_keys(keys, key), rest)(x)  # type: ignore[operator]
+        network: Any = nnx.merge(graph, params, fresh_keys(keys, key), rest)
+        return _network_questions.one_array(network(x, **call_arguments))
 
     return stochastic_apply_fn, params
 
@@ -200,6 +257,30 @@ def _in_evaluation_mode(model: nnx.Module, *, notify: bool = True) -> nnx.Module
             ", ".join(training),
         )
     return nnx.with_attributes(model, raise_if_not_found=False, **_EVALUATION)
+
+
+def _look_at_mode(kind: type, given: Mapping[str, Any], call: str) -> None:
+    """Says where a network's call takes its mode, and nobody gave it."""
+    for name, argument in inspect.signature(kind.__call__).parameters.items():
+        wanted = _EVALUATION_ARGUMENTS.get(name)
+        if wanted is None or name in given:
+            continue
+        if argument.default is inspect.Parameter.empty:
+            raise ValueError(
+                f"the call of {kind.__name__} needs {name}: give {call}, {name}="
+                f"{wanted})"
+            )
+        if argument.default is (not wanted):
+            _logger.warning(
+                "the call of %s takes %s, which is %s unless it is given: for "
+                "evaluation mode give %s, %s=%s)",
+                kind.__name__,
+                name,
+                argument.default,
+                call,
+                name,
+                wanted,
+            )
 
 
 def _drops(module: nnx.Module) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trustjax import gradients, losses, scores
+from trustjax import _network_questions, gradients, losses, scores
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 
@@ -33,12 +33,12 @@ class Batch:
     differentiated: bool = False
     index: jax.Array | None = None
 
-    @property
+    @functools.cached_property
     def apply_fn(self) -> ApplyFn:
-        """The whole network."""
-        if isinstance(self.model, SplitModel):
-            return self.model.apply_fn
-        return self.model
+        """The whole network, which is asked for logits."""
+        whole = self.model
+        apply_fn = whole.apply_fn if isinstance(whole, SplitModel) else whole
+        return lambda params, x: _network_questions.logits(apply_fn(params, x))
 
     @functools.cached_property
     def features(self) -> jax.Array:
@@ -62,8 +62,16 @@ class Batch:
         if self.differentiated:
             return self._pass[0].logits
         if isinstance(self.model, SplitModel):
-            return self.model.head_fn(self.params, self.features)
-        return self.model(self.params, self.x)
+            output = self.model.head_fn(self.params, self.features)
+        else:
+            output = self.model(self.params, self.x)
+        return _network_questions.logits(output)
+
+    @functools.cached_property
+    def wrt(self) -> Callable[[str], bool] | None:
+        """Which parameters have a gradient: all but counts, keys and whole numbers."""
+        without = _network_questions.not_floating(self.params)
+        return (lambda path: path not in without) if without else None
 
     @property
     def gradient_statistics(self) -> gradients.GradientStatistics:
@@ -76,15 +84,18 @@ class Batch:
 
         def outputs(params: Params, x: jax.Array) -> _Outputs:
             if not isinstance(self.model, SplitModel):
-                return _Outputs(self.model(params, x), features=None)
-            features = self.model.features_fn(params, x)
-            return _Outputs(self.model.head_fn(params, features), features)
+                output, features = self.model(params, x), None
+            else:
+                features = self.model.features_fn(params, x)
+                output = self.model.head_fn(params, features)
+            return _Outputs(_network_questions.logits(output), features)
 
         return gradients.outputs_and_gradient_statistics(
             outputs,
             self.params,
             self.x,
             loss_fn=lambda outputs: losses.predicted_cross_entropy(outputs.logits),
+            wrt=self.wrt,
         )
 
 
@@ -110,7 +121,17 @@ class Ingredient:
 
 def _class_gradients(batch: Batch, logits: jax.Array) -> gradients.GradientStatistics:
     return gradients.class_gradients(
-        batch.apply_fn, batch.params, batch.x, scores.every_class(logits)
+        batch.apply_fn,
+        batch.params,
+        batch.x,
+        scores.every_class(logits),
+        wrt=batch.wrt,
+    )
+
+
+def _confounding_gradients(batch: Batch) -> gradients.GradientStatistics:
+    return scores.confounding_gradients(
+        batch.apply_fn, batch.params, batch.x, wrt=batch.wrt
     )
 
 
@@ -139,7 +160,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
         lambda batch, logits: jnp.argmax(logits, axis=-1), needs=("logits",)
     ),
     "gradient_statistics": Ingredient(lambda batch: batch.gradient_statistics),
-    "confounding_gradients": of_network(scores.confounding_gradients),
+    "confounding_gradients": Ingredient(_confounding_gradients),
     "class_gradients": Ingredient(_class_gradients, needs=("logits",)),
     "odin_logits": of_network(scores.odin_logits),
 }
@@ -222,7 +243,17 @@ def score_batch(
       ingredient.
 
     Raises:
-      ValueError: as `plan`, or if a score needs features and `model` is not split.
+      ValueError: as `plan`, or if a score needs features and `model` is not split, or
+        if the network does not return `[batch, classes]`, two classes or more.
+      TypeError: if it returns an object, a tuple or a dict.
+
+    ====================================  ==========================================
+    Edge case                             Value
+    ====================================  ==========================================
+    one output for each example           refused: give [0, z]
+    parameters that are not floating      left out of gradients
+    all variables of a Linen network      gradients are refused
+    ====================================  ==========================================
 
     >>> linear = lambda params, x: x @ params
     >>> out = score_batch(["margin", "logits"], linear, jnp.eye(2), jnp.eye(2))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from trustjax import _network_questions
 from trustjax._fingerprint import fingerprint
 from trustjax.evaluate._ingredients import INGREDIENTS, Ingredient, plan, score_batch
 from trustjax.evaluate._parts import Parts
@@ -63,8 +64,14 @@ def run(
     Returns:
       The results, without padding, in the order of the records.
 
+    Of the first batch the network's answers are looked at: those of a network in
+    training mode, or after a softmax, would make every score wrong without a word.
+
     Raises:
-      ValueError: as `score_batch`, or if there are no batches.
+      ValueError: as `score_batch`, or if there are no batches; if the answer to an
+        example depends on its neighbours, as in training mode; if the answers are
+        probabilities.
+      TypeError: as `score_batch`.
 
     >>> batch = dict(image=np.eye(2, dtype=np.float32), label=np.array([0, 0]),
     ...              index=np.array([0, 1]), mask=np.array([True, False]))
@@ -74,7 +81,8 @@ def run(
     """
     names = tuple(names)
     # An unknown name fails before any work.
-    plan(names, ingredients=ingredients, given=given)
+    planned = plan(names, ingredients=ingredients, given=given)
+    asks_network = any(ingredients[n] is INGREDIENTS.get(n) for n in planned)
     fixed = (params, dict(given))
     parts = None if workdir is None else Parts(_process_folder(workdir))
     origin = fingerprint(fixed) if parts else ""
@@ -103,6 +111,8 @@ def run(
             if sharding is not None and not _all_have(leaves):
                 leaves = None
         if leaves is None:
+            if asks_network and number == 0:
+                _look_at_answers(model, fixed[0], batch, sharding)
             values = step(fixed, x, index)
             leaves = [_local_rows(leaf) for leaf in jax.tree.leaves(values)]
             if parts:
@@ -125,6 +135,24 @@ def run(
     if parts:
         parts.remove()
     return Results(values, labels, index)
+
+
+def _look_at_answers(
+    model: ApplyFn | SplitModel,
+    params: Params,
+    batch: Mapping[str, np.ndarray],
+    sharding: jax.sharding.NamedSharding | None,
+) -> None:
+    """Requires logits of a network in evaluation mode."""
+    apply_fn = model.apply_fn if isinstance(model, SplitModel) else model
+    compiled = jax.jit(lambda params, x: _network_questions.logits(apply_fn(params, x)))
+
+    def answer(x: np.ndarray) -> np.ndarray:
+        return _local_rows(compiled(params, _placed(x, sharding)))
+
+    answers = _network_questions.independent_rows(answer, batch["image"])
+    if batch["mask"].any():
+        _network_questions.not_probabilities(answers[batch["mask"]])
 
 
 def _all_have(leaves: list[np.ndarray] | None) -> bool:
