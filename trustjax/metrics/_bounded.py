@@ -39,13 +39,12 @@ def interval_of_resampled(
     Args:
       value: the metric, in [0, 1].
       samples: the metric on resampled data sets; NaN where it has no value.
-      trials: of how many numbers the metric is about the mean: for a mean the examples,
-        for a metric of a score those of the rarer outcome, right or wrong.
+      trials: how many examples there are of the rarer outcome, right or wrong.
       level: the chance that such intervals hold the true value.
 
     Returns:
       The metric and its interval, in [0, 1], with the shape of the metric. Measured
-      coverage: `benchmarks/coverage.py`.
+      coverage: `benchmarks/metric_coverage.py`.
 
     Raises:
       ValueError: if `samples` are not samples of such values, or `level` is not in

@@ -9,7 +9,7 @@ from trustjax import _validate
 from trustjax.metrics._bootstrap import Interval
 from trustjax.metrics._calibration import bin_totals
 
-FACTORS = np.linspace(0, 3, 61)
+NUM_SIZES = 81
 
 
 def calibration_error_interval(
@@ -57,7 +57,7 @@ def calibration_error_interval(
     Edge case                        Value
     ===============================  =====
     an empty bin                     adds nothing
-    confidence 0 or 1, always right  0 in [0, 0]
+    always sure, and always right    0 in [0, high]: few answers may hide an error
     ===============================  =====
 
     >>> confidence = jnp.linspace(0.5, 1.0, 400)
@@ -89,12 +89,14 @@ def calibration_error_interval(
         return np.asarray(np.abs(rates - expected) @ (count / count.sum()))
 
     found = error(accuracy)
+    # Finer near 0; as far as chance may have hidden.
+    sizes = (3 * found + 4 / np.sqrt(count.sum())) * np.linspace(0, 1, NUM_SIZES) ** 2
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     tail = (1 - level) / 2
 
     def accepted(gaps: np.ndarray) -> tuple[float, ...]:
         """The errors at the middle and at both ends of those accepted."""
-        rates = np.clip(expected + np.outer(FACTORS, gaps), 0, 1)
+        rates = np.clip(expected + np.outer(sizes, gaps), 0, 1)
         outcomes = generator.binomial(count, rates, (num_samples, *rates.shape))
         drawn = error(outcomes / count)
         # Counts often agree exactly: then half of them are lower.
@@ -106,7 +108,8 @@ def calibration_error_interval(
         targets = -np.array([0.5, 1 - tail, tail])
         return tuple(np.interp(targets, -falling, error(rates)))
 
-    gaps, equal = accuracy - expected, np.full_like(expected, found)
+    # Gaps whose mean size is 1, if there are any.
+    gaps, equal = (accuracy - expected) / max(found, 1e-9), np.ones_like(expected)
     middle, low, high = zip(*map(accepted, (gaps, -gaps, equal, -equal)), strict=True)
     ends = (middle[0], min(low), max(high))
     return Interval(*(jnp.asarray(end, jnp.float32) for end in ends))
