@@ -45,7 +45,7 @@ def table(
     for score in found:
         auroc = score.numbers["auroc"]
         limits = ", ".join(per_cent(assess.Quantity(x)) for x in auroc[1:3])
-        mark = " =" if score.tied_with_best else ""
+        mark = " =" if score.may_be_best and score is not found[0] else ""
         cells = [
             score.title,
             f"{per_cent(auroc)} [{limits}]{mark}",

@@ -9,67 +9,7 @@ import sklearn.metrics
 
 from tests import made_up
 from trustjax import assess, metrics
-from trustjax.assess import _resampling, _trust
-from trustjax.assess._scores import WITH_INTERVALS
-
-RANK_METRICS = {
-    "auroc": metrics.auroc,
-    "fpr_at_95_tpr": metrics.fpr_at_tpr,
-    "aupr_error": metrics.aupr_error,
-    "aurc": metrics.aurc,
-}
-
-COUNTS = [[1, 1, 1, 1, 1, 1, 1], [0, 2, 1, 3, 0, 1, 0], [2, 0, 0, 1, 2, 0, 2]]
-SCORES = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 0.5, np.inf])
-CORRECT = np.array([True, False, True, True, False, False, True])
-
-
-@pytest.mark.parametrize("counts", COUNTS)
-@pytest.mark.parametrize("name", WITH_INTERVALS)
-def test_resampled_metrics_are_the_metrics_of_the_resample(name, counts):
-    found = _resampling.rank_metrics(
-        _resampling.rank(SCORES), CORRECT, np.array([counts])
-    )
-    drawn = np.repeat(np.arange(7), counts)
-    expected = RANK_METRICS[name](
-        jnp.asarray(SCORES[drawn]), jnp.asarray(CORRECT[drawn])
-    )
-    np.testing.assert_allclose(found[name], [expected], rtol=1e-6)
-
-
-def test_resampled_metrics_are_not_defined_without_errors():
-    found = _resampling.rank_metrics(
-        _resampling.rank(SCORES), CORRECT, np.array([[1, 0, 0, 1, 0, 0, 1]])
-    )
-    assert np.isnan(found["auroc"]).all()
-    np.testing.assert_array_equal(found["aurc"], [0.0])
-
-
-def test_resamples_are_reproducible_and_whole():
-    resamples = _resampling.Resamples(num_examples=50_000, num_samples=200, seed=3)
-    chunks = list(resamples.chunks())
-    assert len(chunks) > 1, "so many examples are drawn in parts"
-    assert sum(len(chunk) for chunk in chunks) == 200
-    assert all((chunk.sum(axis=1) == 50_000).all() for chunk in chunks)
-    for one, other in zip(chunks, resamples.chunks(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_resampled_means_are_those_of_a_loop():
-    generator = np.random.default_rng(0)
-    values, labels = generator.random(40), generator.integers(3, size=40)
-    right = generator.random(40) < 0.7
-    resamples = _resampling.Resamples(40, 30, seed=1)
-    (counts,) = resamples.chunks()
-    columns = _resampling.weighted_means(values[:, None], right[:, None], resamples)
-    by_class = _resampling.class_means(values, labels, 4, resamples)
-    for row, count in enumerate(counts):
-        drawn = np.repeat(np.arange(40), count)
-        np.testing.assert_allclose(columns[row, 0], values[drawn][right[drawn]].mean())
-        for index in range(3):
-            mine = values[drawn][labels[drawn] == index]
-            np.testing.assert_allclose(by_class[row, index], mine.mean())
-    assert np.isnan(by_class[:, 3]).all()
+from trustjax.assess import _class_order, _trust
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +42,11 @@ def test_every_headline_number_lies_in_its_interval(found):
     for name, quantity in found.headline.items():
         assert quantity.low < quantity.value < quantity.high, name
     for score in found.scores:
-        for metric in WITH_INTERVALS:
+        for metric in ("auroc", "fpr_at_95_tpr"):
             quantity = score.numbers[metric]
-            assert quantity.low <= quantity.value <= quantity.high, (score.name, metric)
-
-
-def test_intervals_are_those_of_a_plain_bootstrap(said, found):
-    (counts,) = _resampling.Resamples(300, 200, seed=0).chunks()
-    margin, right = said.scores["margin"], said.correct
-    samples = [
-        sklearn.metrics.roc_auc_score(right, margin, sample_weight=count)
-        for count in counts
-    ]
-    low, high = np.quantile(samples, [0.025, 0.975])
-    auroc = found.by_name["margin"].numbers["auroc"]
-    np.testing.assert_allclose(
-        auroc[:2], [sklearn.metrics.roc_auc_score(right, margin), low]
-    )
-    np.testing.assert_allclose(auroc.high, high)
+            assert quantity.low < quantity.value < quantity.high, (score.name, metric)
+        risk = score.selective_risk
+        assert risk.low < risk.value < risk.high
 
 
 def test_a_wider_level_gives_a_wider_interval(said, found):
@@ -129,7 +56,7 @@ def test_a_wider_level_gives_a_wider_interval(said, found):
     assert wide.headline["accuracy"].high > narrow.high
 
 
-def test_paired_comparison_tells_a_coin_from_a_score_but_no_twin(said):
+def test_comparison_tells_a_coin_from_a_score_but_no_twin(said):
     twin = dataclasses.replace(
         said, scores={**said.scores, "twin": 10 * said.confidence}
     )
@@ -137,13 +64,61 @@ def test_paired_comparison_tells_a_coin_from_a_score_but_no_twin(said):
     by_name = found.by_name
     assert found.best == "max_softmax"
     other = by_name["twin"]
-    assert other.tied_with_best
+    assert other.may_be_best
     assert other.behind_best[:3] == (0, 0, 0)
-    assert not by_name["coin"].tied_with_best
-    assert (by_name["coin"].behind_best.low or 0) > 0.2
-    assert not by_name[found.best].tied_with_best, "it is the best itself"
+    assert not by_name["coin"].may_be_best
+    assert (by_name["coin"].behind_best.low or 0) > 0.1
+    assert by_name[found.best].may_be_best
+    assert found.comparison.reason == ""
     auroc = np.array([score.numbers["auroc"].value for score in found.scores])
     assert (np.diff(auroc) <= 0).all(), "the best first"
+
+
+@pytest.mark.parametrize("errors", [0, 1, 9])
+def test_few_errors_prove_nothing(errors):
+    said = made_up.predictions(40, 3, full=False)
+    labels = said.predicted.copy()
+    labels[:errors] = (labels[:errors] + 1) % 3
+    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=50)
+    assert found.comparison.reason.endswith("and it takes 10")
+    assert all(score.may_be_best for score in found.scores)
+    for score in found.scores:
+        assert score.behind_best.low is None
+    if errors:
+        for score in found.scores:
+            low, _, high = made_up.ends(score.numbers["auroc"])
+            assert high - low > 0.25
+
+
+def test_selective_risk_is_that_of_the_most_trusted(said, found):
+    trusted = np.argsort(-said.scores["margin"], kind="stable")[:240]
+    risk = found.by_name["margin"].selective_risk
+    assert risk.value == pytest.approx(np.mean(~said.correct[trusted]))
+
+
+def test_confidences_that_round_to_1_keep_their_order():
+    gaps = np.array([50.0, 60.0, 70.0, 80.0] * 10)
+    said = assess.Predictions(
+        np.stack([gaps, np.zeros(40)], axis=1), np.where(gaps > 55, 0, 1)
+    )
+    assert (said.confidence == 1).all()
+    np.testing.assert_allclose(said.log_odds, gaps)
+    score = assess.assess(said, num_samples=20).by_name["max_softmax"]
+    assert score.numbers["auroc"].value == 1
+    rounded = dataclasses.replace(said, scores={"max_softmax": np.ones(40)})
+    score = assess.assess(rounded, num_samples=20).by_name["max_softmax"]
+    assert score.numbers["auroc"].value == 1
+
+
+def test_log_odds_do_not_depend_on_which_class_is_which(said):
+    turned = assess.Predictions(said.logits[:, ::-1], said.labels)
+    np.testing.assert_array_equal(turned.log_odds, said.log_odds)
+    p = said.confidence
+    np.testing.assert_allclose(said.log_odds, np.log(p / (1 - p)), rtol=1e-9)
+    masked = assess.Predictions(
+        np.array([[0.0, -np.inf], [0.0, 0.0]]), np.zeros(2, int)
+    )
+    np.testing.assert_array_equal(masked.log_odds, [np.inf, 0])
 
 
 def test_infinite_scores_rank_first(said, found):
@@ -221,6 +196,8 @@ def test_gradient_statistics_are_judged_by_auroc(said, found):
     ]
     np.testing.assert_allclose(found.gradients.auroc, expected, rtol=1e-6)
     assert (found.gradients.auroc < 0.5).all(), "large gradients mean doubt here"
+    assert (found.gradients.low < found.gradients.auroc).all()
+    assert (found.gradients.auroc < found.gradients.high).all()
 
 
 def test_other_data_is_told_by_auroc(said, found):
@@ -233,6 +210,11 @@ def test_other_data_is_told_by_auroc(said, found):
     np.testing.assert_allclose(numbers["auroc"].value, expected, rtol=1e-6)
     passing = np.mean(noise >= np.sort(inside)[int(np.ceil(0.05 * 300))])
     assert numbers["fpr_at_95_tpr"].value == pytest.approx(passing, abs=0.03)
+    for of_margin in numbers.values():
+        assert of_margin.low < of_margin.value < of_margin.high
+    perfect = found.out_of_distribution["noise"]["coin"]["auroc"]
+    assert perfect.value == perfect.high == 1
+    assert 0.9 < perfect.low < 1
 
 
 def test_gallery_shows_the_extremes(said, found):
@@ -252,14 +234,15 @@ def test_all_right_is_said_not_computed(said):
     found = assess.assess(
         dataclasses.replace(said, labels=said.predicted), num_samples=20
     )
-    assert found.headline["accuracy"][:3] == (1, 1, 1)
+    accuracy = found.headline["accuracy"]
+    assert accuracy[:3] == (1, pytest.approx(0.025 ** (1 / 300)), 1)
     assert found.headline["confidence_when_wrong"] == assess.Quantity(
         None, not_defined="no answer is wrong"
     )
     for score in found.scores:
         assert score.numbers["auroc"].not_defined == "every answer is right"
         assert score.numbers["aurc"].value == 0
-        assert not score.tied_with_best
+        assert score.selective_risk.value == 0
     assert found.gradients is not None
     assert np.isnan(found.gradients.auroc).all()
     assert found.mistakes == ()
@@ -280,7 +263,9 @@ def test_one_example(said):
     found = assess.assess(one, num_samples=20)
     value = found.headline["net_trust_score"].value
     assert value == pytest.approx(one.confidence[0], rel=1e-6)
-    assert found.headline["net_trust_score"].low == pytest.approx(value)
+    low, _, high = made_up.ends(found.headline["net_trust_score"])
+    assert low < 0.05
+    assert high > 0.95
     assert [s.name for s in found.scores] == ["max_softmax"]
 
 
@@ -323,3 +308,48 @@ def test_reliability_is_that_of_a_loop(said, found):
             gaps += mine.mean() * abs(sure - right)
     error = curve.expected_calibration_error.value
     np.testing.assert_allclose(error, gaps, rtol=1e-5)
+
+
+def test_calibration_error_is_told_from_what_chance_adds():
+    generator = np.random.default_rng(0)
+    logits = 2 * generator.normal(size=(400, 2))
+    said = assess.Predictions(logits, np.zeros(400, int))
+    drawn = generator.random(400) < said.probabilities[:, 1]
+    said = dataclasses.replace(said, labels=drawn.astype(int))
+    found = assess.assess(said, num_samples=100).reliability
+    low, value, high = made_up.ends(found.error_without_chance)
+    assert low == 0, "it may be calibrated"
+    assert value < (found.expected_calibration_error.value or 0)
+    surer = dataclasses.replace(said, logits=5 * logits)
+    found = assess.assess(surer, num_samples=100).reliability
+    low, value, high = made_up.ends(found.error_without_chance)
+    assert 0.05 < low < value < high
+
+
+def in_another_order(order, logits, labels):
+    return assess.assess(
+        assess.Predictions(logits[:, order], labels), num_samples=5
+    ).other_class_order
+
+
+def test_another_order_of_the_classes_is_noticed():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(12), 20)
+    logits = 8 * np.eye(12)[labels] + generator.normal(size=(240, 12))
+    order = [0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 2, 3]  # of the names as strings
+    found = in_another_order(np.argsort(order), logits, labels)
+    assert found is not None
+    assert found.accuracy == 1
+    np.testing.assert_array_equal(np.argsort(order)[list(range(12))], found.labels)
+    assert in_another_order(np.arange(12), logits, labels) is None
+
+
+def test_no_order_of_the_classes_is_proposed_that_fits_noise():
+    generator = np.random.default_rng(0)
+    for classes, count in ((2, 40), (12, 240), (500, 500)):
+        labels = np.arange(count) % classes
+        logits = generator.normal(size=(count, classes))
+        assert _class_order.other(labels, logits.argmax(1), classes) is None
+    labels = np.arange(40) % 2
+    swapped = _class_order.other(labels, 1 - labels, 2)
+    assert swapped == (1.0, (1, 0))

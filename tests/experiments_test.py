@@ -91,7 +91,8 @@ def test_score_table_has_a_row_for_each_score():
         info="",
         numbers=known | {"auroc": assess.Quantity(0.5, 0.4, 0.625)},
         behind_best=assess.Quantity(0.1),
-        tied_with_best=True,
+        may_be_best=True,
+        selective_risk=assess.Quantity(0.1),
         risk_coverage=assess.Curve(np.zeros(1), np.zeros(1)),
         num_infinite=0,
     )

@@ -2,8 +2,16 @@
 
 import numpy as np
 
-from trustjax.assess import Predictions
+from trustjax.assess import Predictions, Quantity
 from trustjax.statistics import GradientStatistics
+
+
+def ends(quantity: Quantity) -> tuple[float, float, float]:
+    """Lower end, value and upper end of a quantity that has them all."""
+    assert quantity.value is not None
+    assert quantity.low is not None
+    assert quantity.high is not None
+    return quantity.low, quantity.value, quantity.high
 
 
 def predictions(count=300, num_classes=5, *, seed=0, full=True, **changes):

@@ -292,17 +292,44 @@ def test_comparison_is_grammatical(found, tied, behind):
     best, *others = found.scores
     other = next(score for score in others if score.name == "coin")
 
-    def copies(number, *, tied_with_best):
+    def copies(number, *, may_be_best):
         return tuple(
             dataclasses.replace(
-                other, title=f"{tied_with_best}{i}", tied_with_best=tied_with_best
+                other, title=f"{may_be_best}{i}", may_be_best=may_be_best
             )
             for i in range(number)
         )
 
-    scores = (best, *copies(tied, tied_with_best=True))
-    scores += copies(behind, tied_with_best=False)
+    scores = (best, *copies(tied, may_be_best=True))
+    scores += copies(behind, may_be_best=False)
     text = " ".join(_text.comparison(dataclasses.replace(found, scores=scores)))
     assert (" not distinguishable " in text) == (tied > 0)
-    assert text.endswith("behind by more than chance.") == (behind > 0)
+    assert ("behind by more than chance." in text) == (behind > 0)
+    assert ("one statement about all" in text) == (tied + behind > 0)
     assert "1 scores" not in text
+
+
+def test_a_page_with_one_error_claims_nothing():
+    said = made_up.predictions(40, 3, full=False)
+    labels = said.predicted.copy()
+    labels[0] = (labels[0] + 1) % 3
+    said = dataclasses.replace(said, labels=labels)
+    page = Elements(_page.render(assess.assess(said, num_samples=20), said))
+    assert "1 answer is wrong, and it takes 10" in page.text
+    assert "behind by more than chance" not in page.text
+    assert "≈ best" not in page.text
+
+
+def test_another_order_of_the_classes_is_said(found):
+    order = assess.ClassOrder(1.0, (1, 0))
+    text = _text.verdict(dataclasses.replace(found, other_class_order=order))[1]
+    assert text.startswith("In another order of the classes it would be right on *100")
+
+
+def test_comparison_is_among_the_numbers(folder, found):
+    numbers = json.loads((folder / "metrics.json").read_text())["comparison"]
+    assert numbers["names"] == list(found.comparison.names)
+    assert "coin" not in numbers["may_be_best"]
+    assert numbers["no_statement_because"] is None
+    coin, best = (numbers["names"].index(name) for name in ("coin", found.best))
+    assert numbers["high"][coin][best] < 0 < numbers["low"][best][coin]

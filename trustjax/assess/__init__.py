@@ -2,6 +2,7 @@
 
 from trustjax.assess._assess import assess as assess
 from trustjax.assess._assessment import Assessment as Assessment
+from trustjax.assess._assessment import ClassOrder as ClassOrder
 from trustjax.assess._assessment import ClassTrust as ClassTrust
 from trustjax.assess._assessment import Curve as Curve
 from trustjax.assess._assessment import GradientSeparation as GradientSeparation

@@ -1,11 +1,9 @@
 """From per-example arrays to an `Assessment`."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _validate, metrics
-from trustjax.assess import _resampling, _trust
+from trustjax import _validate
+from trustjax.assess import _auroc, _class_order, _rates, _trust
 from trustjax.assess._assessment import (
     Assessment,
     GradientSeparation,
@@ -13,7 +11,12 @@ from trustjax.assess._assessment import (
     Quantity,
 )
 from trustjax.assess._predictions import Predictions
-from trustjax.assess._scores import all_scores, as_ranks, assess_scores
+from trustjax.assess._scores import (
+    all_ranks,
+    all_scores,
+    assess_scores,
+    dense_ranks,
+)
 
 GALLERY_SIZE = 12
 
@@ -28,15 +31,18 @@ def assess(
     """Computes every number and curve of a trust report.
 
     Scores are compared by AUROC: how often a right answer scores higher than a wrong
-    one. Intervals are percentile bootstrap intervals over the test set; the
-    differences between scores come from the same resamples, so that what is common
-    to two scores cancels. The max softmax probability is assessed with the rest.
+    one. Intervals are those of a test set: what other examples would change, not
+    another training. Those of means and proportions are exact or hold at least their
+    level, however few the examples; statements that belong together (about all scores,
+    classes, gradient statistics, other data sets) hold together at the level. The max
+    softmax probability is assessed with the rest.
 
     Args:
       predictions: what the network said.
-      confidence_level: of the intervals.
-      num_samples: bootstrap resamples.
-      seed: of the resampling.
+      confidence_level: of the intervals, and of each family of them.
+      num_samples: random draws, of the comparison of the scores and of the calibration
+        errors of a calibrated network.
+      seed: of the draws.
 
     Returns:
       The assessment.
@@ -51,39 +57,47 @@ def assess(
                                     right) are not defined, and say so
     a class without an example      its trust is not defined; it does not count in
                                     the NetTrustScore
-    one example                     as above; the intervals have no width
+    fewer errors than 10            no score is said to be better than another
+    one example                     as above; the intervals are nearly [0, 1]
     an infinite score               ranks above (below) all finite ones; AUAC over
                                     the range of the score is not defined
     ==============================  ================================================
 
     >>> logits = np.array([[3.0, 0.0], [0.5, 0.0], [0.0, 1.0], [0.0, 4.0]])
     >>> found = assess(Predictions(logits, np.array([0, 1, 1, 1])))
-    >>> found.headline["accuracy"].value, found.by_name["max_softmax"].numbers["auroc"]
-    (0.75, Quantity(value=1.0, low=1.0, high=1.0, not_defined=''))
+    >>> auroc = found.by_name["max_softmax"].numbers["auroc"]
+    >>> print(f"{auroc.value}, from {auroc.low:.2f} to {auroc.high:.2f}")
+    1.0, from 0.00 to 1.00
+    >>> found.comparison.reason
+    '1 answer is wrong, and it takes 10'
     """
     _validate.fraction("confidence_level", confidence_level)
     _validate.count("num_samples", num_samples)
-    resamples = _resampling.Resamples(len(predictions.labels), num_samples, seed)
-    scores = assess_scores(predictions, resamples, confidence_level)
+    level = confidence_level
+    scores, comparison = assess_scores(predictions, level, num_samples, seed)
     numbers = _trust.measure(predictions)
     confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
         num_errors=int(np.sum(~predictions.correct)),
-        confidence_level=confidence_level,
+        confidence_level=level,
         num_samples=num_samples,
-        headline=_trust.headline(predictions, numbers, resamples, confidence_level),
+        headline=_trust.headline(predictions, numbers, level),
+        other_class_order=_class_order.other(
+            predictions.labels, predictions.predicted, len(predictions.class_names)
+        ),
         scores=scores,
         best=scores[0].name,
-        classes=_trust.classes(predictions, numbers, resamples, confidence_level),
+        comparison=comparison,
+        classes=_trust.classes(predictions, numbers, level),
         density_grid=_trust.DENSITY_GRID,
         densities=_trust.densities(predictions, numbers),
         trust_matrix=numbers.matrix,
         confusion=confusion,
         mistakes=_mistakes(confusion, confidence),
-        reliability=_trust.reliability(numbers),
-        gradients=_gradients(predictions),
-        out_of_distribution=_out_of_distribution(predictions),
+        reliability=_trust.reliability(predictions, numbers, level, num_samples, seed),
+        gradients=_gradients(predictions, level, num_samples, seed),
+        out_of_distribution=_out_of_distribution(predictions, level, num_samples, seed),
         gallery=_gallery(predictions, scores[0].name),
         run=predictions.run,
     )
@@ -105,69 +119,71 @@ def _mistakes(confusion: np.ndarray, confidence: np.ndarray) -> tuple[Mistake, .
     return tuple(sorted(found, key=lambda mistake: (-mistake.count, mistake[:2])))
 
 
-def _gradients(predictions: Predictions) -> GradientSeparation | None:
+def _gradients(
+    predictions: Predictions, level: float, num_samples: int, seed: int
+) -> GradientSeparation | None:
     table = predictions.gradient_statistics
     if table is None:
         return None
-    count, groups, statistics = table.values.shape
-    columns = table.values.reshape(count, groups * statistics).T
-    ranks = jnp.stack([as_ranks(column) for column in columns])
-    auroc = _auroc_of_each(ranks, jnp.asarray(predictions.correct))
+    count, *shape = table.values.shape
+    columns = table.values.reshape(count, -1).T
+    ranks = np.stack([dense_ranks(column) for column in columns])
+    placed = _auroc.placements(ranks, predictions.correct)
+    low, high = _auroc.intervals(
+        placed, level, statements=len(columns), num_samples=num_samples, seed=seed
+    )
     return GradientSeparation(
         table.groups,
         table.statistics,
-        np.asarray(auroc, np.float64).reshape(groups, statistics),
+        *(found.reshape(shape) for found in (placed.auroc, low, high)),
     )
 
 
-@jax.jit
-def _auroc_of_each(ranks: jax.Array, correct: jax.Array) -> jax.Array:
-    return jax.vmap(metrics.auroc, in_axes=(0, None))(ranks, correct)
-
-
 def _out_of_distribution(
-    predictions: Predictions,
+    predictions: Predictions, level: float, num_samples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Quantity]]]:
-    inside = all_scores(predictions)
-
-    def detection(name: str, outside: np.ndarray) -> dict[str, Quantity]:
-        scores = as_ranks(np.concatenate([inside[name], outside]))
-        known = jnp.asarray(np.arange(scores.size) < inside[name].size)
-        found = _detection(scores, known)
-        return {metric: Quantity(float(value)) for metric, value in found.items()}
-
-    return {
-        dataset: {
-            name: detection(name, outside)
-            for name, outside in scores.items()
-            if name in inside
-        }
+    # The confidence of other data is mostly float32, where more of it rounds to 1.
+    inside = {
+        name: predictions.scores.get(name, values.astype(np.float32))
+        for name, values in all_scores(predictions).items()
+    }
+    others = {
+        dataset: {name: values for name, values in scores.items() if name in inside}
         for dataset, scores in predictions.out_of_distribution.items()
     }
+    statements = sum(map(len, others.values()))
 
+    def detection(name: str, outside: np.ndarray) -> dict[str, Quantity]:
+        both = np.concatenate([inside[name], outside])
+        ranks, known = dense_ranks(both), np.arange(both.size) < inside[name].size
+        placed = _auroc.placements(ranks[None], known)
+        (low,), (high,) = _auroc.intervals(
+            placed, level, statements=statements, num_samples=num_samples, seed=seed
+        )
+        of_each = 1 - (1 - level) / statements
+        return {
+            "auroc": Quantity(float(placed.auroc[0]), float(low), float(high)),
+            "fpr_at_95_tpr": _rates.fpr_at_tpr(ranks, known, of_each),
+        }
 
-@jax.jit
-def _detection(scores: jax.Array, known: jax.Array) -> dict[str, jax.Array]:
     return {
-        "auroc": metrics.auroc(scores, known),
-        "fpr_at_95_tpr": metrics.fpr_at_tpr(scores, known),
+        dataset: {name: detection(name, outside) for name, outside in scores.items()}
+        for dataset, scores in others.items()
     }
 
 
 def _gallery(predictions: Predictions, best: str) -> dict[str, np.ndarray]:
     """Examples worth looking at: indices, the most telling first."""
-    right, confidence = predictions.correct, predictions.confidence
-    score = all_scores(predictions)[best]
+    right, sure = predictions.correct, predictions.log_odds
+    rank = all_ranks(predictions)[best]
 
     def first(order: np.ndarray, where: np.ndarray) -> np.ndarray:
         return order[where[order]][:GALLERY_SIZE]
 
     everywhere = np.ones_like(right)
-    surest_first = np.argsort(-confidence, kind="stable")
-    trusted_first = np.argsort(-score, kind="stable")
     return {
-        "confidently_wrong": first(surest_first, ~right),
-        "hesitantly_right": first(np.argsort(confidence, kind="stable"), right),
-        "least_trusted": first(np.argsort(score, kind="stable"), everywhere),
-        "most_trusted": first(trusted_first, everywhere),
+        "confidently_wrong": first(np.argsort(-sure, kind="stable"), ~right),
+        "hesitantly_right": first(np.argsort(sure, kind="stable"), right),
+        "least_trusted": first(np.argsort(rank, kind="stable"), everywhere),
+        "most_trusted": first(np.argsort(-rank, kind="stable"), everywhere),
     }

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trustjax import metrics
+
 
 class Quantity(NamedTuple):
     """A number and its interval, or the reason why there is none.
@@ -38,9 +40,13 @@ class ScoreAssessment:
       name: of the score.
       title: how the page writes it.
       info: one sentence on what it is.
-      numbers: metric name -> value, e.g. `auroc`, `fpr_at_95_tpr`, `aurc`.
-      behind_best: AUROC of the best score less this one's, from paired resamples.
-      tied_with_best: whether that difference is not distinguishable from zero.
+      numbers: metric name -> value, e.g. `auroc`, `fpr_at_95_tpr`, `aurc`. The first
+        two have intervals, those of all scores hold together.
+      behind_best: AUROC of the best score less this one's; the interval is one of
+        those that hold together for all pairs of scores.
+      may_be_best: whether it is proven to be behind no other score.
+      selective_risk: share of errors among the 80 % that the score trusts most; the
+        intervals of all scores hold together.
       risk_coverage: error rate of the answers kept, against the share kept.
       num_infinite: how many values are infinite.
     """
@@ -50,7 +56,8 @@ class ScoreAssessment:
     info: str
     numbers: Mapping[str, Quantity]
     behind_best: Quantity
-    tied_with_best: bool
+    may_be_best: bool
+    selective_risk: Quantity
     risk_coverage: Curve
     num_infinite: int
 
@@ -62,14 +69,18 @@ class ClassTrust:
     Attributes:
       name: of the class.
       count: examples with this label.
-      accuracy: share of them that are answered rightly.
-      trust: mean question-answer trust: the class's place in the trust spectrum.
+      accuracy: share of them that are answered rightly; the intervals of all classes
+        hold together.
+      trust: mean question-answer trust: the class's place in the trust spectrum; the
+        intervals of all classes and of the NetTrustScore hold together.
+      below_average: whether these prove less trust than the NetTrustScore.
     """
 
     name: str
     count: int
     accuracy: Quantity
     trust: Quantity
+    below_average: bool
 
 
 class Mistake(NamedTuple):
@@ -81,6 +92,19 @@ class Mistake(NamedTuple):
     confidence: float
 
 
+class ClassOrder(NamedTuple):
+    """Another order of the classes, in which more answers would be right.
+
+    Attributes:
+      accuracy: the share that would be right.
+      labels: which label each class of the outputs would stand for; -1 where the
+        examples do not say.
+    """
+
+    accuracy: float
+    labels: tuple[int, ...]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reliability:
     """Confidence against accuracy, in bins of confidence.
@@ -90,7 +114,10 @@ class Reliability:
       accuracy: `[bins]`, share of right answers in it.
       count: `[bins]`, examples in it.
       edges: `[bins + 1]`, the confidences between which the bins lie.
-      expected_calibration_error: mean gap between the two, weighted by count.
+      expected_calibration_error: mean gap between the two, weighted by count. It is
+        never negative, so that chance makes it larger; hence no interval.
+      error_without_chance: the same without what chance adds, with an interval; it
+        reaches down to 0 where the examples do not contradict calibration.
     """
 
     confidence: np.ndarray
@@ -98,6 +125,7 @@ class Reliability:
     count: np.ndarray
     edges: np.ndarray
     expected_calibration_error: Quantity
+    error_without_chance: Quantity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,11 +137,15 @@ class GradientSeparation:
       statistics: a name for each column.
       auroc: `[groups, statistics]`: above 0.5 where a larger value means a right
         answer, below where it means a wrong one; NaN where AUROC is not defined.
+      low: `[groups, statistics]`, lower ends; all intervals of the table hold together.
+      high: `[groups, statistics]`, upper ends.
     """
 
     groups: tuple[str, ...]
     statistics: tuple[str, ...]
     auroc: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,12 +155,18 @@ class Assessment:
     Attributes:
       num_examples: in the test set.
       num_errors: wrong answers among them.
-      confidence_level: of every interval.
-      num_samples: bootstrap resamples behind the intervals.
+      confidence_level: of every interval, and of every family of intervals that hold
+        together: those of the scores, the classes, the gradient statistics and the
+        other data sets are a family each.
+      num_samples: random draws behind the comparison of the scores.
       headline: `accuracy`, `net_trust_score`, `net_trust_score_uniform`,
-        `confidence_when_right`, `confidence_when_wrong`.
+        `confidence_when_right`, `confidence_when_wrong`, each with an interval of its
+        own.
+      other_class_order: an order of the classes in which far more answers would be
+        right; None if there is none.
       scores: from the best AUROC to the worst.
       best: name of the first of them.
+      comparison: of the AUROC of all scores, or why there is none.
       classes: the trust spectrum, in class order.
       density_grid: `[grid]`, where the trust densities are evaluated.
       densities: class -> `[grid]`, of the least trusted classes, then the most.
@@ -139,7 +177,8 @@ class Assessment:
       reliability: confidence against accuracy.
       gradients: None where no gradient statistics were given.
       out_of_distribution: data set -> score name -> AUROC and FPR at 95 % TPR of
-        telling the test set from that data set.
+        telling the test set from that data set; the intervals of all scores and data
+        sets hold together, for each of the two metrics.
       gallery: what it shows -> indices of examples.
       run: as in `Predictions`.
     """
@@ -149,8 +188,10 @@ class Assessment:
     confidence_level: float
     num_samples: int
     headline: Mapping[str, Quantity]
+    other_class_order: ClassOrder | None
     scores: tuple[ScoreAssessment, ...]
     best: str
+    comparison: metrics.Comparison
     classes: tuple[ClassTrust, ...]
     density_grid: np.ndarray
     densities: Mapping[int, np.ndarray]

@@ -130,6 +130,17 @@ class Predictions:
         return self.probabilities.max(axis=1)
 
     @functools.cached_property
+    def log_odds(self) -> np.ndarray:
+        """`log(p / (1 - p))` of the confidence p, `[examples]`: exact where p is 1.
+
+        From sorted logits, so that it does not depend on which class is which.
+        """
+        ordered = np.sort(self.logits, axis=1)
+        behind = ordered[:, :-1] - ordered[:, -1:]
+        with np.errstate(divide="ignore"):  # without any other class: infinite odds
+            return -_log_sum_exp(behind)
+
+    @functools.cached_property
     def correct(self) -> np.ndarray:
         """Whether the answer is the label, `[examples]`."""
         return self.predicted == self.labels
@@ -244,6 +255,12 @@ def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Logarithms, finite also for a probability of zero."""
     checked = _questions.probabilities(probabilities)
     return np.log(np.maximum(checked, np.finfo(np.float32).tiny))
+
+
+def _log_sum_exp(rows: np.ndarray) -> np.ndarray:
+    """`log(sum(exp))` of numbers up to 0, in rising order; -inf of none."""
+    largest = rows.max(axis=1, initial=np.finfo(np.float64).min)
+    return largest + np.log(np.exp(rows - largest[:, None]).sum(axis=1))
 
 
 def _checked_logits(logits: np.ndarray) -> np.ndarray:

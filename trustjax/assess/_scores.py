@@ -8,12 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustjax import metrics
-from trustjax.assess import _resampling
+from trustjax.assess import _auroc, _rates
 from trustjax.assess._assessment import Curve, Quantity, ScoreAssessment
 from trustjax.assess._predictions import Predictions
-
-WITH_INTERVALS = ("auroc", "fpr_at_95_tpr", "aupr_error", "aurc")
-"""The metrics that `_resampling.rank_metrics` resamples."""
 
 CURVE_POINTS = 400
 
@@ -23,9 +20,18 @@ def all_scores(predictions: Predictions) -> dict[str, np.ndarray]:
     return {"max_softmax": predictions.confidence, **predictions.scores}
 
 
-def as_ranks(scores: np.ndarray) -> jax.Array:
-    """The same order in small integers: exact in float32, infinities included."""
-    return jnp.asarray(np.unique(scores, return_inverse=True)[1], jnp.float32)
+def all_ranks(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The order of each score, as `dense_ranks`.
+
+    Confidences that round to the same number, to 1 above all, keep the order of their
+    log odds.
+    """
+    return {
+        name: dense_ranks(
+            values, predictions.log_odds if name == "max_softmax" else None
+        )
+        for name, values in all_scores(predictions).items()
+    }
 
 
 def _along_its_range(scores: np.ndarray) -> jax.Array:
@@ -39,115 +45,124 @@ def _along_its_range(scores: np.ndarray) -> jax.Array:
     return jnp.asarray(scores, jnp.float32)
 
 
-class _Measured(NamedTuple):
-    numbers: dict[str, Quantity]
-    risk_coverage: Curve
-    auroc_samples: np.ndarray
+def dense_ranks(values: np.ndarray, then: np.ndarray | None = None) -> np.ndarray:
+    """`[examples]`: 0 for the lowest value, one more for each higher, also infinite.
 
-    @property
-    def auroc(self) -> float:
-        """AUROC; NaN where it is not defined."""
-        value = self.numbers["auroc"].value
-        return np.nan if value is None else value
+    Args:
+      values: `[examples]`.
+      then: `[examples]`, what orders equal values; they are equal if None.
+    """
+    if then is None:
+        return np.unique(values, return_inverse=True)[1]
+    order = np.lexsort((then, values))
+    keys = np.stack([values, then])[:, order]
+    higher = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    ranks = np.empty(len(values), int)
+    ranks[order] = np.append(0, np.cumsum(higher))
+    return ranks
+
+
+class ScoreAssessments(NamedTuple):
+    """All scores, from the best AUROC to the worst, and what their comparison says."""
+
+    scores: tuple[ScoreAssessment, ...]
+    comparison: metrics.Comparison
 
 
 def assess_scores(
-    predictions: Predictions, resamples: _resampling.Resamples, level: float
-) -> tuple[ScoreAssessment, ...]:
-    """Assesses all scores, from the best AUROC to the worst.
+    predictions: Predictions, level: float, num_samples: int, seed: int
+) -> ScoreAssessments:
+    """Assesses all scores.
 
     Args:
       predictions: what the network said.
-      resamples: the draws, the same for every score.
-      level: of the intervals.
+      level: of the intervals, and of each family of them.
+      num_samples: draws of the comparison.
+      seed: of the draws.
 
     Returns:
-      The scores. Each is compared with the first on the same resamples.
+      The scores and their comparison.
     """
     correct = predictions.correct
-    why_not = "every answer is right" if correct.all() else "every answer is wrong"
-    scores = all_scores(predictions)
-    samples = _resampled(scores, correct, resamples)
-    measured = {
-        name: _measure(predictions, values, samples[name], level, why_not)
-        for name, values in scores.items()
-    }
+    values, ranks = all_scores(predictions), all_ranks(predictions)
+    placed = _auroc.placements(np.stack(list(ranks.values())), correct)
+    comparison = _auroc.compare(
+        tuple(values),
+        placed,
+        correct,
+        level=level,
+        num_samples=num_samples,
+        seed=seed,
+    )
+    of_each = 1 - (1 - level) / len(values)
+    ends = _auroc.intervals(
+        placed, level, statements=len(values), num_samples=num_samples, seed=seed
+    )
+    aurocs = dict(zip(values, zip(placed.auroc, *ends, strict=True), strict=True))
     # Without any order, as when every answer is right, they stay as they were given.
-    order = sorted(scores, key=lambda name: -np.nan_to_num(measured[name].auroc))
-    best = measured[order[0]]
+    order = sorted(values, key=lambda name: -np.nan_to_num(aurocs[name][0]))
+    best = comparison.names.index(order[0])
+    ahead = np.stack(
+        [
+            np.asarray(of_best[best], np.float64)
+            for of_best in (comparison.differences, comparison.low, comparison.high)
+        ]
+    )
+    why_not = "every answer is right" if correct.all() else "every answer is wrong"
 
     def assessed(name: str) -> ScoreAssessment:
-        mine = measured[name]
-        behind = _resampling.with_interval(
-            best.auroc - mine.auroc,
-            best.auroc_samples - mine.auroc_samples,
-            level,
-            why_not,
-        )
+        numbers, curve = _measure(predictions, ranks[name], values[name], of_each)
+        known = numbers | {"auroc": _known(*aurocs[name])}
+        behind = ahead[:, comparison.names.index(name)]
         return ScoreAssessment(
             name=name,
             title=predictions.score_titles.get(name, name.replace("_", " ")),
             info=predictions.score_info.get(name, ""),
-            numbers=mine.numbers,
-            behind_best=behind,
-            tied_with_best=mine is not best
-            and behind.low is not None
-            and behind.low <= 0,
-            risk_coverage=mine.risk_coverage,
-            num_infinite=int(np.isinf(scores[name]).sum()),
+            numbers={
+                metric: quantity._replace(
+                    not_defined="the score has infinite values"
+                    if metric.endswith("_range")
+                    else why_not
+                )
+                if quantity.value is None
+                else quantity
+                for metric, quantity in known.items()
+            },
+            behind_best=_known(*behind)._replace(
+                not_defined=why_not if np.isnan(behind[0]) else ""
+            ),
+            may_be_best=name in comparison.may_be_best,
+            selective_risk=_rates.selective_risk(ranks[name], correct, of_each),
+            risk_coverage=curve,
+            num_infinite=int(np.isinf(values[name]).sum()),
         )
 
-    return tuple(assessed(name) for name in order)
+    return ScoreAssessments(tuple(map(assessed, order)), comparison)
 
 
-def _resampled(
-    scores: dict[str, np.ndarray],
-    correct: np.ndarray,
-    resamples: _resampling.Resamples,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Score name -> metric name -> `[resamples]`."""
-    rankings = {name: _resampling.rank(values) for name, values in scores.items()}
-    parts = [
-        {
-            name: _resampling.rank_metrics(ranking, correct, counts)
-            for name, ranking in rankings.items()
-        }
-        for counts in resamples.chunks()
-    ]
-    return {
-        name: {
-            metric: np.concatenate([part[name][metric] for part in parts])
-            for metric in WITH_INTERVALS
-        }
-        for name in scores
-    }
+def _known(value: float, low: float = np.nan, high: float = np.nan) -> Quantity:
+    """The same without NaN."""
+    known = [None if np.isnan(of) else float(of) for of in (value, low, high)]
+    return Quantity(known[0], known[1], known[2])
 
 
 def _measure(
-    predictions: Predictions,
-    scores: np.ndarray,
-    samples: dict[str, np.ndarray],
-    level: float,
-    why_not: str,
-) -> _Measured:
+    predictions: Predictions, ranks: np.ndarray, scores: np.ndarray, level: float
+) -> tuple[dict[str, Quantity], Curve]:
+    """The metrics of one score beside AUROC, and its curve."""
+    correct = predictions.correct
     values, curve = _metrics(
-        as_ranks(scores),
+        jnp.asarray(ranks, jnp.float32),  # exact: no more than 2 ** 24 examples
         _along_its_range(scores),
         jnp.asarray(predictions.predicted, jnp.int32),
         jnp.asarray(predictions.labels, jnp.int32),
         num_classes=len(predictions.class_names),
     )
-    none = np.array([])
-    numbers = {
-        name: _resampling.with_interval(
-            float(value),
-            samples.get(name, none),
-            level,
-            "the score has infinite values" if name.endswith("_range") else why_not,
-        )
-        for name, value in values.items()
-    }
-    return _Measured(numbers, _thinned(curve), samples["auroc"])
+    numbers = {name: _known(float(value)) for name, value in values.items()}
+    del numbers["auroc"]  # has its interval elsewhere
+    if correct.any() and not correct.all():
+        numbers["fpr_at_95_tpr"] = _rates.fpr_at_tpr(ranks, correct, level)
+    return numbers, _thinned(curve)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")

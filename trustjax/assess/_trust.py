@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustjax import metrics
-from trustjax.assess import _resampling
+from trustjax.assess import _intervals
 from trustjax.assess._assessment import ClassTrust, Quantity, Reliability
 from trustjax.assess._predictions import Predictions
 
@@ -76,75 +76,93 @@ def _measure(
 
 
 def headline(
-    predictions: Predictions,
-    numbers: TrustNumbers,
-    resamples: _resampling.Resamples,
-    level: float,
+    predictions: Predictions, numbers: TrustNumbers, level: float
 ) -> dict[str, Quantity]:
     """The numbers at the top of the page, each with its interval."""
     right, sure = predictions.correct, predictions.confidence
-    everywhere = np.ones_like(right)
-    samples = _resampling.weighted_means(
-        np.stack([right, numbers.trust, sure, sure], axis=1),
-        np.stack([everywhere, everywhere, right, ~right], axis=1),
-        resamples,
-    )
-    by_class = _resampling.class_means(
-        numbers.trust, predictions.labels, len(predictions.class_names), resamples
-    )
-    quantity = _resampling.with_interval
+    (accuracy,) = _proportions(np.array([right.sum()]), np.array([right.size]), level)
     return {
-        "accuracy": quantity(float(right.mean()), samples[:, 0], level),
-        "net_trust_score": quantity(float(numbers.net), samples[:, 1], level),
-        "net_trust_score_uniform": quantity(
-            float(numbers.net_uniform), np.nanmean(by_class, axis=1), level
+        "accuracy": accuracy,
+        "net_trust_score": _mean(float(numbers.net), numbers.trust, level, ""),
+        "net_trust_score_uniform": _mean_of_classes(predictions, numbers, level),
+        "confidence_when_right": _mean(
+            float(numbers.confidence.correct), sure[right], level, "no answer is right"
         ),
-        "confidence_when_right": quantity(
-            float(numbers.confidence.correct),
-            samples[:, 2],
-            level,
-            "no answer is right",
-        ),
-        "confidence_when_wrong": quantity(
+        "confidence_when_wrong": _mean(
             float(numbers.confidence.incorrect),
-            samples[:, 3],
+            sure[~right],
             level,
             "no answer is wrong",
         ),
     }
 
 
+def _proportions(
+    successes: np.ndarray, trials: np.ndarray, level: float
+) -> tuple[Quantity, ...]:
+    """Proportions with their exact intervals."""
+    found = metrics.proportion_interval(successes, trials, level=level)
+    return tuple(
+        Quantity(int(some) / int(all_), float(low), float(high))
+        for some, all_, low, high in zip(
+            successes, trials, found.low, found.high, strict=True
+        )
+    )
+
+
+def _mean(value: float, of: np.ndarray, level: float, not_defined: str) -> Quantity:
+    if not of.size:
+        return Quantity(None, not_defined=not_defined)
+    return Quantity(value, *_intervals.mean_interval(of, level))
+
+
+def _mean_of_classes(
+    predictions: Predictions, numbers: TrustNumbers, level: float
+) -> Quantity:
+    """The NetTrustScore that counts every class with an example alike."""
+    num_classes = len(predictions.class_names)
+    ends = _intervals.mean_intervals(
+        numbers.trust, predictions.labels, num_classes, level
+    )
+    present = ~np.isnan(numbers.spectrum)
+    parts = (of_each[present] for of_each in (numbers.spectrum, *ends))
+    value = float(numbers.net_uniform)
+    return Quantity(
+        value, *_intervals.sum_interval(value, *parts, weights=1 / present.sum())
+    )
+
+
 def classes(
-    predictions: Predictions,
-    numbers: TrustNumbers,
-    resamples: _resampling.Resamples,
-    level: float,
+    predictions: Predictions, numbers: TrustNumbers, level: float
 ) -> tuple[ClassTrust, ...]:
     """The trust spectrum, in class order."""
     labels, names = predictions.labels, predictions.class_names
-    means = functools.partial(
-        _resampling.class_means,
-        labels=labels,
-        num_classes=len(names),
-        resamples=resamples,
-    )
-    trust_samples = means(numbers.trust)
-    right_samples = means(predictions.correct.astype(np.float64))
     counts = np.bincount(labels, minlength=len(names))
-    rights = np.bincount(labels, predictions.correct, minlength=len(names))
-    accuracy = np.where(counts > 0, rights / np.maximum(counts, 1), np.nan)
-    empty = "no example has this label"
-    return tuple(
-        ClassTrust(
-            name=name,
+    rights = np.bincount(labels[predictions.correct], minlength=len(names))
+    present = counts > 0
+    # All at once, with the NetTrustScore that they are held against.
+    of_each = 1 - (1 - level) / (present.sum() + 1)
+    lows, highs = _intervals.mean_intervals(numbers.trust, labels, len(names), of_each)
+    average, _ = _intervals.mean_interval(numbers.trust, of_each)
+    known = {
+        index: ClassTrust(
+            name=names[index],
             count=int(counts[index]),
-            accuracy=_resampling.with_interval(
-                accuracy[index], right_samples[:, index], level, empty
+            accuracy=accuracy,
+            trust=Quantity(
+                float(numbers.spectrum[index]), float(lows[index]), float(highs[index])
             ),
-            trust=_resampling.with_interval(
-                float(numbers.spectrum[index]), trust_samples[:, index], level, empty
-            ),
+            below_average=bool(highs[index] < average),
         )
+        for index, accuracy in zip(
+            np.flatnonzero(present).tolist(),
+            _proportions(rights[present], counts[present], of_each),
+            strict=True,
+        )
+    }
+    empty = Quantity(None, not_defined="no example has this label")
+    return tuple(
+        known.get(index, ClassTrust(name, 0, empty, empty, below_average=False))
         for index, name in enumerate(names)
     )
 
@@ -186,12 +204,27 @@ def confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return counts, np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def reliability(numbers: TrustNumbers) -> Reliability:
-    """Confidence against accuracy."""
+def reliability(
+    predictions: Predictions,
+    numbers: TrustNumbers,
+    level: float,
+    num_samples: int,
+    seed: int,
+) -> Reliability:
+    """Confidence against accuracy, with and without what chance adds to the gap."""
+    curve = numbers.reliability
+    value, low, high = metrics.calibration_error_interval(
+        predictions.confidence,
+        predictions.correct,
+        key=jax.random.key(seed),
+        num_samples=num_samples,
+        level=level,
+    )
     return Reliability(
-        confidence=np.asarray(numbers.reliability.confidence),
-        accuracy=np.asarray(numbers.reliability.accuracy),
-        count=np.asarray(numbers.reliability.count),
-        edges=np.asarray(numbers.reliability.edges),
+        confidence=np.asarray(curve.confidence),
+        accuracy=np.asarray(curve.accuracy),
+        count=np.asarray(curve.count),
+        edges=np.asarray(curve.edges),
         expected_calibration_error=Quantity(float(numbers.calibration_error)),
+        error_without_chance=Quantity(float(value), float(low), float(high)),
     )

@@ -33,8 +33,9 @@ def spectrum(found: Assessment) -> _style.Drawing:
         "spectrum",
         "Trust spectrum: which classes deserve it",
         svg,
-        "Look for classes left of the dashed line, in orange where even their interval "
-        "is: answers there deserve less trust than the network's average one."
+        "Look for classes in orange, left of the dashed line by more than chance: "
+        "answers there deserve less trust than the network's average one (the "
+        "intervals of all classes hold together)."
         if len(classes) <= MOST_ROWS
         else "Look for how early the line reaches the dashed NetTrustScore: the "
         "classes before that pull the network down.",
@@ -50,7 +51,7 @@ def _spectrum_rows(axes, classes, net: float) -> None:
     high = np.array(
         [c.trust.value if c.trust.high is None else c.trust.high for c in classes]
     )
-    colours = [_style.WRONG if end < net else _style.RIGHT for end in high]
+    colours = [_style.WRONG if c.below_average else _style.RIGHT for c in classes]
     axes.hlines(rows, low, high, colors=colours, linewidth=5, alpha=0.3)
     axes.scatter(values, rows, color=colours, s=36, zorder=3)
     axes.annotate(

@@ -316,5 +316,6 @@ def reliability(found: Assessment) -> _style.Drawing:
         svg,
         "Look for points below the dashed diagonal: there the network is surer than "
         "it is right (the larger a point, the more examples; the orange gaps average "
-        f"to the expected calibration error of {error:.3f}).",
+        f"to the expected calibration error of {error:.3f}; without what chance adds, "
+        f"it is {found.reliability.error_without_chance.value:.3f}).",
     )

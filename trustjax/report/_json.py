@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trustjax import metrics
 from trustjax.assess import Assessment, Quantity
 
 MOST_CLASSES = 100  # a matrix of more classes is left to scores.npz
@@ -23,12 +24,17 @@ def to_json(found: Assessment) -> str:
         "confidence_level": found.confidence_level,
         "num_samples": found.num_samples,
         "headline": found.headline,
+        "other_class_order": None
+        if found.other_class_order is None
+        else found.other_class_order._asdict(),
         "best_score": found.best,
+        "comparison": _comparison(found.comparison),
         "scores": {
             score.name: {
                 **score.numbers,
                 "auroc_behind_best": score.behind_best,
-                "tied_with_best": score.tied_with_best,
+                "may_be_best": score.may_be_best,
+                "risk_at_80_coverage": score.selective_risk,
                 "num_infinite": score.num_infinite,
             }
             for score in found.scores
@@ -39,11 +45,13 @@ def to_json(found: Assessment) -> str:
                 "count": c.count,
                 "accuracy": c.accuracy,
                 "trust": c.trust,
+                "below_average": c.below_average,
             }
             for c in found.classes
         ],
         "calibration": {
             "expected_calibration_error": found.reliability.expected_calibration_error,
+            "error_without_chance": found.reliability.error_without_chance,
             "confidence": found.reliability.confidence,
             "accuracy": found.reliability.accuracy,
             "count": found.reliability.count,
@@ -64,11 +72,27 @@ def to_json(found: Assessment) -> str:
             "groups": found.gradients.groups,
             "statistics": found.gradients.statistics,
             "auroc": found.gradients.auroc,
+            "low": found.gradients.low,
+            "high": found.gradients.high,
         },
         "out_of_distribution": found.out_of_distribution,
         "run": found.run,
     }
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def _comparison(found: metrics.Comparison) -> dict[str, Any]:
+    """Differences of AUROC, rows less columns, whose intervals hold together."""
+    return {
+        "metric": "auroc",
+        "level": found.level,
+        "may_be_best": found.may_be_best,
+        "no_statement_because": found.reason or None,
+        "names": found.names,
+        "differences": np.asarray(found.differences),
+        "low": np.asarray(found.low),
+        "high": np.asarray(found.high),
+    }
 
 
 def _plain(value: Any) -> Any:

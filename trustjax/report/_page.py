@@ -209,7 +209,7 @@ def _run(found: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
     plain = {k: v for k, v in found.run.items() if not isinstance(v, Mapping)}
     nested = {k: v for k, v in found.run.items() if isinstance(v, Mapping)}
     plain["intervals"] = (
-        f"{100 * found.confidence_level:g} %, {found.num_samples:,} resamples"
+        f"{100 * found.confidence_level:g} %, {found.num_samples:,} draws"
     )
     groups = [("", list(_flattened(plain)))]
     for name, values in nested.items():

@@ -104,7 +104,7 @@ def scores(found: Assessment) -> dict[str, Any]:
             for score in found.scores
         ],
         "forest": {name: round(float(end), 2) for name, end in forest.items()},
-        "any_tied": any(score.tied_with_best for score in found.scores),
+        "any_tied": any(_tied(found, score) for score in found.scores),
         "table_note": _note(found),
         "infos": [
             {"title": score.title, "info": score.info}
@@ -115,11 +115,14 @@ def scores(found: Assessment) -> dict[str, Any]:
 
 
 def _tied(found: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
-    """How a score that equals the best is marked, and what that means."""
-    if not score.tied_with_best:
+    """How a score that may be as good as the best is marked, and what that means."""
+    best = found.scores[0]
+    if score is best or best.numbers["auroc"].value is None:
         return None
-    if _text.same_order(score, found.scores[0]):
+    if _text.same_order(score, best):
         return "= best", "orders the examples as the best score does"
+    if not score.may_be_best or found.comparison.reason:
+        return None
     return "≈ best", "not distinguishable from the best"
 
 
@@ -223,6 +226,9 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
     if table is None or not np.isfinite(table.auroc).any():
         return None
     strength = np.maximum(table.auroc, 1 - table.auroc)
+    # The ends of the strength: at least a coin's, on whichever side the interval is.
+    weakest = np.maximum(np.maximum(table.low, 1 - table.high), 0.5)
+    strongest_end = np.maximum(table.high, 1 - table.low)
     best = np.unravel_index(np.nanargmax(strength), strength.shape)
     rows = np.arange(len(table.groups))
     if len(rows) > MOST_GROUPS:
@@ -234,14 +240,22 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
         if not np.isfinite(value):
             return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
         larger = "right" if value >= 0.5 else "wrong"
+        told = weakest[row, column] > 0.5
+        hint = (
+            f"larger values go with {larger} answers"
+            if told
+            else "not distinguishable from a coin"
+        )
+        ends = f"{weakest[row, column]:.3f} to {strongest_end[row, column]:.3f}"
         return {
             "text": f"{strength[row, column]:.3f} {'↑' if value >= 0.5 else '↓'}",
             "small": "",
             "kind": "top" if (row, column) == best else "",
-            "level": round(DEEPEST * 2 * float(strength[row, column] - 0.5)),
-            "hint": f"larger values go with {larger} answers",
+            "level": round(DEEPEST * 2 * float(strength[row, column] - 0.5)) * told,
+            "hint": f"{hint}; interval {ends}",
         }
 
+    rivals = int(np.sum(strongest_end >= weakest[best])) - 1
     columns = range(len(table.statistics))
     left_out = len(table.groups) - len(rows)
     return {
@@ -255,9 +269,11 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
             {"name": table.groups[row], "cells": [cell(row, c) for c in columns]}
             for row in rows.tolist()
         ],
-        "caption": "Look for the deepest blue (the best is outlined): that statistic "
-        "of that layer knows best when the network is wrong; ↑ larger means right, ↓ "
-        "larger means wrong."
+        "caption": "Look for blue: that statistic of that layer knows when the network "
+        "is wrong; ↑ larger means right, ↓ larger means wrong. Without colour: not "
+        "distinguishable from a coin. Outlined: the best here; the intervals of "
+        f"{rivals} of the {table.auroc.size - 1} other cells reach as high (point at a "
+        "cell for its interval: all hold together)."
         + (f" {left_out} weaker layers are left out." if left_out else ""),
     }
 
@@ -272,11 +288,12 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
     ]
     if not names:
         return None
-    best = {
+    # What the best of each data set reaches at least.
+    reached = {
         dataset: max(
-            (numbers["auroc"].value or 0.0)
+            (numbers["auroc"].value or 0.0, numbers["auroc"].low or 0.0)
             for numbers in found.out_of_distribution[dataset].values()
-        )
+        )[1]
         for dataset in datasets
         if found.out_of_distribution[dataset]
     }
@@ -285,14 +302,17 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
         numbers = found.out_of_distribution[dataset].get(score.name)
         if numbers is None:
             return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
-        auroc, passing = numbers["auroc"].value or 0.0, numbers["fpr_at_95_tpr"].value
-        worse = auroc < 0.5
+        auroc, passing = numbers["auroc"], numbers["fpr_at_95_tpr"]
+        value, low, high = (end or 0.0 for end in auroc[:3])
+        worse = high < 0.5
+        told = worse or low > 0.5
         return {
-            "text": f"{auroc:.3f}",
-            "small": f"{100 * (passing or 0.0):.0f} % pass",
-            "kind": "top" if auroc == best[dataset] else "wrong" if worse else "",
-            "level": round(DEEPEST * min(1.0, 2 * abs(auroc - 0.5))),
-            "hint": "",
+            "text": f"{value:.3f}",
+            "small": f"{100 * (passing.value or 0.0):.0f} % pass",
+            "kind": "top" if high >= reached[dataset] else "wrong" if worse else "",
+            "level": round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * told,
+            "hint": f"{_text.interval(auroc, _text.number)}; "
+            f"{_text.interval(passing, _text.percent)} % pass",
         }
 
     return {
@@ -308,5 +328,7 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
         ],
         "caption": "Look for a row that is blue in every column: that score also warns "
         "of inputs the network was never meant to see (orange: worse than chance; "
-        "outlined: the best for that data set).",
+        "without colour: not distinguishable from it; outlined: the best for that data "
+        "set, and all whose intervals reach as high; point at a cell for its interval: "
+        "all hold together).",
     }

@@ -1,12 +1,12 @@
 """Sentences about an assessment, for a reader who has not read the papers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from trustjax.assess import Assessment, Quantity, ScoreAssessment
-from trustjax.report import _figures
 
+MOST_LISTED = 8  # more names than these are a number
 THIN = "\u202f"  # a narrow space that does not break: 97.1 %
 
 
@@ -59,15 +59,23 @@ def verdict(found: Assessment) -> list[str]:
         f"The network is right on *{percent(accuracy)}* of {found.num_examples:,} "
         f"{plural('example', found.num_examples)}."
     ]
+    if found.other_class_order is not None:
+        sentences.append(
+            "In another order of the classes it would be right on "
+            f"*{percent(found.other_class_order.accuracy)}*: are its outputs in the "
+            "order of the labels? All that follows takes them to be."
+        )
     if right is not None and wrong is not None:
         sentences.append(
             f"When it is right it is *{percent(right)}* sure on average; when it "
             f"is wrong, still *{percent(wrong)}*."
         )
         best = found.scores[0]
+        risk = best.selective_risk
         sentences.append(
             f"Left to answer only the 80{THIN}% that {best.title} trusts most, it errs "
-            f"in *{percent(_figures.risk_at(best, 0.8), 2)}* of its answers instead of "
+            f"in *{percent(risk.value or 0.0, 2)}* of its answers "
+            f"({interval(risk, percent)}{THIN}%) instead of "
             f"*{percent(1 - accuracy, 2)}*."
         )
     else:
@@ -79,33 +87,36 @@ def verdict(found: Assessment) -> list[str]:
 
 
 def comparison(found: Assessment) -> list[str]:
-    """Which score is the best, and which are not distinguishable from it."""
+    """Which score is the best here, and which are proven not to be."""
     best = found.scores[0]
     auroc = best.numbers["auroc"]
     if auroc.value is None:
         return [f"No score can be compared with another: {auroc.not_defined}."]
     sentences = [
-        f"{best.title} is the best at telling right answers from wrong ones: a right "
-        f"answer scores higher than a wrong one {percent(auroc.value)} of the time "
-        "(AUROC)."
+        f"{best.title} is the best here at telling right answers from wrong ones: a "
+        f"right answer scores higher than a wrong one {percent(auroc.value)} of the "
+        "time (AUROC)."
     ]
     others = found.scores[1:]
     if not others:
         return sentences
     twins = [score for score in others if same_order(score, best)]
-    tied = [score for score in others if score.tied_with_best and score not in twins]
-    behind = len(others) - len(tied) - len(twins)
     if twins:
         verb = "orders" if len(twins) == 1 else "order"
+        sentences.append(f"{titles(twins)} {verb} the examples alike.")
+    if found.comparison.reason:
         sentences.append(
-            f"{listed(score.title for score in twins)} {verb} the examples alike."
+            f"That may be chance: {found.comparison.reason} before one score can be "
+            "said to be better than another."
         )
+        return sentences
+    tied = [score for score in others if score.may_be_best and score not in twins]
+    behind = len(others) - len(tied) - len(twins)
     if tied:
         verb = "is" if len(tied) == 1 else "are"
         sentences.append(
-            f"{listed(score.title for score in tied)} {verb} not distinguishable from "
-            f"it: the interval of the difference includes zero (paired bootstrap, "
-            f"{found.num_samples:,} resamples)."
+            f"{titles(tied)} {verb} not distinguishable from it, and may be as good or "
+            "better."
         )
     if behind:
         who = "The other" if tied or twins else "The"
@@ -113,7 +124,19 @@ def comparison(found: Assessment) -> list[str]:
         if not (tied or twins):
             what = "other score is" if behind == 1 else f"other {behind} scores are"
         sentences.append(f"{who} {what} behind by more than chance.")
+    sentences.append(
+        f"This is one statement about all {len(found.scores)} scores: were they "
+        f"equally good, {percent(1 - found.confidence_level, 0)} of such pages would "
+        "call any of them behind."
+    )
     return sentences
+
+
+def titles(scores: Sequence[ScoreAssessment]) -> str:
+    """The scores in prose; of many, how many they are, and how the table marks them."""
+    if len(scores) > MOST_LISTED:
+        return f"{len(scores)} others (marked ≈)"
+    return listed(score.title for score in scores)
 
 
 def same_order(one: ScoreAssessment, other: ScoreAssessment) -> bool:
@@ -134,9 +157,26 @@ def classes(found: Assessment) -> str:
     )
     if worst is not best:
         sentence += (
-            f"It deserves the most on {best.name} ({number(best.trust.value or 0.0)}) "
-            f"and the least on {worst.name} ({number(worst.trust.value or 0.0)})."
+            f"Here it is highest on {best.name} ({number(best.trust.value or 0.0)}) "
+            f"and lowest on {worst.name} ({number(worst.trust.value or 0.0)}). "
         )
+        below = [c.name for c in known if c.below_average]
+        if not below:
+            sentence += (
+                "No class deserves less trust than the network's average by more than "
+                "chance"
+            )
+        elif len(below) <= MOST_LISTED:
+            sentence += (
+                f"Less than the network's average, by more than chance, is the trust "
+                f"in {listed(below)}"
+            )
+        else:
+            sentence += (
+                f"In {len(below)} classes it is less than the network's average, by "
+                "more than chance"
+            )
+        sentence += f": one statement about all {len(known)} classes."
     empty = [c.name for c in found.classes if c.count == 0]
     if empty:
         shown = listed(empty) if len(empty) <= 5 else f"{len(empty)} classes"
@@ -220,21 +260,45 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "range it depends on the score's scale as well, and a heavy-tailed score "
             "wins. Published numbers fit the second only.",
         ),
-        (
-            "Calibration",
-            "Whether confidence can be read as a probability. The expected calibration "
-            "error is the mean gap between confidence and accuracy.",
-        ),
+        ("Calibration", calibration(found)),
         (
             "Interval",
-            f"Where {level} of {found.num_samples:,} resamples of the test set fall "
-            "(percentile bootstrap). It says how much would change with other test "
-            "examples, not with another training.",
+            f"Of {level} of test sets drawn as this one was, such an interval holds "
+            "what infinitely many examples would give. Those of proportions are exact "
+            "(Clopper and Pearson), those of means and of AUROC hold at least as "
+            "often, however few the examples. They say how much would change with "
+            "other examples, not with another training.",
+        ),
+        (
+            "By more than chance, one statement",
+            "Whoever looks at many scores and picks the best, or at many classes and "
+            "picks the worst, is fooled by luck far more often than an interval errs. "
+            f"So what is said of all scores holds together, on {level} of pages "
+            "without one false statement; the same goes for what is said of all "
+            "classes, of all gradient statistics, and of all scores on all other data "
+            "sets. The four numbers at the top have intervals of their own.",
         ),
         (
             "Not distinguishable",
-            "The difference of two scores on the same resamples includes zero: this "
-            "test set cannot say which is better. The best score was picked on the "
-            "same examples, so a narrow lead deserves caution.",
+            "No other score is proven to be better: this test set cannot say whether "
+            "it is as good as the best. (The largest of all differences between two "
+            "scores, in units of its standard error, is held against the largest of "
+            f"{found.num_samples:,} draws in which nothing differs.)",
         ),
     ]
+
+
+def calibration(found: Assessment) -> str:
+    """What the calibration error is, and how much of it chance would give."""
+    error = found.reliability.expected_calibration_error.value or 0.0
+    fair = found.reliability.error_without_chance
+    sentence = (
+        "Whether confidence can be read as a probability. The expected calibration "
+        "error is the mean gap between confidence and accuracy, here "
+        f"{number(error)}. It is never negative, so chance alone makes it larger; "
+        f"without that it is {number(fair.value or 0.0)} "
+        f"({interval(fair, number)})"
+    )
+    if not fair.low:
+        sentence += ", which may be that of a perfectly calibrated network"
+    return sentence + "."
