@@ -142,8 +142,25 @@ def test_options_out_of_range(options, message):
         (np.zeros((2, 4, 4, 1)), [-2, 0], r"must be in \[0, 2\).* got -2 to 0"),
         (np.full((2, 4, 4, 1), 1.5), [0, 1], r"uint8, or finite in \[0, 1\]"),
         (np.full((2, 4, 4, 1), np.nan), [0, 1], r"uint8, or finite in \[0, 1\]"),
+        (np.full((2, 4, 4, 1), 255.0), [0, 1], "to 255.0: divide them by 255"),
+        (np.zeros((2, 3, 32, 32), np.uint8), [0, 1], "give np.moveaxis"),
+        (np.zeros((2, 4, 4, 1)), [0.7, 1.0], "0.7 in row 0 is not whole"),
+        (np.zeros((2, 4, 4, 1)), ["a", "c"], "got 'c' in row 1; the classes are a, b"),
     ],
 )
 def test_arrays_that_are_no_dataset(images, labels, message):
     with pytest.raises(ValueError, match=message):
         data.from_arrays("bad", images, np.array(labels), ["a", "b"])
+
+
+def test_a_list_of_images_and_labels_by_name_are_a_dataset():
+    images = np.arange(32).astype(np.uint8).reshape(2, 4, 4, 1)
+    named = data.from_arrays("two", list(images), np.array(["b", "a"]), ["a", "b"])
+    plain = data.from_arrays("two", images, np.array([1, 0]), ["a", "b"])
+    assert named.fingerprint == plain.fingerprint
+
+
+def test_images_that_differ_in_size_are_named():
+    images: list = [np.zeros((8, 8, 1)), np.zeros((9, 8, 1))]
+    with pytest.raises(ValueError, match=r"differ in size: \(8, 8, 1\), \(9, 8, 1\)"):
+        data.from_arrays("two", images, np.array([0, 1]), ["a", "b"])

@@ -84,3 +84,16 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(ModuleNotFoundError, match=r"trustjax\[corruptions\]"):
         data.corrupt(np.zeros((32, 32, 1), np.uint8), "fog")
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8, 1)), r"uint8, got float64: .*np.round\(255 \* image\)"),
+        (np.zeros((8, 8), np.uint8), r"1 or 3 channels\], got \(8, 8\)"),
+    ],
+)
+def test_other_images_are_refused_with_the_remedy(image, message):
+    with pytest.raises(ValueError, match=message):
+        data.corrupt(image, "fog")

@@ -212,6 +212,30 @@ def idx(array):
     return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
 
 
+@pytest.mark.parametrize("dtype", [">u1", ">i1", ">i2", ">i4", ">f4", ">f8"])
+def test_idx_files_of_every_type_are_read(dtype):
+    kind = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[dtype[1:]]
+    array = np.arange(6).astype(dtype).reshape(2, 3)
+    content = bytes([0, 0, kind, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + array.tobytes()
+    np.testing.assert_array_equal(_builders.read_idx(content), array)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an IDX file: it begins with b''"),
+        (b"P5 28 28", "not an IDX file"),
+        (bytes([0, 0, 10, 1]), "not an IDX file"),
+        (bytes([0, 0, 8, 3, 0, 0]), "not a whole IDX file: it has 6 bytes"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 3, 7]), r"\(3,\) of uint8 takes 3 bytes.* has 1"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 1, 7, 7]), "takes 1 bytes, and it has 2"),
+    ],
+)
+def test_other_bytes_are_no_idx_file(content, message):
+    with pytest.raises(ValueError, match=message):
+        _builders.read_idx(content)
+
+
 class TestFashionMnist:
     """On four small files in the format of the real ones."""
 
@@ -248,6 +272,28 @@ class TestFashionMnist:
         assert records(*data.as_arrays(test)) == records(*expected)
         with pytest.raises(ValueError, match=r"it has test, train, .*validation"):
             data.load("fashion_mnist", "dev", data_dir=tmp_path / "data")
+
+    def test_files_of_mnist_are_told_from_damage(self, files, monkeypatch):
+        folder, _ = files
+        other = np.zeros((6, 28, 28), np.uint8)
+        (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(other)))
+        monkeypatch.setenv("TRUSTJAX_FASHION_MNIST", str(folder))
+        builder = _builders.FashionMnist(idx_folder=folder, data_dir=str(folder))
+        with pytest.raises(
+            ValueError, match=r"another dataset.*MNIST's.*\(6, 28, 28\)"
+        ):
+            builder._read("train-images-idx3-ubyte", (28, 28, 1))
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_the_suffix_need_not_say_what_is_zipped(self, files, zipped):
+        folder, arrays = files
+        stem = "t10k-labels-idx1-ubyte"
+        content = gzip.decompress((folder / f"{stem}.gz").read_bytes())
+        (folder / f"{stem}.gz").unlink()
+        name = stem if zipped else f"{stem}.gz"
+        (folder / name).write_bytes(gzip.compress(content) if zipped else content)
+        builder = _builders.FashionMnist(idx_folder=folder, data_dir=str(folder))
+        np.testing.assert_array_equal(builder._read(stem, ()), arrays[stem])
 
     def test_a_wrong_folder_is_an_error(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TRUSTJAX_FASHION_MNIST", str(tmp_path))

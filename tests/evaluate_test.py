@@ -409,3 +409,12 @@ def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
     chex.assert_trees_all_close(
         got, evaluate.score_batch(names, SPLIT.apply_fn, params, x), rtol=1e-4
     )
+
+
+def test_all_variables_of_a_linen_network_are_refused_for_gradients(params):
+    whole = {"params": params, "batch_stats": {"mean": jnp.zeros(INPUTS)}}
+    model = lambda v, x: SPLIT.apply_fn(v["params"], x - v["batch_stats"]["mean"][None])
+    x = jnp.ones((2, INPUTS))
+    evaluate.score_batch(["max_softmax"], model, whole, x)
+    with pytest.raises(ValueError, match=r"collections params, batch_stats.*from_lin"):
+        evaluate.score_batch(["gradient_l2_norm"], model, whole, x)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from trustjax import bridge, models
-from trustjax.models import _layers
+from trustjax.models import _layers, _weights
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -152,6 +152,34 @@ def test_from_state_dict_names_what_differs(resnet18):
     other = {**state_dict, "bn1.bias": np.zeros(3)}
     with pytest.raises(ValueError, match=r"norm1/bias must have shape \(64,\), got"):
         models.from_state_dict("resnet18", other)
+
+
+def test_state_dicts_of_wrapped_models_and_checkpoints_are_the_plain_one(resnet18):
+    state_dict, _, _ = resnet18
+    wrapped = {f"module.{name}": array for name, array in state_dict.items()}
+    checkpoint = {"epoch": 3, "state_dict": wrapped, "optimizer": {"lr": 0.1}}
+    _, params = models.from_state_dict("resnet18", checkpoint)
+    _, plain = models.from_state_dict("resnet18", state_dict)
+    jax.tree.map(np.testing.assert_array_equal, params, plain)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", ""])
+def test_one_prefix_of_all_names_is_left_out(prefix):
+    names = {f"{prefix}conv1.weight": np.ones(1), f"{prefix}fc.weight": np.ones(2)}
+    assert list(_weights.plain_state_dict(names)) == ["conv1.weight", "fc.weight"]
+
+
+def test_a_checkpoint_that_may_be_read_in_two_ways_is_named():
+    two = {"model": {"a": 0}, "state_dict": {"a": 0}, "epoch": 1}
+    with pytest.raises(ValueError, match="checkpoint that holds epoch, model, state_d"):
+        _weights.plain_state_dict(two)
+    mixed = {"module.a": np.ones(1), "b": np.ones(1)}
+    assert _weights.plain_state_dict(mixed) == mixed
+
+
+def test_names_of_pytorch_are_sent_to_from_state_dict():
+    with pytest.raises(ValueError, match=r"models.from_state_dict takes them"):
+        models.load("cnn", {"conv1.weight": np.ones(1), "fc.weight": np.ones(1)})
 
 
 def test_saved_weights_load_again(tmp_path):

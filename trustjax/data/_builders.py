@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib.resources
+import math
 import os
 import pathlib
 import struct
@@ -145,6 +146,9 @@ def stratified(
     return {name: (images[part], labels[part]) for name, part in parts.items()}
 
 
+_GZIP = b"\x1f\x8b"
+_IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
 # Of the content, unzipped: distributors compress the same files differently.
 _FASHION_MNIST_SHA256 = {
     "train-images-idx3-ubyte": (
@@ -204,9 +208,10 @@ class FashionMnist(_ArrayBuilder, skip_registration=True):
         if path is None:
             raise FileNotFoundError(f"no {stem} or {stem}.gz in {self._idx_folder}")
         content = path.read_bytes()
-        if path.suffix == ".gz":
+        # A browser may have unzipped the one, or dropped the suffix of the other.
+        if content[:2] == _GZIP:
             content = _gunzipped(os.fspath(path), content)
-        _check(os.fspath(path), content, _FASHION_MNIST_SHA256[stem])
+        _require_fashion_mnist(os.fspath(path), content, stem)
         return read_idx(content).reshape(-1, *record_shape)
 
 
@@ -217,16 +222,44 @@ def idx_file(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
 
 
 def read_idx(content: bytes) -> np.ndarray:
-    """The array in an IDX file of bytes: magic number, sizes, values.
+    """The array in an IDX file of any type: magic number, sizes, values.
+
+    Raises:
+      ValueError: if it is no IDX file, or its sizes are not those of its content.
 
     >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))
     array([7, 8, 9], dtype=uint8)
     """
-    zero, kind, rank = struct.unpack_from(">HBB", content)
-    if zero != 0 or kind != 8:
-        raise ValueError(f"not an IDX file of bytes: it begins with {content[:4]!r}")
+    if content[:2] != b"\0\0" or len(content) < 4 or content[2] not in _IDX_TYPES:
+        raise ValueError(f"not an IDX file: it begins with {content[:4]!r}")
+    dtype, rank = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    begin = 4 + 4 * rank
+    if len(content) < begin:
+        raise ValueError(f"not a whole IDX file: it has {len(content)} bytes")
     shape = struct.unpack_from(f">{rank}I", content, 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) - begin != expected:
+        raise ValueError(
+            f"not a whole IDX file: shape {shape} of {dtype.name} takes {expected:,} "
+            f"bytes, and it has {len(content) - begin:,}"
+        )
+    values = np.frombuffer(content, dtype, offset=begin).reshape(shape)
+    return values.astype(dtype.newbyteorder("="))
+
+
+def _require_fashion_mnist(name: str, content: bytes, stem: str) -> None:
+    """Requires the very file, for which other datasets have the same name."""
+    if hashlib.sha256(content).hexdigest() == _FASHION_MNIST_SHA256[stem]:
+        return
+    try:
+        found = read_idx(content)
+    except ValueError as error:
+        raise ValueError(f"{name} is truncated or damaged: {error}") from error
+    raise ValueError(
+        f"{name} is truncated or damaged, or of another dataset than Fashion-MNIST "
+        f"(MNIST's files have the same names): it holds {found.dtype} of shape "
+        f"{found.shape}. data.from_arrays makes a dataset of any arrays"
+    )
 
 
 def _gunzipped(name: str, content: bytes) -> bytes:

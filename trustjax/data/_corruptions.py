@@ -103,16 +103,24 @@ def corrupt(
 
     Raises:
       ValueError: if there is no such kind or severity, or the image is neither grey
-        nor RGB.
+        nor RGB, or not of bytes.
       ModuleNotFoundError: without `pip install 'trustjax[corruptions]'`.
 
     >>> corrupt(np.zeros((28, 28, 1), np.uint8), "brightness").mean() > 50
     np.True_
     """
     _known(kind, severity)
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"image must have shape [height, width, 1 or 3 channels], got {image.shape}"
+        )
+    if image.dtype != np.uint8:
+        raise ValueError(
+            f"image must be uint8, got {image.dtype}: of floats in [0, 1] give "
+            "np.round(255 * image).astype(np.uint8)"
+        )
     height, width, channels = image.shape
-    if channels not in (1, 3):
-        raise ValueError(f"image must have 1 or 3 channels, got shape {image.shape}")
     with _extras.required("corruptions"):
         import imagecorruptions
     missing = [max(0, _SMALLEST_SIDE - side) for side in (height, width)]

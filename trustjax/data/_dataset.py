@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from trustjax import _questions
+
 ImageShape = tuple[int | None, int | None, int]
 """Height, width, channels; `None` where it differs from record to record."""
 
@@ -127,8 +129,8 @@ def derived_fingerprint(fingerprint: str, *change: str | int) -> str:
 
 def from_arrays(
     name: str,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: np.ndarray | Sequence[np.ndarray],
+    labels: np.ndarray | Sequence[int] | Sequence[str],
     class_names: Sequence[str],
     *,
     split: str = "all",
@@ -137,8 +139,9 @@ def from_arrays(
 
     Args:
       name: what reports call it.
-      images: `[records, height, width, channels]`, uint8 or floating in [0, 1].
-      labels: `[records]`, integers in [0, classes), or `NO_CLASS`.
+      images: `[records, height, width, channels]`, uint8 or floating in [0, 1]; or a
+        list of images of one size.
+      labels: `[records]`, integers in [0, classes) or `NO_CLASS`, or class names.
       class_names: one name per class.
       split: what reports call this part of it.
 
@@ -149,11 +152,22 @@ def from_arrays(
       ValueError: if the shapes do not fit, a label is out of range, or an image of
         floats leaves [0, 1] or is not finite.
 
+    ==============================  ================================================
+    Edge case                       Value
+    ==============================  ================================================
+    images of several sizes         refused, with the sizes
+    channels first, `[n, 3, h, w]`  refused: give np.moveaxis(images, 1, -1)
+    labels that are floats          refused: give labels.astype(int) if whole
+    labels that are strings         looked up in class_names
+    images of floats up to 255      refused: divide them by 255
+    ==============================  ================================================
+
     >>> data = from_arrays("mine", np.zeros((2, 4, 4, 1)), np.array([0, 1]), ["a", "b"])
     >>> data.image_shape, data.num_classes, len(data)
     ((4, 4, 1), 2, 2)
     """
-    labels = np.asarray(labels)
+    images = _questions.images(images)
+    labels = _questions.labels(labels, class_names)
     source = ArraySource(images, labels)
     if len(labels) and not NO_CLASS <= labels.min() <= labels.max() < len(class_names):
         raise ValueError(
@@ -161,7 +175,12 @@ def from_arrays(
             f"none; got {labels.min()} to {labels.max()}"
         )
     if images.dtype != np.uint8 and not np.all((images >= 0) & (images <= 1)):
-        raise ValueError(f"images of {name} must be uint8, or finite in [0, 1]")
+        bytes_of_another_type = np.all((images >= 0) & (images <= 255))
+        remedy = ": divide them by 255" if bytes_of_another_type else ""
+        raise ValueError(
+            f"images of {name} must be uint8, or finite in [0, 1], got {images.dtype} "
+            f"from {images.min()} to {images.max()}{remedy}"
+        )
     content = hashlib.sha256(np.ascontiguousarray(images).data)
     content.update(source.labels.data)
     description = [images.shape, str(images.dtype), list(class_names)]

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from trustjax import _network_questions
 from trustjax._paths import Path, paths_of
 from trustjax.typing import Params
 
@@ -19,9 +20,11 @@ def select(
     `join(arrays, rest=None)` has None in place of all others.
 
     Raises:
-      ValueError: if none is chosen.
+      ValueError: if none is chosen, or all variables of a Linen network are.
       TypeError: if one that is chosen cannot be differentiated.
     """
+    if wrt is None:
+        _network_questions.trainable_alone(params)
     leaves, tree = jax.tree.flatten(params)
     paths = paths_of(params)
     keep = [wrt is None or wrt(path.name) for path in paths]

@@ -12,11 +12,12 @@ which need an inner activation find it by the same name in each:
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
-from trustjax import _files, _validate, bridge
+from trustjax import _files, _npz, _validate, bridge
 from trustjax.models import _weights
 from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
@@ -187,8 +188,7 @@ def load(
     if isinstance(weights, Mapping):
         _weights.assign(model, weights)
     elif weights is not None:
-        with np.load(weights) as arrays:
-            _weights.assign(model, arrays)
+        _weights.assign(model, _npz.read(weights))
     model.eval()
     return bridge.from_nnx(model)
 
@@ -206,16 +206,16 @@ def save(path: str | os.PathLike[str], model: Classifier) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def from_state_dict(
-    name: str, state_dict: Mapping[str, np.ndarray]
-) -> tuple[ApplyFn, Params]:
+def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, Params]:
     """A network with the weights of its torchvision twin.
 
     Args:
       name: a residual network with torchvision's layout: `resnet18`, or
         `resnet18_cifar` for a state dict with a 3x3 stem.
       state_dict: torchvision's names and NumPy arrays in PyTorch's layout (OIHW),
-        e.g. `{k: v.numpy() for k, v in torch_model.state_dict().items()}`.
+        e.g. `{k: v.numpy() for k, v in torch_model.state_dict().items()}`. Names
+        that all begin with a wrapper's (`"module."`, `"model."`) are taken without
+        it, and of a checkpoint (`{"epoch", "state_dict"}`) what it holds.
 
     Returns:
       `(apply_fn, params)`, in evaluation mode; `apply_fn` takes NHWC images,
@@ -223,7 +223,7 @@ def from_state_dict(
 
     Raises:
       ValueError: if the network has no torchvision layout, or a name is missing,
-        unknown, or of another shape.
+        unknown, or of another shape; if it is a checkpoint of several state dicts.
 
     References:
       He, Zhang, Ren and Sun 2016; torchvision's `resnet18`, with which the logits
@@ -232,6 +232,7 @@ def from_state_dict(
     _validate.choice(
         "model", name, [name for name in names() if _MODELS[name].torch_layout]
     )
+    state_dict = _weights.plain_state_dict(state_dict)
     missing = {"conv1.weight", "fc.weight"} - set(state_dict)
     if missing:
         raise ValueError(f"the state dict has no {' and no '.join(sorted(missing))}")
