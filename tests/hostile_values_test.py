@@ -6,12 +6,13 @@ import inspect
 
 import pytest
 
-from tests import hostile, hostile_scores
-from trustjax import losses, scores, targets
+from tests import hostile, hostile_scores, hostile_statistics
+from trustjax import losses, scores, statistics, targets
 
 PARTS = {
     "scores": (scores, hostile_scores.SCORES),
     "losses": (losses, hostile_scores.LOSSES),
+    "statistics": (statistics, hostile_statistics.STATISTICS),
     "targets": (targets, hostile_scores.TARGETS_OF),
 }
 SUBJECTS = {

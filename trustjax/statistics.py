@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 
 Statistic = Callable[[Any], jax.Array]
 """From the gradient of one example (an array or a tree of arrays) to a number."""
@@ -97,13 +97,16 @@ def moments(gradient: Any) -> Moments:
     Arithmetic is in float32 or better, whatever the dtype of the gradient.
 
     Raises:
-      TypeError: if a number is complex.
-      ValueError: if the tree holds no numbers.
+      TypeError: if a number is complex, or a leaf holds no numbers.
+      ValueError: if the tree holds no numbers, or some that JAX's dtype cannot hold.
     """
     if isinstance(gradient, Moments):
         return gradient
     return merge(
-        [_moments_of_array(jnp.asarray(leaf)) for leaf in jax.tree.leaves(gradient)]
+        [
+            _moments_of_array(_inputs.array("gradient", leaf))
+            for leaf in jax.tree.leaves(gradient)
+        ]
     )
 
 
