@@ -17,10 +17,13 @@ SAMPLES = 400
 LEVEL = 0.95
 AUROC = 0.85
 FAMILIES = [
-    (names, correlation, size, errors)
-    for size, errors in ((200, 10), (200, 30), (2000, 20), (2000, 300))
-    for names in (5, 10, 20, 35)
-    for correlation in (0.0, 0.5, 0.95)
+    *(
+        (names, correlation, size, errors)
+        for size, errors in ((200, 30), (2000, 300))
+        for names in (5, 10, 20, 35)
+        for correlation in (0.0, 0.5, 0.95)
+    ),
+    *((10, 0.5, size, errors) for size in (40, 200, 2000) for errors in (10, 20)),
 ]
 DIFFERENCES = [(0.03, 0.95, 2000, 300), (0.03, 0.5, 2000, 300), (0.1, 0.5, 200, 30)]
 
@@ -40,19 +43,19 @@ def resampled_aurocs(generator, scores, correct, samples=SAMPLES):
     drawn = generator.integers(size, size=(samples, size))
     drawn += np.arange(samples)[:, None] * size
     counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-    counts = counts.astype(np.float32)
-    wrong, right = counts[:, :errors], counts[:, errors:]
-    pairs = wrong.sum(axis=1) * right.sum(axis=1)
+    counts = np.ascontiguousarray(counts.T, np.float32)
+    wrong, right = counts[:errors], counts[errors:]
+    pairs = wrong.sum(axis=0) * right.sum(axis=0)
+    none = np.zeros((1, samples), np.float32)
     values, resampled = [], []
     for score in scores:
         order = np.argsort(score[errors:])
         below = np.searchsorted(score[errors:][order], score[:errors])
-        total = np.cumsum(right[:, order], axis=1)
-        total = np.concatenate([np.zeros((samples, 1), np.float32), total], axis=1)
-        above = total[:, -1:] - total[:, below]
+        total = np.cumsum(np.concatenate([none, right[order]]), axis=0)
+        above = total[-1] - total[below]
         values.append(1 - below.mean() / (size - errors))
         with np.errstate(invalid="ignore"):
-            resampled.append((wrong * above).sum(axis=1) / pairs)
+            resampled.append((wrong * above).sum(axis=0) / pairs)
     return np.array(values), np.stack(resampled, axis=1)
 
 

@@ -54,6 +54,8 @@ def obvious_statement(scores, correct, level):
         for b in range(SAMPLES)
     ]
     bound = np.quantile(largest, level, method="weibull")
+    # As if each sample were divided by the deviation of the others.
+    bound *= np.sqrt((SAMPLES - 1) / (SAMPLES - bound**2))
     rarer = {name: min(sum(right), sum(~right)) for name, right in correct.items()}
     names, margin = list(scores), np.zeros((3, 3))
     for i, j in pairs:

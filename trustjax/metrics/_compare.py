@@ -332,8 +332,12 @@ def _statement(
 
     spread, largest = lax.map(of_row, jnp.arange(values.shape[0]))
     largest = jnp.sort(jnp.max(largest, axis=0))
-    rank = jnp.ceil(level * (largest.shape[0] + 1)).astype(jnp.int32)
-    bound = largest[jnp.minimum(rank, largest.shape[0]) - 1]
+    size = largest.shape[0]
+    rank = jnp.ceil(level * (size + 1)).astype(jnp.int32)
+    bound = largest[jnp.minimum(rank, size) - 1]
+    # Each sample is part of the deviation that it is divided by, which makes it look
+    # small; the difference that is found is no part of it.
+    bound *= jnp.sqrt((size - 1) / jnp.maximum(size - bound**2, 1))
 
     differences = values[:, None] - values[None]
     rounding = _rounding(values_known[:, None], values_known[None])
