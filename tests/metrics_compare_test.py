@@ -150,6 +150,10 @@ def test_one_network_without_errors_leaves_the_others_compared():
     assert set(got.reasons) == {"fair"}
     assert got.reason == ""
     assert got.may_be_best == ("good", "fair")
+    # What is not compared is no part of the family.
+    others = {name: scores[name] for name in ("good", "noise")}
+    alone = metrics.compare(others, jnp.asarray(correct), key=KEY, num_samples=SAMPLES)
+    np.testing.assert_allclose(got.low[0, 2], alone.low[0, 1], rtol=1e-6)
 
 
 @pytest.mark.skipif(not _resample.takes_weights(metrics.auroc), reason="no weights")

@@ -11,7 +11,7 @@ from trustjax.metrics._bootstrap import Interval
 FEWEST_TRIALS = 3
 """With fewer, an interval would be nearly all of [0, 1]."""
 # How many further trials are taken to be as extreme as a number in [0, 1] can be.
-UNSEEN = 0.5
+UNSEEN = 2
 
 Number = Float[Array | np.ndarray, "..."] | float
 
@@ -31,7 +31,7 @@ def interval_of_resampled(
 
     .. math:: n = m \frac{m + a}{m r + a}, \qquad r = \frac{m s^2}{v (1 - v)}
 
-    with :math:`m` trials, and :math:`a` = 0.5 further ones as extreme as any can be:
+    with :math:`m` trials, and :math:`a` = 2 further ones as extreme as any can be:
     the variance itself is uncertain where it comes from few. The interval is Wilson's
     for so many draws, with the quantile of a t distribution of :math:`m - 1` degrees of
     freedom.
@@ -61,7 +61,7 @@ def interval_of_resampled(
     >>> samples = jnp.full(1000, 1.0)
     >>> value, low, high = interval_of_resampled(1.0, samples, 20)
     >>> print(value, f"{low:.3f}", high)
-    1.0 0.994 1.0
+    1.0 0.979 1.0
 
     References:
       Wilson 1927; Korn and Graubard 1998 on the effective number of draws.

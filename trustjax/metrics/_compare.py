@@ -47,7 +47,7 @@ class Comparison:
       higher_is_better: the direction of the metric.
       values: `[K]`, the metric of each.
       differences: `[K, K]`, the metric of the row's less that of the column's.
-      low: `[K, K]`, lower ends; NaN where nothing can be said, and on no diagonal.
+      low: `[K, K]`, lower ends; NaN where nothing is said of one of the two.
       high: `[K, K]`, upper ends.
       num_wrong: `[K]`, how many answers are wrong; the number of examples where
         `correct` is not of two kinds.
@@ -327,6 +327,7 @@ def _statement(
         off = jnp.abs(apart - (values_known[index] - values_known)[None])
         spread = jnp.nanstd(apart, axis=0)
         enough = spread > _rounding(values_known, values_known[index])
+        enough &= known & known[index]
         ratio = jnp.where(enough[None], off / jnp.where(enough, spread, 1.0)[None], 0.0)
         return spread, jnp.max(jnp.nan_to_num(ratio), axis=1)
 
