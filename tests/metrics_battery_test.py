@@ -46,34 +46,38 @@ GRID = jnp.linspace(0.0, 1.0, 7)
 
 
 def of_scores(metric, **options):
-    return lambda d, where: metric(d.scores, d.correct, where=where, **options)
+    return lambda d, weights: metric(d.scores, d.correct, weights=weights, **options)
 
 
 def of_confidence(metric, **options):
-    return lambda d, where: metric(d.confidence, d.correct, where=where, **options)
+    return lambda d, weights: metric(
+        d.confidence, d.correct, weights=weights, **options
+    )
 
 
 def of_classes(metric, *extra):
-    return lambda d, where: metric(
-        d.trust, *(getattr(d, name) for name in extra), CLASSES, where=where
+    return lambda d, weights: metric(
+        d.trust, *(getattr(d, name) for name in extra), CLASSES, weights=weights
     )
 
 
 def of_probabilities(metric):
-    return lambda d, where: metric(d.probabilities, d.labels, where=where)
+    return lambda d, weights: metric(d.probabilities, d.labels, weights=weights)
 
 
 def of_sides(metric):
-    return lambda d, where: metric(
+    return lambda d, weights: metric(
         d.confidence,
         d.confidence,
-        positive_where=where & d.correct,
-        negative_where=where & ~d.correct,
+        positive_weights=jnp.where(d.correct, weights, 0).astype(weights.dtype),
+        negative_weights=jnp.where(d.correct, 0, weights).astype(weights.dtype),
     )
 
 
 METRICS = {
-    "accuracy": lambda d, where: metrics.accuracy(d.predictions, d.labels, where=where),
+    "accuracy": lambda d, weights: metrics.accuracy(
+        d.predictions, d.labels, weights=weights
+    ),
     "auroc": of_scores(metrics.auroc),
     "aupr_success": of_scores(metrics.aupr_success),
     "aupr_error": of_scores(metrics.aupr_error),
@@ -92,11 +96,11 @@ METRICS = {
     ),
     "auac": of_scores(metrics.auac),
     "audc": of_confidence(metrics.audc, grid="range"),
-    "aufc": lambda d, where: metrics.aufc(
-        d.scores, d.predictions, d.labels, num_classes=CLASSES, where=where
+    "aufc": lambda d, weights: metrics.aufc(
+        d.scores, d.predictions, d.labels, num_classes=CLASSES, weights=weights
     ),
-    "summary": lambda d, where: metrics.summary(
-        d.confidence, d.predictions, d.labels, num_classes=CLASSES, where=where
+    "summary": lambda d, weights: metrics.summary(
+        d.confidence, d.predictions, d.labels, num_classes=CLASSES, weights=weights
     ),
     "expected_calibration_error": of_confidence(metrics.expected_calibration_error),
     "maximum_calibration_error": of_confidence(metrics.maximum_calibration_error),
@@ -108,15 +112,15 @@ METRICS = {
     ),
     "brier_score": of_probabilities(metrics.brier_score),
     "brier_decomposition": of_probabilities(metrics.brier_decomposition),
-    "negative_log_likelihood": lambda d, where: metrics.negative_log_likelihood(
-        jnp.log(d.probabilities), d.labels, where=where
+    "negative_log_likelihood": lambda d, weights: metrics.negative_log_likelihood(
+        jnp.log(d.probabilities), d.labels, weights=weights
     ),
-    "fit_temperature": lambda d, where: metrics.fit_temperature(
-        jnp.log(d.probabilities), d.labels, where=where
+    "fit_temperature": lambda d, weights: metrics.fit_temperature(
+        jnp.log(d.probabilities), d.labels, weights=weights
     ),
     # One number for each example, summed so that the order does not matter.
-    "question_answer_trust": lambda d, where: jnp.nansum(
-        metrics.question_answer_trust(d.confidence, d.correct, where=where)
+    "question_answer_trust": lambda d, weights: jnp.nansum(
+        metrics.question_answer_trust(d.confidence, d.correct, weights=weights)
     ),
     "expected_confidence": of_confidence(metrics.expected_confidence),
     "trust_spectrum": of_classes(metrics.trust_spectrum, "labels"),
@@ -125,22 +129,27 @@ METRICS = {
     ),
     "trust_matrix": of_classes(metrics.trust_matrix, "labels", "predictions"),
     "net_trust_score": of_classes(metrics.net_trust_score, "labels"),
-    "trust_density": lambda d, where: metrics.trust_density(d.trust, GRID, where=where),
-    "TrustTotals": lambda d, where: metrics.TrustTotals.of_batch(
-        d.confidence, d.predictions, d.labels, CLASSES, where=where
+    "trust_density": lambda d, weights: metrics.trust_density(
+        d.trust, GRID, weights=weights
+    ),
+    "TrustTotals": lambda d, weights: metrics.TrustTotals.of_batch(
+        d.confidence, d.predictions, d.labels, CLASSES, weights=weights
     ).net_trust_score(),
-    "CalibrationTotals": lambda d, where: metrics.CalibrationTotals.of_batch(
-        d.confidence, d.correct, where=where
+    "CalibrationTotals": lambda d, weights: metrics.CalibrationTotals.of_batch(
+        d.confidence, d.correct, weights=weights
     ).expected_calibration_error(),
     "kl_separability": of_sides(metrics.kl_separability),
     "bhattacharyya_distance": of_sides(metrics.bhattacharyya_distance),
-    "singular_value_spectrum": lambda d, where: metrics.singular_value_spectrum(
-        d.features, where=where
+    "singular_value_spectrum": lambda d, weights: metrics.singular_value_spectrum(
+        d.features, weights=weights
     ),
-    "effective_rank": lambda d, where: metrics.effective_rank(d.features, where=where),
+    "effective_rank": lambda d, weights: metrics.effective_rank(
+        d.features, weights=weights
+    ),
     "smooth_auroc": of_confidence(metrics.smooth_auroc),
     "smooth_aurc": of_confidence(metrics.smooth_aurc),
 }
+WHOLE_WEIGHTS_ONLY = {"selection_with_guaranteed_risk"}
 NOT_OF_A_DATA_SET = {
     "bootstrap",
     "calibration_error_interval",
@@ -165,8 +174,8 @@ def make_data(seed, size=SIZE):
     return Data(scores, probabilities, labels, features)
 
 
-def all_metrics(data, where):
-    return {name: metric(data, where) for name, metric in METRICS.items()}
+def all_metrics(data, weights):
+    return {name: metric(data, weights) for name, metric in METRICS.items()}
 
 
 def padded(data):
@@ -236,6 +245,68 @@ def test_same_result(name, how):
     # A fitted temperature is right up to the tolerance of the search.
     rtol = 1e-3 if name == "fit_temperature" else 2e-5
     chex.assert_trees_all_close(got, wanted, rtol=rtol, atol=1e-6)
+
+
+def drawn():
+    """A bootstrap sample: how often each row of the padded data was drawn."""
+    data, where = padded(make_data(0))
+    counts = jnp.zeros(PADDED, jnp.int32)
+    counts = counts.at[jnp.flatnonzero(where)].set(jnp.arange(SIZE) * 7 % 3)
+    return data, counts.at[0].add(PADDED - counts.sum())
+
+
+@functools.cache
+def of_counts():
+    return jax.jit(all_metrics)(*drawn())
+
+
+@functools.cache
+def of_repeated_rows():
+    data, counts = drawn()
+    rows = jnp.repeat(jnp.arange(PADDED), counts)
+    repeated = jax.tree.map(lambda array: array[rows], data)
+    return jitted()(repeated, jnp.ones(PADDED, bool))
+
+
+@functools.cache
+def of_equal_floats():
+    data, where = padded(make_data(0))
+    fractional = METRICS.keys() - WHOLE_WEIGHTS_ONLY
+    compute = jax.jit(
+        lambda *given: {name: METRICS[name](*given) for name in fractional}
+    )
+    return compute(data, jnp.where(where, 0.375, 0.0))
+
+
+@pytest.mark.parametrize("name", sorted(METRICS.keys() - {"question_answer_trust"}))
+def test_counts_are_repeated_rows(name):
+    got, wanted = of_counts()[name], of_repeated_rows()[name]
+    if name == "risk_coverage_curve":
+        got, wanted = (np.unique(np.stack(curve), axis=1) for curve in (got, wanted))
+    rtol = 1e-3 if name == "fit_temperature" else 2e-5
+    chex.assert_trees_all_close(got, wanted, rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(METRICS.keys() - WHOLE_WEIGHTS_ONLY))
+def test_of_floats_only_the_proportions_matter(name):
+    got, wanted = of_equal_floats()[name], expected()[name]
+    if name == "reliability_curve":
+        got = got._replace(count=got.count / 0.375)
+    if name == "risk_coverage_curve":
+        got, wanted = (np.unique(np.stack(curve), axis=1) for curve in (got, wanted))
+    got, wanted = (jax.tree.map(np.float32, tree) for tree in (got, wanted))
+    rtol = 1e-3 if name == "fit_temperature" else 2e-5
+    chex.assert_trees_all_close(got, wanted, rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_impossible_weights_are_refused(name):
+    data = make_data(0)
+    for weight in (-1, -1.0, np.nan, np.inf):
+        weights = jnp.ones(SIZE, jnp.asarray(weight).dtype).at[5].set(weight)
+        if name not in WHOLE_WEIGHTS_ONLY or weights.dtype == jnp.int32:
+            with pytest.raises(ValueError, match="must be finite and not negative"):
+                METRICS[name](data, weights)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -75,9 +75,9 @@ def test_calibration_of_nothing_is_nan():
     confidence, correct = jnp.array([0.9, 0.8]), jnp.array([1, 0])
     nothing = jnp.zeros(2, bool)
     assert jnp.isnan(
-        metrics.expected_calibration_error(confidence, correct, where=nothing)
+        metrics.expected_calibration_error(confidence, correct, weights=nothing)
     )
-    curve = metrics.reliability_curve(confidence, correct, where=nothing)
+    curve = metrics.reliability_curve(confidence, correct, weights=nothing)
     assert jnp.isnan(curve.accuracy).all()
     with pytest.raises(ValueError, match="bins must be an integer >= 1, got 0"):
         metrics.expected_calibration_error(confidence, correct, bins=0)
@@ -195,7 +195,7 @@ def test_temperature_without_an_optimum():
     assert 0.01 <= metrics.fit_temperature(logits, right) < 0.1
     np.testing.assert_allclose(metrics.fit_temperature(logits, wrong), 100, rtol=1e-5)
     nothing = jnp.zeros(3, bool)
-    assert jnp.isnan(metrics.fit_temperature(logits, right, where=nothing))
+    assert jnp.isnan(metrics.fit_temperature(logits, right, weights=nothing))
     with pytest.raises(ValueError, match="logits must not be NaN, got nan at index"):
         metrics.fit_temperature(logits.at[1, 0].set(jnp.nan), right)
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\), got 2"):
@@ -217,7 +217,7 @@ def test_impossible_labels_and_probabilities_are_refused_or_nan():
                 metric(bad, good)
             traced = jax.tree.leaves(jax.jit(metric)(bad, good))
             assert all(jnp.isnan(leaf) for leaf in traced)
-        nothing = metric(probabilities, labels, where=jnp.zeros(2, bool))
+        nothing = metric(probabilities, labels, weights=jnp.zeros(2, bool))
         assert all(jnp.isnan(leaf) for leaf in jax.tree.leaves(nothing))
     impossible = jnp.array([[0.0, -jnp.inf]])
     assert metrics.negative_log_likelihood(impossible, jnp.array([1])) == jnp.inf

@@ -139,7 +139,7 @@ def test_nan_is_refused_or_propagates(metric):
     assert jnp.isnan(jax.jit(metric)(scores, correct))
     # A NaN that is left out does no harm.
     where = jnp.array([True, False, True])
-    assert not jnp.isnan(metric(scores, correct, where=where))
+    assert not jnp.isnan(metric(scores, correct, weights=where))
 
 
 @pytest.mark.parametrize("metric", RANK_METRICS)
@@ -174,5 +174,5 @@ def test_accuracy():
     predictions, labels = jnp.array([0, 1, 2, 1]), jnp.array([0, 1, 1, 1])
     assert metrics.accuracy(predictions, labels) == 0.75
     where = jnp.array([False, True, True, False])
-    assert metrics.accuracy(predictions, labels, where=where) == 0.5
-    assert jnp.isnan(metrics.accuracy(predictions, labels, where=jnp.zeros(4, bool)))
+    assert metrics.accuracy(predictions, labels, weights=where) == 0.5
+    assert jnp.isnan(metrics.accuracy(predictions, labels, weights=jnp.zeros(4, bool)))

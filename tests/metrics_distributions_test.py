@@ -73,7 +73,7 @@ def test_representation_at_its_limits():
     np.testing.assert_array_equal(metrics.singular_value_spectrum(equal), [0, 0, 0])
     assert jnp.isnan(metrics.effective_rank(equal))
     assert jnp.isnan(
-        metrics.singular_value_spectrum(equal, where=jnp.zeros(4, bool))
+        metrics.singular_value_spectrum(equal, weights=jnp.zeros(4, bool))
     ).all()
     with pytest.raises(ValueError, match=r"features must have shape \[n, features\]"):
         metrics.singular_value_spectrum.__wrapped__(jnp.ones(3))
@@ -132,7 +132,7 @@ def test_smooth_areas_at_their_limits():
     assert metrics.smooth_auroc(jnp.ones(3), jnp.array([1, 0, 1])) == 0.5
     assert metrics.smooth_aurc(scores, one) == 0.0
     np.testing.assert_allclose(metrics.smooth_aurc(scores, ~one), 1.0)
-    assert jnp.isnan(metrics.smooth_aurc(scores, one, where=~one))
+    assert jnp.isnan(metrics.smooth_aurc(scores, one, weights=~one))
     for metric in (metrics.smooth_auroc, metrics.smooth_aurc):
         with pytest.raises(ValueError, match="temperature must be positive"):
             metric(scores, one, temperature=0.0)

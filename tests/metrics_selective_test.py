@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +87,7 @@ def test_one_point_has_an_area_only_where_it_is_extended(convention, expected):
 
 def test_curve_of_nothing_is_nan():
     curve = metrics.risk_coverage_curve(
-        jnp.arange(3.0), jnp.array([1, 0, 1]), where=jnp.zeros(3, bool)
+        jnp.arange(3.0), jnp.array([1, 0, 1]), weights=jnp.zeros(3, bool)
     )
     assert jnp.isnan(curve.coverage).all()
     assert jnp.isnan(curve.risk).all()
@@ -164,8 +162,8 @@ def test_working_points_of_ties_and_of_nothing():
     assert metrics.risk_at_coverage(equal, correct, coverage=0.0) == 0.25
     nothing = jnp.zeros(4, bool)
     for value in (
-        metrics.coverage_at_risk(equal, correct, risk=0.2, where=nothing),
-        metrics.risk_at_coverage(equal, correct, coverage=0.2, where=nothing),
+        metrics.coverage_at_risk(equal, correct, risk=0.2, weights=nothing),
+        metrics.risk_at_coverage(equal, correct, coverage=0.2, weights=nothing),
     ):
         assert jnp.isnan(value)
     with pytest.raises(ValueError, match=r"risk must be in \[0, 1\], got 5.0"):
@@ -235,7 +233,7 @@ def test_curves_at_their_limits():
         assert metrics.auac(jnp.ones(1), jnp.ones(1, bool), grid=grid) == 1.0
         nothing = jnp.zeros(4, bool)
         assert jnp.isnan(
-            metrics.auac(jnp.arange(4.0), correct, grid=grid, where=nothing)
+            metrics.auac(jnp.arange(4.0), correct, grid=grid, weights=nothing)
         )
     infinite = jnp.array([1.0, 2.0, 3.0, jnp.inf])
     assert metrics.auac(infinite, correct) == metrics.auac(jnp.arange(4.0), correct)
@@ -296,7 +294,7 @@ def test_binomial_bound_is_that_of_clopper_and_pearson(count, share, chance):
     np.testing.assert_allclose(got, 1.0 if wrong == count else exact, rtol=1e-6)
 
 
-binomial_bound = jax.jit(functools.partial(binomial_upper_bound, largest_count=50_000))
+binomial_bound = jax.jit(binomial_upper_bound)
 
 
 def test_guaranteed_selection_holds_on_new_data():

@@ -86,7 +86,7 @@ def test_density_agrees_with_the_reflected_kernel():
         atol=3e-6,
     )
     by_class = jax.vmap(
-        lambda z: metrics.trust_density(trust, grid, where=labels == z)
+        lambda z: metrics.trust_density(trust, grid, weights=labels == z)
     )(jnp.arange(7))
     # The golden densities reflect once; ours fold on, which smaller classes need.
     np.testing.assert_allclose(
@@ -126,7 +126,7 @@ def test_trust_at_its_limits(confidence, correct, expected):
 
 def test_trust_of_what_is_left_out_is_nan():
     confidence, where = jnp.array([0.75, jnp.nan]), jnp.array([True, False])
-    trust = metrics.question_answer_trust(confidence, jnp.array([1, 0]), where=where)
+    trust = metrics.question_answer_trust(confidence, jnp.array([1, 0]), weights=where)
     np.testing.assert_array_equal(trust, [0.75, np.nan])
 
 
@@ -157,8 +157,8 @@ def test_empty_classes_are_excluded():
         metrics.net_trust_score(trust, labels, 4, prior=prior), 0.65, rtol=1e-6
     )
     nothing = jnp.zeros(3, bool)
-    assert jnp.isnan(metrics.net_trust_score(trust, labels, 4, where=nothing))
-    assert jnp.isnan(metrics.trust_density(trust, trust, where=nothing)).all()
+    assert jnp.isnan(metrics.net_trust_score(trust, labels, 4, weights=nothing))
+    assert jnp.isnan(metrics.trust_density(trust, trust, weights=nothing)).all()
     one_sided = metrics.expected_confidence(trust, jnp.ones(3, bool))
     np.testing.assert_allclose(one_sided, [0.6, np.nan])
 
@@ -189,7 +189,7 @@ def test_labels_outside_the_classes_are_refused_or_nan():
         metrics.trust_spectrum(trust, labels, 3)
     traced = jax.jit(metrics.trust_spectrum, static_argnums=2)
     assert jnp.isnan(traced(trust, labels, 3)).all()
-    assert not jnp.isnan(traced(trust, labels, 4, where=labels >= 0)[0])
+    assert not jnp.isnan(traced(trust, labels, 4, weights=labels >= 0)[0])
     with pytest.raises(ValueError, match="prior must be one of empirical, uniform"):
         metrics.net_trust_score(trust, jnp.array([0, 1, 2]), 3, prior="flat")
     with pytest.raises(ValueError, match="prior has 2, spectrum has 3"):

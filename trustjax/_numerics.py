@@ -1,11 +1,15 @@
 """Arithmetic that stays finite, in value and in gradient, at its limits."""
 
 import functools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 _FEW_COLUMNS = 16
+_LANES = 256
 
 
 def divide_no_nan(
@@ -67,6 +71,57 @@ def _add(first: tuple, second: tuple) -> tuple[jax.Array, jax.Array]:
 def _pad_leading(values: jax.Array, length: int) -> jax.Array:
     widths = [(0, length - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
     return jnp.pad(values, widths)
+
+
+def cumulative_sum(values: jax.Array) -> jax.Array:
+    """Sums of `[n]` values up to each; floats as if added in twice the precision."""
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return _cumulative(jnp.add, values, jax.lax.cumsum)
+    total, lost = _cumulative(
+        _add,
+        (values, jnp.zeros_like(values)),
+        functools.partial(jax.lax.associative_scan, _add),
+    )
+    return total + lost
+
+
+def cumulative_max(values: jax.Array) -> jax.Array:
+    """The largest of `[n]` values up to each, none of them negative."""
+    return _cumulative(jnp.maximum, values, jax.lax.cummax)
+
+
+def _cumulative(combine: Callable, values: Any, elsewhere: Callable) -> Any:
+    """What `combine` makes of the values up to each; with 0 it changes nothing.
+
+    XLA's own form goes over the array once for each power of two. On a CPU, lanes that
+    lie side by side go along it together, once, and what came before them is added.
+    """
+    return jax.lax.platform_dependent(
+        values, cpu=functools.partial(_by_lanes, combine), default=elsewhere
+    )
+
+
+def _by_lanes(combine: Callable, values: Any) -> Any:
+    size = jax.tree.leaves(values)[0].shape[0]
+    lanes = min(_LANES, math.isqrt(size))
+    steps = -(-size // lanes)
+
+    def by_step(values: jax.Array) -> jax.Array:
+        return _pad_leading(values, lanes * steps).reshape(lanes, steps).T
+
+    def step(total: Any, row: Any) -> tuple:
+        total = combine(total, row)
+        return total, total
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros((lanes,), leaf.dtype), values)
+    whole, along = jax.lax.scan(step, nothing, jax.tree.map(by_step, values))
+    before = jax.tree.map(
+        lambda total: jnp.pad(total[:-1], (1, 0))[None],
+        jax.lax.associative_scan(combine, whole),
+    )
+    return jax.tree.map(
+        lambda total: total.T.reshape(-1)[:size], combine(before, along)
+    )
 
 
 def accurate_segment_sum(

@@ -132,13 +132,13 @@ def some_examples(name: str, value: jax.Array) -> None:
         raise ValueError(f"{name} must hold at least one example, got {value.shape}")
 
 
-def no_nan(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
-    """Refuses NaN among the values that `where` keeps, if the values are known.
+def no_nan(name: str, value: jax.Array, weights: jax.Array | None = None) -> None:
+    """Refuses NaN among the values that `weights` keeps, if the values are known.
 
     Under a transformation, or where another host holds a part, nothing is known here:
     the result is then NaN, as the caller documents.
     """
-    _refuse(name, "must not be NaN", value, np.isnan, where)
+    _refuse(name, "must not be NaN", value, np.isnan, weights)
 
 
 def finite(name: str, value: jax.Array) -> None:
@@ -157,54 +157,84 @@ def none_negative(name: str, value: jax.Array) -> None:
     _refuse(name, "must not be negative", value, lambda values: values < 0, None)
 
 
-def probabilities(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
-    """Refuses values outside [0, 1] among those that `where` keeps, if known."""
+def probabilities(
+    name: str, value: jax.Array, weights: jax.Array | None = None
+) -> None:
+    """Refuses values outside [0, 1] among those that `weights` keeps, if known."""
     outside = lambda values: ~((values >= 0) & (values <= 1))
-    _refuse(name, "must be in [0, 1]", value, outside, where)
+    _refuse(name, "must be in [0, 1]", value, outside, weights)
 
 
 def classes(
-    name: str, value: jax.Array, num_classes: int, where: jax.Array | None = None
+    name: str, value: jax.Array, num_classes: int, weights: jax.Array | None = None
 ) -> None:
     """Requires integers, refusing known ones outside `[0, num_classes)`."""
     integers(name, value)
     outside = lambda values: (values < 0) | (values >= num_classes)
-    _refuse(name, f"must be in [0, {num_classes})", value, outside, where)
+    _refuse(name, f"must be in [0, {num_classes})", value, outside, weights)
 
 
-def binary(name: str, value: jax.Array, where: jax.Array | None = None) -> None:
+def binary(name: str, value: jax.Array, weights: jax.Array | None = None) -> None:
     """Requires booleans, or integers of which the known ones are 0 or 1."""
     if value.dtype != jnp.bool_:
         if not jnp.issubdtype(value.dtype, jnp.integer):
             raise TypeError(f"{name} must be boolean or 0 and 1, got {value.dtype}")
-        _refuse(name, "must be 0 or 1", value, lambda v: (v != 0) & (v != 1), where)
+        _refuse(name, "must be 0 or 1", value, lambda v: (v != 0) & (v != 1), weights)
+
+
+def example_weights(
+    value: jax.Array | None, name: str = "weights", **examples: jax.Array
+) -> None:
+    """Requires one real number for each example, the known ones finite, none negative.
+
+    Integers are counts, whose sum must fit 31 bits.
+    """
+    if value is None:
+        return
+    rank(name, value, "n")
+    same_length(**examples, **{name: value})
+    allowed = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
+    if not allowed or jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be booleans, counts or floats, got {value.dtype}")
+    bad = lambda values: ~((values >= 0) & (values < np.inf))
+    _refuse(name, "must be finite and not negative", value, bad, None)
+    if jnp.issubdtype(value.dtype, jnp.integer) and is_known(value):
+        total = np.asarray(value).astype(np.float64).sum()
+        if total >= 2**31:
+            raise ValueError(f"{name} must count fewer than 2**31, got {total:.0f}")
+
+
+def whole_weights(value: jax.Array | None, reason: str) -> None:
+    """Refuses fractional weights, for what has no meaning with them."""
+    if value is not None and jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"weights must be whole: {reason}, got {value.dtype}")
 
 
 def probabilities_and_labels(
-    values: jax.Array, labels: jax.Array, where: jax.Array | None
+    values: jax.Array, labels: jax.Array, weights: jax.Array | None
 ) -> None:
     """Requires `[n, classes]` probabilities and one class each."""
     rank("probabilities", values, "n classes")
     some_examples("probabilities", values)
     floating("probabilities", values)
     same_length(probabilities=values, labels=labels)
-    probabilities("probabilities", values, where)
-    classes("labels", labels, values.shape[1], where)
+    example_weights(weights, labels=labels)
+    probabilities("probabilities", values, weights)
+    classes("labels", labels, values.shape[1], weights)
 
 
 def scores_and_outcomes(
-    scores: jax.Array, correct: jax.Array, where: jax.Array | None
+    scores: jax.Array, correct: jax.Array, weights: jax.Array | None
 ) -> None:
     """Requires what every metric of a score needs: one number, one outcome each."""
     rank("scores", scores, "n")
     rank("correct", correct, "n")
     some_examples("scores", scores)
     same_length(scores=scores, correct=correct)
-    if where is not None:
-        same_length(scores=scores, where=where)
+    example_weights(weights, scores=scores)
     real("scores", scores)
-    no_nan("scores", scores, where)
-    binary("correct", correct, where)
+    no_nan("scores", scores, weights)
+    binary("correct", correct, weights)
 
 
 def fits(name: str, value: np.ndarray, converted: jax.Array) -> None:
@@ -256,15 +286,15 @@ def _refuse(
     requirement: str,
     value: jax.Array | np.ndarray,
     is_bad: Callable[[np.ndarray], np.ndarray],
-    where: jax.Array | None,
+    weights: jax.Array | None,
 ) -> None:
-    if not is_known(value, where):
+    if not is_known(value, weights):
         return
     values = np.asarray(value)
     with np.errstate(invalid="ignore"):  # bfloat16 warns of the NaN it compares
         bad = is_bad(values)
-    if where is not None:
-        kept = np.asarray(where)
+    if weights is not None:
+        kept = np.asarray(weights) != 0
         bad = bad & kept.reshape(kept.shape + (1,) * (values.ndim - kept.ndim))
     if bad.any():
         first = tuple(np.argwhere(bad)[0].tolist())

@@ -184,8 +184,8 @@ def densities(predictions: Predictions, numbers: TrustNumbers) -> dict[int, np.n
 
 
 @jax.jit
-def _density(trust: jax.Array, grid: jax.Array, where: jax.Array) -> jax.Array:
-    return metrics.trust_density(trust, grid, where=where)
+def _density(trust: jax.Array, grid: jax.Array, weights: jax.Array) -> jax.Array:
+    return metrics.trust_density(trust, grid, weights=weights)
 
 
 def confusion(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

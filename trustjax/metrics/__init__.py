@@ -1,4 +1,17 @@
-"""Whole-dataset numbers and curves from arrays; nothing here knows of a model."""
+"""Whole-dataset numbers and curves from arrays; nothing here knows of a model.
+
+Every metric takes `weights`, one for each example, which say what it counts:
+
+- booleans: a mask of the examples to keep, e.g. without padding;
+- integers: how often the example occurs. The metric is that of the rows repeated so
+  often, e.g. of a bootstrap sample;
+- floats: importance weights. Only their proportions matter.
+
+An example of weight 0 leaves no trace, whatever its values are. Weights that are
+negative or not finite are refused where they are known; under a transformation nothing
+is left to count with them, and the metric is that of no example, NaN as a rule. The
+rank metrics sort once for many vectors of counts or floats under `jax.vmap`.
+"""
 
 from trustjax.metrics._accuracy_curves import auac as auac
 from trustjax.metrics._accuracy_curves import audc as audc

@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, rank, share
 
 GRIDS = ("quantile", "range")
@@ -21,7 +22,7 @@ def auac(
     correct: Shaped[Array, " n"],
     *,
     grid: str = "quantile",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the accuracy curve: accuracy of what scores above a percentile.
 
@@ -41,7 +42,7 @@ def auac(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       grid: `"quantile"` or `"range"`.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1]; higher = better.
@@ -66,7 +67,7 @@ def auac(
       grid, `>=` and the trapezoids are this library's reading.
     """
     _validate.choice("grid", grid, GRIDS)
-    return auac_of(rank(scores, correct, where), grid)
+    return auac_of(rank(scores, correct, weights), grid)
 
 
 def audc(
@@ -74,7 +75,7 @@ def audc(
     in_distribution: Shaped[Array, " n"],
     *,
     grid: str = "quantile",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the detection curve: `auac` with "in distribution" as correct.
 
@@ -83,7 +84,7 @@ def audc(
       in_distribution: whether the input is of the training distribution: boolean, or 0
         and 1.
       grid: `"quantile"` or `"range"`, see `auac`.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1]; higher = better; the share of in-distribution inputs for a
@@ -101,7 +102,7 @@ def audc(
       AlRegib and Prabhushankar 2025 name it for 7,500 adversarial and 7,500 ordinary
       ImageNet images and define it nowhere: this is our reading.
     """
-    return auac(scores, in_distribution, grid=grid, where=where)
+    return auac(scores, in_distribution, grid=grid, weights=weights)
 
 
 def aufc(
@@ -112,7 +113,7 @@ def aufc(
     grid: str = "quantile",
     average: str = "macro",
     num_classes: int | None = None,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the F1 curve: F1 of what scores above a percentile.
 
@@ -128,7 +129,7 @@ def aufc(
         which equals the accuracy.
       num_classes: how many classes there are; read off the classes if None, which under
         a transformation cannot be.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1]; higher = better.
@@ -151,11 +152,11 @@ def aufc(
     _validate.choice("grid", grid, GRIDS)
     _validate.choice("average", average, AVERAGES)
     num_classes = known_num_classes(predictions, labels, num_classes)
-    _validate.classes("predictions", predictions, num_classes, where)
-    _validate.classes("labels", labels, num_classes, where)
-    ranking = rank(scores, predictions == labels, where)
+    _validate.classes("predictions", predictions, num_classes, weights)
+    _validate.classes("labels", labels, num_classes, weights)
+    ranking = rank(scores, predictions == labels, weights)
     return aufc_of(
-        ranking, scores, predictions, labels, where, grid, average, num_classes
+        ranking, scores, predictions, labels, weights, grid, average, num_classes
     )
 
 
@@ -177,9 +178,8 @@ def auac_of(ranking: Ranking, grid: str) -> jax.Array:
     thresholds = _thresholds(ranking, grid)
     ascending = ranking.score[::-1].astype(thresholds.dtype)
     lower = jnp.searchsorted(ascending, thresholds, side="left")
-    # What is left out repeats the lowest score, and must not be counted.
-    accepted = jnp.minimum(ascending.shape[0] - lower, ranking.num_examples)
-    accuracy = share(ranking.successes[accepted - 1], accepted)
+    passed = ascending.shape[0] - 1 - lower
+    accuracy = share(ranking.successes[passed], ranking.accepted[passed])
     return ranking.if_known(_area(jnp.where(~jnp.isnan(thresholds), accuracy, jnp.nan)))
 
 
@@ -189,13 +189,13 @@ def aufc_of(
     scores: jax.Array,
     predictions: jax.Array,
     labels: jax.Array,
-    where: jax.Array | None,
+    weights: jax.Array | None,
     grid: str,
     average: str,
     num_classes: int,
 ) -> jax.Array:
     """See `aufc`."""
-    kept = jnp.ones(scores.shape, bool) if where is None else where
+    counts = _weights.counted(weights, scores.shape[0])
     possible = _are_classes(labels, num_classes) & _are_classes(
         predictions, num_classes
     )
@@ -213,10 +213,10 @@ def aufc_of(
         """`[PERCENTS, groups]`: how many of each group pass each threshold."""
         index = passed * num_groups + groups
         cells = (PERCENTS + 1) * num_groups
-        counted = (kept & possible).astype(jnp.int32)
-        counts = jax.ops.segment_sum(counted, index, cells)
-        counts = counts.reshape(PERCENTS + 1, num_groups)
-        return jnp.cumsum(counts[::-1], axis=0)[-2::-1]
+        found = jnp.where(possible, counts, 0)
+        totals = _weights.segment_total(found, index, cells)
+        totals = totals.reshape(PERCENTS + 1, num_groups)
+        return jnp.cumsum(totals[::-1], axis=0)[-2::-1]
 
     if num_classes <= LARGEST_CONFUSION:  # one pass over the examples instead of two
         confusion = accepted(labels * num_classes + predictions, num_classes**2)
@@ -232,9 +232,9 @@ def aufc_of(
     if average == "micro":
         curve = share(right.sum(axis=1), actual.sum(axis=1))
     else:
-        weights = actual if average == "weighted" else (predicted + actual) > 0
-        curve = share((weights * f1).sum(axis=1), weights.sum(axis=1))
-    lost = jnp.any(kept & ~possible)
+        shares = actual if average == "weighted" else (predicted + actual) > 0
+        curve = share((shares * f1).sum(axis=1), shares.sum(axis=1))
+    lost = jnp.any((counts > 0) & ~possible)
     curve = jnp.where(jnp.isnan(thresholds) | lost, jnp.nan, curve)
     return ranking.if_known(_area(curve))
 
@@ -246,14 +246,19 @@ def _are_classes(values: jax.Array, num_classes: int) -> jax.Array:
 def _thresholds(ranking: Ranking, grid: str) -> jax.Array:
     """The thresholds at 0, 1, ..., 99 percent, rising."""
     percent = jnp.arange(PERCENTS)
-    last = ranking.num_examples - 1
     if grid == "range":
         score = _numerics.at_least_float32(ranking.score)
-        return score[last] + percent / PERCENTS * (score[0] - score[last])
+        highest, lowest = score[ranking.highest], score[ranking.lowest]
+        return lowest + percent / PERCENTS * (highest - lowest)
     # Where the percentile falls between two scores, the higher one decides.
-    hundreds, rest = last // PERCENTS, last % PERCENTS
-    from_below = percent * hundreds + (percent * rest + PERCENTS - 1) // PERCENTS
-    return ranking.score[last - from_below]
+    last = ranking.num_examples - ranking.unit
+    if jnp.issubdtype(last.dtype, jnp.floating):
+        from_below = percent / PERCENTS * last
+    else:
+        hundreds, rest = last // PERCENTS, last % PERCENTS
+        from_below = percent * hundreds + (percent * rest + PERCENTS - 1) // PERCENTS
+    index = jnp.searchsorted(ranking.accepted, last - from_below, side="right")
+    return ranking.score[jnp.where(percent == 0, ranking.lowest, index)]
 
 
 def _area(curve: jax.Array) -> jax.Array:

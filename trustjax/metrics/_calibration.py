@@ -6,9 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Real, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
+from trustjax.metrics._ranking import Ranking, rank
 
 
 class ReliabilityCurve(NamedTuple):
@@ -17,13 +19,13 @@ class ReliabilityCurve(NamedTuple):
     Attributes:
       confidence: `[bins]`, mean confidence; NaN where a bin is empty.
       accuracy: `[bins]`, share of right answers; NaN where a bin is empty.
-      count: `[bins]`, how many examples.
+      count: `[bins]`, how many examples, or their summed weights.
       edges: `[bins + 1]`, the limits of the bins.
     """
 
     confidence: Float[Array, " bins"]
     accuracy: Float[Array, " bins"]
-    count: Integer[Array, " bins"]
+    count: Real[Array, " bins"]
     edges: Float[Array, " edges"]
 
 
@@ -32,7 +34,7 @@ def reliability_curve(
     correct: Shaped[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> ReliabilityCurve:
     r"""Mean confidence and accuracy in bins of confidence.
 
@@ -41,7 +43,7 @@ def reliability_curve(
       correct: whether the answer is right: boolean, or 0 and 1.
       bins: number of bins of equal width; a value on an edge is in the lower bin, 0 in
         the first.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The curve; calibrated confidence lies on the diagonal.
@@ -65,7 +67,7 @@ def reliability_curve(
     References:
       DeGroot and Fienberg 1983; Guo et al. 2017.
     """
-    return curve_of_totals(*bin_totals(confidence, correct, bins, where))
+    return curve_of_totals(*bin_totals(confidence, correct, bins, weights))
 
 
 def expected_calibration_error(
@@ -74,7 +76,7 @@ def expected_calibration_error(
     *,
     bins: int = 15,
     norm: float = 1.0,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""How far confidence is from accuracy, over bins weighted by their examples.
 
@@ -86,7 +88,7 @@ def expected_calibration_error(
       correct: whether the answer is right: boolean, or 0 and 1.
       bins: number of bins of equal width; a value on an edge is in the lower bin.
       norm: the exponent :math:`p`; 2 gives the root mean square calibration error.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1]; lower = better. Its gradient moves the confidences within
@@ -113,7 +115,7 @@ def expected_calibration_error(
       Naeini et al. 2015; Guo et al. 2017, eq. 3.
     """
     _validate.positive("norm", norm)
-    return weighted_error(*bin_totals(confidence, correct, bins, where), norm=norm)
+    return weighted_error(*bin_totals(confidence, correct, bins, weights), norm=norm)
 
 
 def maximum_calibration_error(
@@ -121,7 +123,7 @@ def maximum_calibration_error(
     correct: Shaped[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""The widest gap between confidence and accuracy in any bin.
 
@@ -131,7 +133,7 @@ def maximum_calibration_error(
       confidence: probability of the given answer.
       correct: whether the answer is right: boolean, or 0 and 1.
       bins: number of bins of equal width; a value on an edge is in the lower bin.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1]; lower = better.
@@ -149,7 +151,7 @@ def maximum_calibration_error(
     References:
       Naeini et al. 2015.
     """
-    gap, count = _bin_gaps(confidence, correct, bins, where)
+    gap, count = _bin_gaps(confidence, correct, bins, weights)
     return jnp.where(jnp.sum(count) == 0, jnp.nan, jnp.max(gap))
 
 
@@ -158,7 +160,7 @@ def average_calibration_error(
     correct: Shaped[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Mean gap between confidence and accuracy over the bins that are not empty.
 
@@ -168,7 +170,7 @@ def average_calibration_error(
       confidence: probability of the given answer.
       correct: whether the answer is right: boolean, or 0 and 1.
       bins: number of bins of equal width; a value on an edge is in the lower bin.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1]; lower = better.
@@ -186,7 +188,7 @@ def average_calibration_error(
     References:
       Neumann et al. 2018; "ACE" in netcal.
     """
-    gap, count = _bin_gaps(confidence, correct, bins, where)
+    gap, count = _bin_gaps(confidence, correct, bins, weights)
     return _numerics.divide_no_nan(jnp.sum(gap), jnp.sum(count > 0), otherwise=jnp.nan)
 
 
@@ -195,7 +197,7 @@ def adaptive_calibration_error(
     correct: Shaped[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""The calibration error over bins that hold equally many examples.
 
@@ -206,7 +208,7 @@ def adaptive_calibration_error(
       confidence: probability of the given answer.
       correct: whether the answer is right: boolean, or 0 and 1.
       bins: number :math:`B` of bins.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1]; lower = better.
@@ -231,15 +233,10 @@ def adaptive_calibration_error(
     References:
       Nguyen and O'Connor 2015; Nixon et al. 2019, for the predicted class.
     """
-    _check(confidence, correct, bins, where)
-    kept = jnp.ones(confidence.shape, bool) if where is None else where
-    largest = jnp.where(kept, lax.stop_gradient(confidence), jnp.inf)
-    rising = jnp.sort(_numerics.at_least_float32(largest))
-    count = jnp.sum(kept)
-    inner = jnp.arange(1, bins)
-    upper = inner * (count // bins) + (inner * (count % bins) + bins - 1) // bins
-    edges = rising[jnp.maximum(upper - 1, 0)]
-    return weighted_error(*_totals_between(edges, confidence, correct, where), norm=1)
+    _check(confidence, correct, bins, weights)
+    ranking = rank(lax.stop_gradient(confidence), correct, weights)
+    edges = _edges_of_equal_bins(ranking, bins)
+    return weighted_error(*_totals_between(edges, confidence, correct, weights), norm=1)
 
 
 def classwise_calibration_error(
@@ -247,7 +244,7 @@ def classwise_calibration_error(
     labels: Integer[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""The calibration error of every class's probability, averaged over the classes.
 
@@ -258,7 +255,7 @@ def classwise_calibration_error(
       probabilities: of every class.
       labels: the true classes.
       bins: number of bins of equal width; a value on an edge is in the lower bin.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1]; lower = better.
@@ -284,37 +281,49 @@ def classwise_calibration_error(
     References:
       Kull et al. 2019, eq. 4; the static calibration error of Nixon et al. 2019.
     """
-    _validate.probabilities_and_labels(probabilities, labels, where)
+    _validate.probabilities_and_labels(probabilities, labels, weights)
     classes = probabilities.shape[1]
     occurs = labels[:, None] == jnp.arange(classes)[None, :]
     errors = jax.vmap(
         lambda probability, happened: expected_calibration_error(
-            probability, happened, bins=bins, where=where
+            probability, happened, bins=bins, weights=weights
         ),
         in_axes=1,
     )(probabilities, occurs)
-    kept = jnp.ones(labels.shape, bool) if where is None else where
-    lost = jnp.any(kept & ((labels < 0) | (labels >= classes)))
+    counts = _weights.counted(weights, labels.shape[0])
+    lost = jnp.any((counts > 0) & ((labels < 0) | (labels >= classes)))
     return jnp.where(lost, jnp.nan, jnp.mean(errors))
 
 
 def _check(
-    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+    confidence: jax.Array, correct: jax.Array, bins: int, weights: jax.Array | None
 ) -> None:
     _validate.same_length(confidence=confidence, correct=correct)
+    _validate.example_weights(weights, confidence=confidence)
     _validate.some_examples("confidence", confidence)
     _validate.floating("confidence", confidence)
     _validate.count("bins", bins)
-    _validate.probabilities("confidence", confidence, where)
-    _validate.binary("correct", correct, where)
+    _validate.probabilities("confidence", confidence, weights)
+    _validate.binary("correct", correct, weights)
+
+
+@functools.partial(jax.jit, static_argnames="bins")
+def _edges_of_equal_bins(ranking: Ranking, bins: int) -> jax.Array:
+    """The scores up to which 1, 2, ..., bins - 1 parts of the examples lie."""
+    size, inner = ranking.num_examples, jnp.arange(1, bins)
+    if jnp.issubdtype(size.dtype, jnp.floating):
+        above = size - inner / bins * size
+    else:
+        above = size - inner * (size // bins) - -(-inner * (size % bins) // bins)
+    return ranking.score[jnp.searchsorted(ranking.accepted, above, side="right")]
 
 
 def bin_totals(
-    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+    confidence: jax.Array, correct: jax.Array, bins: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Summed confidence, summed successes and number of examples in equal bins."""
-    _check(confidence, correct, bins, where)
-    return _totals_between(jnp.arange(1, bins) / bins, confidence, correct, where)
+    _check(confidence, correct, bins, weights)
+    return _totals_between(jnp.arange(1, bins) / bins, confidence, correct, weights)
 
 
 @jax.jit
@@ -322,29 +331,32 @@ def _totals_between(
     inner_edges: jax.Array,
     confidence: jax.Array,
     correct: jax.Array,
-    where: jax.Array | None,
+    weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The same for bins with these upper edges; NaN sums for impossible values."""
     bins = inner_edges.shape[0] + 1
-    kept = jnp.ones(confidence.shape, bool) if where is None else where
+    counts = _weights.counted(weights, confidence.shape[0])
+    kept = counts > 0
     confidence = _numerics.at_least_float32(confidence)
     index = jnp.searchsorted(inner_edges, confidence, side="left")
     index = jnp.where(kept, index, -1)
-    total_confidence = _numerics.accurate_segment_sum(confidence, index, bins)
-    right = ((correct != 0) & kept).astype(jnp.int32)
-    total_correct = jax.ops.segment_sum(right, index, bins)
-    count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
+    weighted = confidence if weights is None else confidence * counts
+    total_confidence = _numerics.accurate_segment_sum(weighted, index, bins)
+    right = jnp.where(correct != 0, counts, 0)
+    total_correct = _weights.segment_total(right, index, bins)
+    count = _weights.segment_total(counts, index, bins)
     outside = kept & ~((confidence >= 0) & (confidence <= 1))
-    refused = jnp.where(jnp.any(outside), jnp.nan, 0.0)
+    lost = jnp.any(outside) | ~_weights.are_possible(weights)
+    refused = jnp.where(lost, jnp.nan, 0.0)
     return total_confidence + refused, total_correct + refused, count
 
 
 def _bin_gaps(
-    confidence: jax.Array, correct: jax.Array, bins: int, where: jax.Array | None
+    confidence: jax.Array, correct: jax.Array, bins: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Gap between confidence and accuracy, and number of examples, in each bin."""
     total_confidence, total_correct, count = bin_totals(
-        confidence, correct, bins, where
+        confidence, correct, bins, weights
     )
     gap = jnp.abs(total_confidence - total_correct)
     return _numerics.divide_no_nan(gap, count), count

@@ -4,9 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, rank, reaches, share
 
 
@@ -14,14 +15,14 @@ def accuracy(
     predictions: Integer[Array, " n"],
     labels: Integer[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Share of the predictions that are right.
 
     Args:
       predictions: the predicted classes.
       labels: the true classes.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The accuracy, in [0, 1]; NaN where no example is kept.
@@ -33,16 +34,17 @@ def accuracy(
     0.75
     """
     _validate.same_length(predictions=predictions, labels=labels)
-    kept = jnp.ones(labels.shape, bool) if where is None else where
-    right = jnp.sum((predictions == labels) & kept)
-    return _numerics.divide_no_nan(right, jnp.sum(kept), otherwise=jnp.nan)
+    _validate.example_weights(weights, labels=labels)
+    counts = _weights.counted(weights, labels.shape[0])
+    right = jnp.where(predictions == labels, counts, 0)
+    return share(_weights.total(right), _weights.total(counts))
 
 
 def auroc(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the ROC curve: the chance that a right answer outranks a wrong one.
 
@@ -52,7 +54,7 @@ def auroc(
       scores: higher = more trust; floats, signed integers or booleans. Infinite scores
         are accepted, unlike NaN: `grad_trust` is infinite for a one-hot softmax.
       correct: whether the prediction is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1], higher = better; 0.5 for a score that says nothing.
@@ -76,14 +78,14 @@ def auroc(
       Hendrycks and Gimpel 2017. Equal to scikit-learn's `roc_auc_score`; TCP's and the
       steep slope loss's code set 1 where only one kind is present.
     """
-    return auroc_of(rank(scores, correct, where))
+    return auroc_of(rank(scores, correct, weights))
 
 
 def aupr_success(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Average precision with the right answers as positives.
 
@@ -95,7 +97,7 @@ def aupr_success(
     Args:
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1], higher = better; the accuracy for a score that says nothing.
@@ -120,14 +122,14 @@ def aupr_success(
       Hendrycks and Gimpel 2017. Step-wise as in scikit-learn's
       `average_precision_score`, without the optimistic linear interpolation.
     """
-    return aupr_success_of(rank(scores, correct, where))
+    return aupr_success_of(rank(scores, correct, weights))
 
 
 def aupr_error(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Average precision with the errors as positives and the score negated.
 
@@ -139,7 +141,7 @@ def aupr_error(
     Args:
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1], higher = better; the error rate for a score that says
@@ -165,7 +167,7 @@ def aupr_error(
       the score as it is, not negated: its Table 1 column is another quantity, in which
       low is good.
     """
-    return aupr_error_of(rank(scores, correct, where))
+    return aupr_error_of(rank(scores, correct, weights))
 
 
 def fpr_at_tpr(
@@ -174,7 +176,7 @@ def fpr_at_tpr(
     *,
     tpr: float = 0.95,
     interpolation: str = "none",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Share of the errors that are trusted when `tpr` of the right answers are.
 
@@ -186,7 +188,7 @@ def fpr_at_tpr(
       tpr: the share of right answers to keep.
       interpolation: `"none"`, the first threshold that keeps enough; or `"linear"`, on
         the straight line of the ROC curve that leads to it.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The false positive rate, in [0, 1]; lower = better.
@@ -213,7 +215,7 @@ def fpr_at_tpr(
     """
     _validate.fraction("tpr", tpr)
     _validate.choice("interpolation", interpolation, ("none", "linear"))
-    return fpr_at_tpr_of(rank(scores, correct, where), tpr, interpolation)
+    return fpr_at_tpr_of(rank(scores, correct, weights), tpr, interpolation)
 
 
 @jax.jit
@@ -229,7 +231,7 @@ def auroc_of(ranking: Ranking) -> jax.Array:
 def aupr_success_of(ranking: Ranking) -> jax.Array:
     """See `aupr_success`."""
     gain = ranking.successes - ranking.successes_before
-    precision = ranking.successes / ranking.accepted
+    precision = share(ranking.successes, ranking.accepted)
     return share(ranking.total(gain * precision), ranking.num_successes)
 
 
@@ -239,7 +241,7 @@ def aupr_error_of(ranking: Ranking) -> jax.Array:
     gain = ranking.errors - ranking.errors_before
     found = ranking.num_errors - ranking.errors_before
     distrusted = ranking.num_examples - ranking.accepted_before
-    return share(ranking.total(gain * (found / distrusted)), ranking.num_errors)
+    return share(ranking.total(gain * share(found, distrusted)), ranking.num_errors)
 
 
 @functools.partial(jax.jit, static_argnames=("tpr", "interpolation"))

@@ -7,10 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _validate
 from trustjax.metrics._ranking import Ranking, rank, share
+
+MOST_VISITS = 32  # enough for 2**31 examples
+TERMS_AT_ONCE = 256
+LOG_NEGLIGIBLE = -30.0
 
 
 class GuaranteedSelection(NamedTuple):
@@ -35,7 +39,7 @@ def selection_with_guaranteed_risk(
     *,
     risk: float,
     delta: float = 0.001,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> GuaranteedSelection:
     r"""Accepts as much as possible with a true risk below `risk`, almost surely (SGR).
 
@@ -53,7 +57,7 @@ def selection_with_guaranteed_risk(
       correct: whether the prediction is right: boolean, or 0 and 1.
       risk: the limit :math:`r^*` for the share of errors among the accepted.
       delta: the chance :math:`\delta` that the guarantee fails.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The selection. It holds for new examples of the same distribution, if these were
@@ -84,23 +88,22 @@ def selection_with_guaranteed_risk(
     """
     _validate.open_fraction("risk", risk)
     _validate.open_fraction("delta", delta)
-    return _select(rank(scores, correct, where), risk, delta)
+    _validate.whole_weights(weights, "the guarantee is for a number of examples")
+    return _select(rank(scores, correct, weights), risk, delta)
 
 
 @functools.partial(jax.jit, static_argnames=("risk", "delta"))
 def _select(ranking: Ranking, risk: float, delta: float) -> GuaranteedSelection:
-    size = ranking.accepted.shape[0]
     visits = jnp.ceil(jnp.log2(ranking.num_examples + 1.0))
     log_chance = math.log(delta) - jnp.log(visits)
-    ends = jnp.where(ranking.last, ranking.accepted, ranking.num_examples)
-    group_end = lax.cummin(ends, reverse=True)
+    group_end = ranking.end
 
     def visit(state: tuple, _: None) -> tuple[tuple, None]:
         low, high, best, best_bound = state
         middle = (low + high + 1) // 2
-        accepted = group_end[middle - 1]
-        wrong = ranking.errors[accepted - 1]
-        bound = binomial_upper_bound(wrong, accepted, log_chance, largest_count=size)
+        end = group_end[jnp.searchsorted(ranking.accepted, middle)]
+        accepted, wrong = ranking.accepted[end], ranking.errors[end]
+        bound = binomial_upper_bound(wrong, accepted, log_chance)
         safe = (bound <= risk) & (middle > 0)
         better = safe & (accepted > best)
         state = (
@@ -113,23 +116,19 @@ def _select(ranking: Ranking, risk: float, delta: float) -> GuaranteedSelection:
 
     nothing = jnp.zeros((), jnp.int32)
     start = (nothing, ranking.num_examples, nothing, jnp.full((), jnp.nan))
-    length = math.ceil(math.log2(size + 1)) + 1
-    (_, _, accepted, bound), _ = lax.scan(visit, start, length=length)
-    threshold = ranking.score[accepted - 1].astype(bound.dtype)
+    (_, _, accepted, bound), _ = lax.scan(visit, start, length=MOST_VISITS)
+    end = jnp.searchsorted(ranking.accepted, accepted)
+    threshold = ranking.score[end].astype(bound.dtype)
     return GuaranteedSelection(
         ranking.if_known(jnp.where(accepted == 0, jnp.inf, threshold)),
         ranking.if_known(share(accepted, ranking.num_examples)),
-        ranking.if_known(share(ranking.errors[accepted - 1], accepted)),
+        ranking.if_known(share(ranking.errors[end], accepted)),
         ranking.if_known(bound),
     )
 
 
 def binomial_upper_bound(
-    successes: jax.Array,
-    count: jax.Array,
-    log_chance: jax.Array,
-    *,
-    largest_count: int,
+    successes: jax.Array, count: jax.Array, log_chance: jax.Array
 ) -> jax.Array:
     r"""The rate at which so few successes have this chance (Clopper and Pearson 1934).
 
@@ -141,7 +140,7 @@ def binomial_upper_bound(
     def halve(_: jax.Array, limits: tuple) -> tuple:
         low, high = limits
         excess = (low + high) / 2
-        log_probability = _log_binomial_cdf(successes, count, excess, largest_count)
+        log_probability = _log_binomial_cdf(successes, count, excess)
         too_likely = log_probability > log_chance
         return jnp.where(too_likely, excess, low), jnp.where(too_likely, high, excess)
 
@@ -150,13 +149,13 @@ def binomial_upper_bound(
 
 
 def _log_binomial_cdf(
-    successes: jax.Array, count: jax.Array, excess: jax.Array, largest_count: int
+    successes: jax.Array, count: jax.Array, excess: jax.Array
 ) -> jax.Array:
     r"""Log of :math:`P(X \le e)` at the rate :math:`b = e / m + \mathrm{excess}`.
 
     The probability of exactly :math:`e` (Loader 2000: Stirling's formula, so that no
     large logarithms of factorials cancel) times the sum, relative to it, of the terms
-    below, of which a few standard deviations matter.
+    below, until they no longer matter.
     """
     failures = count - successes
     rate = successes / count
@@ -175,10 +174,18 @@ def _log_binomial_cdf(
         - _stirling_error(failures)
         - 0.5 * jnp.log(2 * math.pi * rate * failures),
     )
-    step = jnp.arange(min(largest_count, 16 + 8 * math.isqrt(largest_count)))
-    falling = (successes - step) / (failures + 1 + step) * (1 - bound) / bound
-    terms = jnp.cumsum(jnp.log(jnp.maximum(falling, 0.0)))
-    return stirling - count * divergence + jnp.log1p(jnp.exp(terms).sum())
+
+    def add_terms(state: tuple) -> tuple:
+        start, log_last, total = state
+        step = start + jnp.arange(TERMS_AT_ONCE)
+        falling = (successes - step) / (failures + 1 + step) * (1 - bound) / bound
+        log_terms = log_last + jnp.cumsum(jnp.log(jnp.maximum(falling, 0.0)))
+        return start + TERMS_AT_ONCE, log_terms[-1], total + jnp.exp(log_terms).sum()
+
+    matters = lambda state: state[1] > LOG_NEGLIGIBLE
+    zero = jnp.zeros_like(bound)
+    below = lax.while_loop(matters, add_terms, (jnp.zeros((), jnp.int32), zero, zero))
+    return stirling - count * divergence + jnp.log1p(below[2])
 
 
 def _stirling_error(n: jax.Array) -> jax.Array:

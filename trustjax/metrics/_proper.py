@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 class BrierDecomposition(NamedTuple):
@@ -37,7 +38,7 @@ def brier_score(
     probabilities: Float[Array, "n classes"],
     labels: Integer[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Mean squared distance of the probabilities from what happened.
 
@@ -46,7 +47,7 @@ def brier_score(
     Args:
       probabilities: of every class.
       labels: the true classes.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The score, in [0, 2] for probabilities that sum to 1; lower = better.
@@ -72,8 +73,8 @@ def brier_score(
       Brier 1950. The sum over the classes, as there; scikit-learn halves it if asked
       to scale by half.
     """
-    _validate.probabilities_and_labels(probabilities, labels, where)
-    return _brier_score(probabilities, labels, where)
+    _validate.probabilities_and_labels(probabilities, labels, weights)
+    return _brier_score(probabilities, labels, weights)
 
 
 def brier_decomposition(
@@ -81,7 +82,7 @@ def brier_decomposition(
     labels: Integer[Array, " n"],
     *,
     bins: int = 15,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> BrierDecomposition:
     r"""The Brier score as reliability, resolution and uncertainty.
 
@@ -98,7 +99,7 @@ def brier_decomposition(
       probabilities: of every class.
       labels: the true classes.
       bins: number of bins; a value on an edge is in the lower bin.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The four parts, whose signed sum is `brier_score`.
@@ -116,16 +117,16 @@ def brier_decomposition(
     References:
       Murphy 1973; the part within the bins, Stephenson et al. 2008.
     """
-    _validate.probabilities_and_labels(probabilities, labels, where)
+    _validate.probabilities_and_labels(probabilities, labels, weights)
     _validate.count("bins", bins)
-    return _brier_decomposition(probabilities, labels, bins, where)
+    return _brier_decomposition(probabilities, labels, bins, weights)
 
 
 def negative_log_likelihood(
     logits: Float[Array, "n classes"],
     labels: Integer[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Mean surprise at the true class.
 
@@ -134,7 +135,7 @@ def negative_log_likelihood(
     Args:
       logits: network outputs before the softmax; log probabilities serve as well.
       labels: the true classes.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The mean in nats, not negative; lower = better.
@@ -159,8 +160,8 @@ def negative_log_likelihood(
     References:
       Good 1952. scikit-learn's `log_loss` on the probabilities.
     """
-    _check_logits(logits, labels, where)
-    return _negative_log_likelihood(logits, labels, where)
+    _check_logits(logits, labels, weights)
+    return _negative_log_likelihood(logits, labels, weights)
 
 
 def fit_temperature(
@@ -168,7 +169,7 @@ def fit_temperature(
     labels: Integer[Array, " n"],
     *,
     max_steps: int = 100,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""The temperature that calibrates: divide logits by it before the softmax.
 
@@ -180,7 +181,7 @@ def fit_temperature(
       logits: network outputs before the softmax, of examples not trained on.
       labels: the true classes.
       max_steps: the largest number of steps; a handful is the rule.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The temperature; above 1 = the network is overconfident. It changes no prediction.
@@ -205,26 +206,27 @@ def fit_temperature(
     References:
       Guo et al. 2017, section 4.2.
     """
-    _check_logits(logits, labels, where)
+    _check_logits(logits, labels, weights)
     _validate.count("max_steps", max_steps)
-    return _fit_temperature(logits, labels, max_steps, where)
+    return _fit_temperature(logits, labels, max_steps, weights)
 
 
 @jax.jit
 def _brier_score(
-    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+    probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
     probabilities = _nan_if_impossible(probabilities, labels)
     distance = jnp.sum((probabilities - _one_hot(labels, probabilities)) ** 2, axis=1)
-    return _mean(distance, where)
+    return _weights.mean(distance, _weights.counted(weights, labels.shape[0]))
 
 
 @functools.partial(jax.jit, static_argnames="bins")
 def _brier_decomposition(
-    probabilities: jax.Array, labels: jax.Array, bins: int, where: jax.Array | None
+    probabilities: jax.Array, labels: jax.Array, bins: int, weights: jax.Array | None
 ) -> BrierDecomposition:
     probabilities = _nan_if_impossible(probabilities, labels)
-    kept = jnp.ones(labels.shape, bool) if where is None else where
+    counts = _weights.counted(weights, labels.shape[0])
+    kept = counts > 0
     happened = _one_hot(labels, probabilities)
     inner_edges = jnp.arange(1, bins, dtype=probabilities.dtype) / bins
 
@@ -232,12 +234,13 @@ def _brier_decomposition(
         index = jnp.searchsorted(inner_edges, probability, side="left")
 
         def bin_means(values: jax.Array) -> jax.Array:
-            values = jnp.where(kept, values, 0.0)
+            values = jnp.where(kept, values, 0.0) * counts
             sums = _numerics.accurate_segment_sum(values, index, bins)
             return _numerics.divide_no_nan(sums, count)
 
-        count = jax.ops.segment_sum(kept.astype(jnp.int32), index, bins)
-        weight = _numerics.divide_no_nan(count, jnp.sum(kept), otherwise=jnp.nan)
+        count = _weights.segment_total(counts, index, bins)
+        size = _weights.total(counts)
+        weight = _numerics.divide_no_nan(count, size, otherwise=jnp.nan)
         confidence, frequency = bin_means(probability), bin_means(outcome)
         base_rate = jnp.sum(weight * frequency)
         from_confidence = probability - confidence[index]
@@ -260,26 +263,27 @@ def _brier_decomposition(
 
 @jax.jit
 def _negative_log_likelihood(
-    logits: jax.Array, labels: jax.Array, where: jax.Array | None
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
     inside = (labels >= 0) & (labels < logits.shape[1])
     chosen = jnp.take_along_axis(
         jax.nn.log_softmax(logits), jnp.where(inside, labels, 0)[:, None], axis=1
     )
-    return _mean(jnp.where(inside, -chosen[:, 0], jnp.nan), where)
+    surprise = jnp.where(inside, -chosen[:, 0], jnp.nan)
+    return _weights.mean(surprise, _weights.counted(weights, labels.shape[0]))
 
 
 @functools.partial(jax.jit, static_argnames="max_steps")
 def _fit_temperature(
-    logits: jax.Array, labels: jax.Array, max_steps: int, where: jax.Array | None
+    logits: jax.Array, labels: jax.Array, max_steps: int, weights: jax.Array | None
 ) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
     limit = jnp.log(100.0)
 
     def loss(log_temperature: jax.Array) -> jax.Array:
         scaled = logits / jnp.exp(jnp.clip(log_temperature, -limit, limit))
-        return _negative_log_likelihood(scaled, labels, where)
+        return _negative_log_likelihood(scaled, labels, weights)
 
     solver = optax.lbfgs()
     value_and_slope = optax.value_and_grad_from_state(loss)
@@ -310,13 +314,14 @@ def _fit_temperature(
 
 
 def _check_logits(
-    logits: jax.Array, labels: jax.Array, where: jax.Array | None
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None
 ) -> None:
     _validate.logits(logits)
     _validate.some_examples("logits", logits)
     _validate.same_length(logits=logits, labels=labels)
-    _validate.no_nan("logits", logits, where)
-    _validate.classes("labels", labels, logits.shape[1], where)
+    _validate.example_weights(weights, labels=labels)
+    _validate.no_nan("logits", logits, weights)
+    _validate.classes("labels", labels, logits.shape[1], weights)
 
 
 def _one_hot(labels: jax.Array, probabilities: jax.Array) -> jax.Array:
@@ -328,9 +333,3 @@ def _nan_if_impossible(probabilities: jax.Array, labels: jax.Array) -> jax.Array
     values = _numerics.at_least_float32(probabilities)
     possible = (labels >= 0) & (labels < values.shape[1])
     return jnp.where(possible[:, None] & (values >= 0) & (values <= 1), values, jnp.nan)
-
-
-def _mean(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    kept = jnp.ones(values.shape, bool) if where is None else where
-    total = _numerics.accurate_sum(jnp.where(kept, values, 0.0))
-    return _numerics.divide_no_nan(total, jnp.sum(kept), otherwise=jnp.nan)

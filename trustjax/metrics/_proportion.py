@@ -11,9 +11,6 @@ from trustjax import _validate
 from trustjax.metrics._bootstrap import Interval
 from trustjax.metrics._guarantee import binomial_upper_bound
 
-# Above any count that is not known while a program is traced.
-LARGEST_COUNT = 2**20
-
 
 def proportion_interval(
     successes: Integer[Array | np.ndarray, "..."] | int,
@@ -56,21 +53,14 @@ def proportion_interval(
     _validate.open_fraction("level", level)
     successes, trials = jnp.asarray(successes), jnp.asarray(trials)
     _validate.counts("successes", successes, trials)
-    largest = int(jnp.max(trials)) if _validate.is_known(trials) else LARGEST_COUNT
-    return _interval(successes, trials, level, largest_count=max(largest, 1))
+    return _interval(successes, trials, level)
 
 
-@functools.partial(jax.jit, static_argnames="largest_count")
-def _interval(
-    successes: Array, trials: Array, level: Array, *, largest_count: int
-) -> Interval:
+@jax.jit
+def _interval(successes: Array, trials: Array, level: Array) -> Interval:
     successes, trials = jnp.broadcast_arrays(successes, trials)
     upper = jnp.vectorize(
-        functools.partial(
-            binomial_upper_bound,
-            log_chance=jnp.log((1 - level) / 2),
-            largest_count=largest_count,
-        )
+        functools.partial(binomial_upper_bound, log_chance=jnp.log((1 - level) / 2))
     )
     some = jnp.maximum(trials, 1)
     high = jnp.where(trials > 0, upper(successes, some), 1.0)

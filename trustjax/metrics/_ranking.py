@@ -13,50 +13,70 @@ import numpy as np
 from jax import lax
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 class Ranking(NamedTuple):
     """Counts over the examples in the order of falling score, all `[n]` or `[]`.
 
-    Entries that `where` left out come last, count nothing and are `last` nowhere.
+    With weights they are sums of weights: `int32` for a mask and counts, else floats.
+    Entries of weight 0 count nothing and are `last` nowhere.
 
     Attributes:
       score: the scores in falling order.
       last: whether the entry ends its group of equal scores. Only there do the counts
         describe a threshold: equal scores are accepted together.
-      accepted: how many examples score at least as high.
-      successes: how many of those are correct.
-      accepted_before: how many examples score higher than the group.
-      successes_before: how many of those are correct.
-      num_examples: how many examples there are.
-      num_successes: how many of them are correct.
+      successes: how many correct examples score at least as high.
+      errors: how many wrong ones do.
+      successes_before: how many correct examples score higher than the group.
+      errors_before: how many wrong ones do.
+      num_successes: how many examples are correct.
+      num_errors: how many are wrong.
+      unit: what one example counts, see `_weights.unit`.
       known: whether no score is NaN.
     """
 
     score: jax.Array
     last: jax.Array
-    accepted: jax.Array
     successes: jax.Array
-    accepted_before: jax.Array
+    errors: jax.Array
     successes_before: jax.Array
-    num_examples: jax.Array
+    errors_before: jax.Array
     num_successes: jax.Array
+    num_errors: jax.Array
+    unit: jax.Array
     known: jax.Array
 
     @property
-    def errors(self) -> jax.Array:
-        """How many wrong examples score at least as high."""
-        return self.accepted - self.successes
+    def accepted(self) -> jax.Array:
+        """How many examples score at least as high."""
+        return self.successes + self.errors
 
     @property
-    def errors_before(self) -> jax.Array:
-        """How many wrong examples score higher than the group."""
-        return self.accepted_before - self.successes_before
+    def accepted_before(self) -> jax.Array:
+        """How many examples score higher than the group."""
+        return self.successes_before + self.errors_before
 
     @property
-    def num_errors(self) -> jax.Array:
-        """How many examples are wrong."""
-        return self.num_examples - self.num_successes
+    def num_examples(self) -> jax.Array:
+        """How many examples there are."""
+        return self.num_successes + self.num_errors
+
+    @property
+    def highest(self) -> jax.Array:
+        """Where the highest score of an example that counts is, or one equal to it."""
+        return jnp.argmax(self.last)
+
+    @property
+    def lowest(self) -> jax.Array:
+        """Where the lowest score of an example that counts is."""
+        return self.last.shape[0] - 1 - jnp.argmax(self.last[::-1])
+
+    @property
+    def end(self) -> jax.Array:
+        """Where the group of each entry ends; the lowest where none of it counts."""
+        position = jnp.arange(self.last.shape[0], dtype=jnp.int32)
+        return lax.cummin(jnp.where(self.last, position, self.lowest), reverse=True)
 
     def total(self, values: jax.Array) -> jax.Array:
         """Sum of one value for each group of equal scores; NaN if a score is NaN."""
@@ -68,15 +88,18 @@ class Ranking(NamedTuple):
 
 
 def rank(
-    scores: jax.Array, correct: jax.Array, where: jax.Array | None = None
+    scores: jax.Array, correct: jax.Array, weights: jax.Array | None = None
 ) -> Ranking:
     """Sorts once, after the checks that every rank metric shares.
+
+    The order of the scores does not depend on counts and floats: `jax.vmap` over such
+    weights sorts once for all of them.
 
     Args:
       scores: shape `[n]`, floats, signed integers or booleans. Infinite scores are
         ordinary extremes: `grad_trust` is infinite where the softmax is one-hot.
       correct: shape `[n]`, boolean or 0 and 1.
-      where: shape `[n]`; the examples to keep, all if None.
+      weights: shape `[n]`, what each example counts; 1 if None.
 
     Returns:
       The ranking. NaN scores make its `known` false.
@@ -85,12 +108,14 @@ def rank(
       ValueError: if the shapes differ or are empty, or a known score is NaN.
       TypeError: if a dtype is another one.
     """
-    _validate.scores_and_outcomes(scores, correct, where)
-    if where is None:
-        where = jnp.ones(scores.shape, bool)
-    code = _encode(scores, where)
-    key, wrong = _sort(code.key, correct == 0, where, code.fits)
-    return _count(code, key, wrong, jnp.sum(where, dtype=jnp.int32), scores.dtype)
+    _validate.scores_and_outcomes(scores, correct, weights)
+    if weights is not None and weights.dtype != jnp.bool_:
+        order = _order(_rising_as_scores_fall(scores))
+        return _count_weighted(scores, correct, weights, order)
+    kept = jnp.ones(scores.shape, bool) if weights is None else weights
+    code = _encode(scores, kept)
+    key, wrong = _sort(code.key, correct == 0, kept, code.fits)
+    return _count(code, key, wrong, jnp.sum(kept, dtype=jnp.int32), scores.dtype)
 
 
 def share(count: jax.Array, total: jax.Array) -> jax.Array:
@@ -147,8 +172,7 @@ def _as_ordered_integers(
     are unused and closed up, so that scores of both signs, too, leave a bit free.
     """
     if not jnp.issubdtype(scores.dtype, jnp.floating):
-        if scores.dtype.itemsize < 4:
-            scores = scores.astype(jnp.int32)
+        scores = _at_least_int32(scores)
         return scores, jnp.zeros((), scores.dtype)
     scores = _numerics.at_least_float32(scores)
     integer = jnp.int64 if scores.dtype == jnp.float64 else jnp.int32
@@ -159,6 +183,10 @@ def _as_ordered_integers(
     gap = jnp.min(magnitude, where=nonzero, initial=largest) - 1
     magnitude = jnp.where(magnitude == 0, 0, magnitude - gap)
     return jnp.where(bits < 0, -magnitude, magnitude), gap
+
+
+def _at_least_int32(scores: jax.Array) -> jax.Array:
+    return scores.astype(jnp.int32) if scores.dtype.itemsize < 4 else scores
 
 
 def _decode(code: _Code, key: jax.Array, dtype: jnp.dtype) -> jax.Array:
@@ -232,25 +260,87 @@ def _count(
     next_differs = jnp.append(key[1:] != key[:-1], True)
     last = kept & (next_differs | (position == num_kept - 1))
     accepted = jnp.minimum(position + 1, num_kept)
-    successes = jnp.cumsum(kept & ~wrong, dtype=jnp.int32)
+    successes = _numerics.cumulative_sum((kept & ~wrong).astype(jnp.int32))
     accepted_before = _before(accepted, last)
+    successes_before = jnp.where(accepted_before > 0, successes[accepted_before - 1], 0)
     score = _decode(code, key, dtype)
     return Ranking(
         score=jnp.where(kept, score, score[num_kept - 1]),
         last=last,
-        accepted=accepted,
         successes=successes,
-        accepted_before=accepted_before,
-        successes_before=jnp.where(
-            accepted_before > 0, successes[accepted_before - 1], 0
-        ),
-        num_examples=num_kept,
+        errors=accepted - successes,
+        successes_before=successes_before,
+        errors_before=accepted_before - successes_before,
         num_successes=successes[-1],
+        num_errors=num_kept - successes[-1],
+        unit=jnp.ones((), jnp.int32),
         known=code.known,
     )
 
 
 def _before(counts: jax.Array, last: jax.Array) -> jax.Array:
     """The count at the end of the previous group."""
-    at_ends = lax.cummax(jnp.where(last, counts, 0))
+    at_ends = _numerics.cumulative_max(jnp.where(last, counts, 0))
     return jnp.pad(at_ends[:-1], (1, 0))
+
+
+@jax.jit
+def _rising_as_scores_fall(scores: jax.Array) -> jax.Array:
+    """The scores upside down; NaN, which only weight 0 may have, like the lowest."""
+    if not jnp.issubdtype(scores.dtype, jnp.floating):
+        return ~_at_least_int32(scores)
+    scores = _numerics.at_least_float32(scores)
+    return jnp.where(jnp.isnan(scores), jnp.inf, -scores)
+
+
+def _order(key: jax.Array) -> jax.Array:
+    """Which entry is first, second, ... in the order of the key."""
+    if _validate.is_known(key) and _is_on_cpu(key):
+        return jnp.asarray(np.argsort(np.asarray(key)), jnp.int32)
+    return _order_on_device(key)
+
+
+@jax.jit
+def _order_on_device(key: jax.Array) -> jax.Array:
+    return lax.sort((key, jnp.arange(key.shape[0], dtype=jnp.int32)), num_keys=1)[1]
+
+
+@jax.jit
+def _count_weighted(
+    scores: jax.Array, correct: jax.Array, weights: jax.Array, order: jax.Array
+) -> Ranking:
+    key = _rising_as_scores_fall(scores)[order]
+    differs = key[1:] != key[:-1]
+    ends = jnp.append(differs, True)
+    # The entry before the group of each entry: -1 for the first group.
+    position = jnp.arange(key.shape[0], dtype=jnp.int32)
+    starts = jnp.where(jnp.append(True, differs), position, 0)
+    before = _numerics.cumulative_max(starts) - 1
+
+    counts = _weights.counted(weights, scores.shape[0])
+    known = ~jnp.any(jnp.isnan(scores) & (counts > 0))
+    counts, right = counts[order], (correct != 0)[order]
+
+    def up_to(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sums = _numerics.cumulative_sum(counts)
+        return sums, jnp.where(before < 0, 0, sums[before])
+
+    successes, successes_before = up_to(jnp.where(right, counts, 0))
+    errors, errors_before = up_to(jnp.where(right, 0, counts))
+    some, some_before = successes + errors, successes_before + errors_before
+    if jnp.issubdtype(counts.dtype, jnp.floating):  # sums that rounding may not tell
+        some, some_before = up_to((counts > 0).astype(jnp.int32))
+    last = ends & (some > some_before)
+    end = last.shape[0] - 1 - jnp.argmax(last[::-1])
+    return Ranking(
+        score=-key if jnp.issubdtype(key.dtype, jnp.floating) else ~key,
+        last=last,
+        successes=successes,
+        errors=errors,
+        successes_before=successes_before,
+        errors_before=errors_before,
+        num_successes=successes[end],
+        num_errors=errors[end],
+        unit=_weights.unit(counts),
+        known=known,
+    )

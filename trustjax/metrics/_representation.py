@@ -2,15 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 def singular_value_spectrum(
     features: Float[Array, "n features"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, " features"]:
     r"""Singular values of the features' covariance, from the largest.
 
@@ -22,7 +23,7 @@ def singular_value_spectrum(
 
     Args:
       features: activations of one layer, flattened.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The spectrum, not negative, falling. In float32, values below 1e-7 of the largest
@@ -50,14 +51,15 @@ def singular_value_spectrum(
     """
     _validate.rank("features", features, "n features")
     _validate.some_examples("features", features)
-    _validate.no_nan("features", features, where)
-    return _spectrum(features, where)
+    _validate.example_weights(weights, features=features)
+    _validate.no_nan("features", features, weights)
+    return _spectrum(features, weights)
 
 
 def effective_rank(
     features: Float[Array, "n features"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Number of directions that the features use, counted by entropy.
 
@@ -69,7 +71,7 @@ def effective_rank(
 
     Args:
       features: activations of one layer, flattened.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The effective rank, in [1, features]; low = collapsed.
@@ -92,18 +94,19 @@ def effective_rank(
     References:
       Roy and Vetterli 2007; Garrido et al. 2023 (RankMe) does not centre.
     """
-    values = jnp.sqrt(singular_value_spectrum(features, where=where))
+    values = jnp.sqrt(singular_value_spectrum(features, weights=weights))
     share = _numerics.divide_no_nan(values, jnp.sum(values), otherwise=jnp.nan)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
 
 
 @jax.jit
-def _spectrum(features: jax.Array, where: jax.Array | None) -> jax.Array:
-    kept = jnp.ones(features.shape[0], bool) if where is None else where
-    features = jnp.where(kept[:, None], _numerics.at_least_float32(features), 0.0)
-    count = jnp.sum(kept)
-    mean = _numerics.accurate_sum(features) / count
-    centred = jnp.where(kept[:, None], features - mean[None], 0.0)
-    covariance = jnp.matmul(centred.T, centred, precision="highest") / count
+def _spectrum(features: jax.Array, weights: jax.Array | None) -> jax.Array:
+    counts = _weights.counted(weights, features.shape[0])
+    features = _numerics.at_least_float32(features)
+    mean = _weights.mean(features, counts)
+    centred = jnp.where(counts[:, None] > 0, features - mean[None], 0.0)
+    weighted = centred * counts[:, None]
+    size = _weights.total(counts)
+    covariance = jnp.matmul(weighted.T, centred, precision="highest") / size
     spectrum = jnp.linalg.svd(covariance, compute_uv=False, hermitian=True)
     return jnp.where(jnp.isnan(covariance).any(), jnp.nan, spectrum)

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _validate
 from trustjax.metrics._ranking import Ranking, rank, reaches, share
@@ -18,7 +17,7 @@ class RiskCoverage(NamedTuple):
     """The risk-coverage curve, from the most trusted examples to all of them.
 
     Equal scores are accepted together: every entry of a group of ties, and every entry
-    left out by `where`, repeats a point of the curve, which changes neither a plot nor
+    of weight 0, repeats a point of the curve, which changes neither a plot nor
     an area.
 
     Attributes:
@@ -36,7 +35,7 @@ def risk_coverage_curve(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> RiskCoverage:
     r"""Selective risk at every coverage that the score can reach.
 
@@ -46,7 +45,7 @@ def risk_coverage_curve(
     Args:
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The curve, coverage rising; its last risk is the error rate.
@@ -71,7 +70,7 @@ def risk_coverage_curve(
       El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017. The points are those of
       FD-Shifts (Jaeger et al. 2023), which appends one at coverage 0.
     """
-    return _curve_of(rank(scores, correct, where))
+    return _curve_of(rank(scores, correct, weights))
 
 
 def aurc(
@@ -79,7 +78,7 @@ def aurc(
     correct: Shaped[Array, " n"],
     *,
     convention: str = "fd_shifts",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the risk-coverage curve.
 
@@ -95,7 +94,7 @@ def aurc(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       convention: one of the four above.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1]; lower = better.
@@ -124,7 +123,7 @@ def aurc(
       splits ties in the order of the data).
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return aurc_of(rank(scores, correct, where), convention)
+    return aurc_of(rank(scores, correct, weights), convention)
 
 
 def excess_aurc(
@@ -132,7 +131,7 @@ def excess_aurc(
     correct: Shaped[Array, " n"],
     *,
     convention: str = "fd_shifts",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""AURC above that of a perfect score for the same error rate.
 
@@ -144,7 +143,7 @@ def excess_aurc(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       convention: see `aurc`.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The excess; lower = better. The optimum is that of infinitely many examples: with
@@ -169,7 +168,7 @@ def excess_aurc(
       prints the AURC itself under this name.
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return excess_aurc_of(rank(scores, correct, where), convention)
+    return excess_aurc_of(rank(scores, correct, weights), convention)
 
 
 def augrc(
@@ -177,7 +176,7 @@ def augrc(
     correct: Shaped[Array, " n"],
     *,
     convention: str = "fd_shifts",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Area under the generalised-risk-coverage curve.
 
@@ -191,7 +190,7 @@ def augrc(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       convention: see `aurc`; `"fd_shifts"` starts at risk 0, coverage 0.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The area, in [0, 1/2] for `"fd_shifts"`; lower = better.
@@ -214,7 +213,7 @@ def augrc(
       Traub et al. 2024.
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return augrc_of(rank(scores, correct, where), convention)
+    return augrc_of(rank(scores, correct, weights), convention)
 
 
 def coverage_at_risk(
@@ -222,7 +221,7 @@ def coverage_at_risk(
     correct: Shaped[Array, " n"],
     *,
     risk: float,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Largest coverage whose selective risk is at most `risk`.
 
@@ -230,7 +229,7 @@ def coverage_at_risk(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       risk: the share of errors that is tolerated among the accepted.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The coverage, in [0, 1], higher = better; 0 if no threshold has so low a risk.
@@ -257,7 +256,7 @@ def coverage_at_risk(
       `selection_with_guaranteed_risk`.
     """
     _validate.fraction("risk", risk)
-    return coverage_at_risk_of(rank(scores, correct, where), risk)
+    return coverage_at_risk_of(rank(scores, correct, weights), risk)
 
 
 def risk_at_coverage(
@@ -265,7 +264,7 @@ def risk_at_coverage(
     correct: Shaped[Array, " n"],
     *,
     coverage: float,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Selective risk of the first threshold that accepts at least `coverage`.
 
@@ -273,7 +272,7 @@ def risk_at_coverage(
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
       coverage: the share of the examples to accept at least.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The risk, in [0, 1]; lower = better.
@@ -299,20 +298,18 @@ def risk_at_coverage(
       Geifman and El-Yaniv 2017.
     """
     _validate.fraction("coverage", coverage)
-    return risk_at_coverage_of(rank(scores, correct, where), coverage)
+    return risk_at_coverage_of(rank(scores, correct, weights), coverage)
 
 
 @jax.jit
 def _curve_of(ranking: Ranking) -> RiskCoverage:
-    everything = ranking.num_examples
     # Every entry takes the counts at the end of its group of ties.
-    ends = jnp.where(ranking.last, ranking.accepted, everything)
-    accepted = lax.cummin(ends, reverse=True)
-    wrong = ranking.errors[accepted - 1]
+    end = ranking.end
+    accepted = ranking.accepted[end]
     return RiskCoverage(
-        ranking.if_known(share(accepted, everything)),
-        ranking.if_known(share(wrong, accepted)),
-        ranking.score,
+        ranking.if_known(share(accepted, ranking.num_examples)),
+        ranking.if_known(share(ranking.errors[end], accepted)),
+        ranking.score[end],
     )
 
 

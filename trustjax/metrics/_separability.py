@@ -4,17 +4,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 def kl_separability(
     positive: Float[Array, " right"],
     negative: Float[Array, " wrong"],
     *,
-    positive_where: Bool[Array, " right"] | None = None,
-    negative_where: Bool[Array, " wrong"] | None = None,
+    positive_weights: Shaped[Array, " right"] | None = None,
+    negative_weights: Shaped[Array, " wrong"] | None = None,
 ) -> Float[Array, ""]:
     r"""Mean of both Kullback-Leibler divergences between two fitted Gaussians.
 
@@ -25,8 +26,8 @@ def kl_separability(
     Args:
       positive: scores of the right answers.
       negative: scores of the wrong answers.
-      positive_where: the positive scores to keep; all if None.
-      negative_where: the negative scores to keep; all if None.
+      positive_weights: what each positive score counts, see `trustjax.metrics`.
+      negative_weights: what each negative score counts, see `trustjax.metrics`.
 
     Returns:
       The divergence, not negative; higher = further apart.
@@ -50,8 +51,8 @@ def kl_separability(
       Luo et al. 2021, appendix G, for standard deviations with ddof = 1. The authors'
       code lacks the 2 in the denominator: for equal Gaussians it gives 0.5, not 0.
     """
-    right = _gaussian("positive", positive, positive_where)
-    wrong = _gaussian("negative", negative, negative_where)
+    right = _gaussian("positive", positive, positive_weights)
+    wrong = _gaussian("negative", negative, negative_weights)
     apart = (right.mean - wrong.mean) ** 2
     # The logarithms of the two directions cancel.
     forward = (right.variance + apart) / (2 * wrong.variance)
@@ -63,8 +64,8 @@ def bhattacharyya_distance(
     positive: Float[Array, " right"],
     negative: Float[Array, " wrong"],
     *,
-    positive_where: Bool[Array, " right"] | None = None,
-    negative_where: Bool[Array, " wrong"] | None = None,
+    positive_weights: Shaped[Array, " right"] | None = None,
+    negative_weights: Shaped[Array, " wrong"] | None = None,
 ) -> Float[Array, ""]:
     r"""Bhattacharyya distance between two fitted Gaussians.
 
@@ -75,8 +76,8 @@ def bhattacharyya_distance(
     Args:
       positive: scores of the right answers.
       negative: scores of the wrong answers.
-      positive_where: the positive scores to keep; all if None.
-      negative_where: the negative scores to keep; all if None.
+      positive_weights: what each positive score counts, see `trustjax.metrics`.
+      negative_weights: what each negative score counts, see `trustjax.metrics`.
 
     Returns:
       The distance, not negative; higher = further apart.
@@ -92,8 +93,8 @@ def bhattacharyya_distance(
     References:
       Luo et al. 2021, appendix G, for standard deviations with ddof = 1.
     """
-    right = _gaussian("positive", positive, positive_where)
-    wrong = _gaussian("negative", negative, negative_where)
+    right = _gaussian("positive", positive, positive_weights)
+    wrong = _gaussian("negative", negative, negative_weights)
     ratio = right.variance / wrong.variance
     spread = jnp.log((ratio + 1 / ratio + 2) / 4)
     apart = (right.mean - wrong.mean) ** 2
@@ -105,27 +106,26 @@ class _Gaussian(NamedTuple):
     variance: jax.Array
 
 
-def _gaussian(name: str, values: jax.Array, where: jax.Array | None) -> _Gaussian:
+def _gaussian(name: str, values: jax.Array, weights: jax.Array | None) -> _Gaussian:
     _validate.rank(name, values, "n")
     _validate.some_examples(name, values)
-    _validate.no_nan(name, values, where)
-    return _fit(values, where)
+    _validate.example_weights(weights, f"{name}_weights", **{name: values})
+    _validate.no_nan(name, values, weights)
+    return _fit(values, weights)
 
 
 @jax.jit
-def _fit(values: jax.Array, where: jax.Array | None) -> _Gaussian:
-    kept = jnp.ones(values.shape, bool) if where is None else where
-    values = jnp.where(kept, _numerics.at_least_float32(values), 0.0)
-    count = jnp.sum(kept)
-    mean = _numerics.divide_no_nan(
-        _numerics.accurate_sum(values), count, otherwise=jnp.nan
-    )
-    squares = jnp.where(kept, (values - mean) ** 2, 0.0)
+def _fit(values: jax.Array, weights: jax.Array | None) -> _Gaussian:
+    counts = _weights.counted(weights, values.shape[0])
+    kept, size = counts > 0, _weights.total(counts)
+    values = _numerics.at_least_float32(values)
+    mean = _weights.mean(values, counts)
+    squares = jnp.where(kept, (values - mean) ** 2, 0.0) * counts
     variance = _numerics.divide_no_nan(
-        _numerics.accurate_sum(squares), count - 1, otherwise=jnp.nan
+        _numerics.accurate_sum(squares), size - _weights.unit(counts), otherwise=jnp.nan
     )
     # The rounding of the mean must not look like a spread of equal values.
     highest = jnp.max(values, where=kept, initial=-jnp.inf)
     lowest = jnp.min(values, where=kept, initial=jnp.inf)
-    equal = (highest == lowest) & (count > 1)
+    equal = (highest == lowest) & (size > _weights.unit(counts))
     return _Gaussian(mean, jnp.where(equal, 0.0, variance))

@@ -6,9 +6,10 @@ batches, not evaluations of data sets.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 def smooth_auroc(
@@ -16,7 +17,7 @@ def smooth_auroc(
     correct: Shaped[Array, " n"],
     *,
     temperature: float = 0.1,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""AUROC with a sigmoid in place of each comparison.
 
@@ -28,7 +29,7 @@ def smooth_auroc(
       correct: whether the prediction is right: boolean, or 0 and 1.
       temperature: :math:`\tau`, in units of the score; as it falls to 0 the value
         becomes the exact AUROC, ties counting half, and the slope vanishes.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The smooth area, in [0, 1]; higher = better, to be maximised.
@@ -52,10 +53,11 @@ def smooth_auroc(
     References:
       Yan et al. 2003 (pairwise surrogate of the Wilcoxon-Mann-Whitney statistic).
     """
-    above, kept = _comparisons(scores, correct, temperature, where)
-    right, wrong = kept & (correct != 0), kept & (correct == 0)
-    pairs = right[:, None] & wrong[None, :]
-    wins = jnp.sum(jnp.where(pairs, above, 0.0))
+    above, counts = _comparisons(scores, correct, temperature, weights)
+    right = jnp.where(correct != 0, counts, 0)
+    wrong = counts - right
+    pairs = right[:, None].astype(above.dtype) * wrong[None, :]
+    wins = jnp.sum(jnp.where(pairs > 0, above, 0.0) * pairs)
     return _numerics.divide_no_nan(wins, jnp.sum(pairs), otherwise=jnp.nan)
 
 
@@ -64,7 +66,7 @@ def smooth_aurc(
     correct: Shaped[Array, " n"],
     *,
     temperature: float = 0.1,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""AURC with a sigmoid in place of each comparison.
 
@@ -80,7 +82,7 @@ def smooth_aurc(
       correct: whether the prediction is right: boolean, or 0 and 1.
       temperature: :math:`\tau`, in units of the score; as it falls to 0 the value of
         distinct scores becomes `aurc(..., convention="mean")`, and the slope vanishes.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The smooth area, in [0, 1]; lower = better, to be minimised.
@@ -105,25 +107,26 @@ def smooth_aurc(
       Zhou et al. 2024 (population AURC as a weighted mean); the sigmoid ranks are those
       of Qin et al. 2010.
     """
-    above, kept = _comparisons(scores, correct, temperature, where)
-    above = jnp.fill_diagonal(above, 1.0, inplace=False)
-    above = jnp.where(kept[:, None], above, 0.0)
+    above, counts = _comparisons(scores, correct, temperature, weights)
+    # Of what an example counts, one example is itself and the rest are equal to it.
+    itself = (counts + _weights.unit(counts)) / 2
+    accepted = jnp.where(counts[:, None] > 0, above, 0.0) * counts[:, None]
+    accepted = jnp.fill_diagonal(accepted, itself, inplace=False)
     wrong = (correct == 0).astype(above.dtype)
-    risk = (wrong @ above) / jnp.where(kept, above.sum(axis=0), 1.0)
-    total = jnp.sum(jnp.where(kept, risk, 0.0))
-    return _numerics.divide_no_nan(total, jnp.sum(kept), otherwise=jnp.nan)
+    risk = (wrong @ accepted) / jnp.where(counts > 0, accepted.sum(axis=0), 1.0)
+    return _weights.mean(risk, counts)
 
 
 def _comparisons(
     scores: jax.Array,
     correct: jax.Array,
     temperature: float,
-    where: jax.Array | None,
+    weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """How much example i scores above example j, `[n, n]`, and which are kept."""
+    """How much example i scores above example j, `[n, n]`, and what each counts."""
     _validate.positive("temperature", temperature)
-    _validate.scores_and_outcomes(scores, correct, where)
-    kept = jnp.ones(scores.shape, bool) if where is None else where
-    scores = jnp.where(kept, _numerics.at_least_float32(scores), 0.0)
+    _validate.scores_and_outcomes(scores, correct, weights)
+    counts = _weights.counted(weights, scores.shape[0])
+    scores = jnp.where(counts > 0, _numerics.at_least_float32(scores), 0.0)
     apart = scores[:, None] - scores[None, :]
-    return jax.nn.sigmoid(apart / temperature), kept
+    return jax.nn.sigmoid(apart / temperature), counts

@@ -3,7 +3,7 @@
 import functools
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _validate
 from trustjax.metrics import (
@@ -55,7 +55,7 @@ def summary(
     labels: Integer[Array, " n"],
     *,
     num_classes: int | None = None,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Summary:
     r"""Every metric of a score as a predictor of correctness, from one sort.
 
@@ -65,7 +65,7 @@ def summary(
       labels: the true classes.
       num_classes: how many classes there are; read off the classes if None, which under
         a transformation cannot be.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The metrics, each as its own function computes it.
@@ -84,13 +84,13 @@ def summary(
     0.75 0.667 0.115
     """
     num_classes = _accuracy_curves.known_num_classes(predictions, labels, num_classes)
-    _validate.classes("predictions", predictions, num_classes, where)
-    _validate.classes("labels", labels, num_classes, where)
-    ranking = rank(scores, predictions == labels, where)
-    return _summary_of(ranking, scores, predictions, labels, where, num_classes)
+    _validate.classes("predictions", predictions, num_classes, weights)
+    _validate.classes("labels", labels, num_classes, weights)
+    ranking = rank(scores, predictions == labels, weights)
+    return _summary_of(ranking, scores, predictions, labels, weights, num_classes)
 
 
-def _summary_of(ranking, scores, predictions, labels, where, num_classes) -> Summary:
+def _summary_of(ranking, scores, predictions, labels, weights, num_classes) -> Summary:
     # Each metric is one program; XLA takes half as long again over all of them in one.
     f1 = functools.partial(
         _accuracy_curves.aufc_of,
@@ -98,7 +98,7 @@ def _summary_of(ranking, scores, predictions, labels, where, num_classes) -> Sum
         scores,
         predictions,
         labels,
-        where,
+        weights,
         average="macro",
         num_classes=num_classes,
     )

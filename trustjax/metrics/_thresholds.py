@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from trustjax import _validate
+from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, rank, reaches, share
 
 
@@ -41,7 +42,7 @@ def tpr_tnr(
     *,
     positive_threshold: float = 0.5,
     negative_threshold: float | None = None,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Rates:
     r"""Shares of right answers trusted and of wrong answers distrusted.
 
@@ -55,7 +56,7 @@ def tpr_tnr(
       negative_threshold: :math:`t_-`; lower scores are distrusted. `positive_threshold`
         if None; 1 / classes for the true class probability, below which no predicted
         class can be. What lies between the thresholds counts as neither.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       Both rates, in [0, 1]; higher = better.
@@ -79,16 +80,19 @@ def tpr_tnr(
       Luo et al. 2021, section 4 and `compute_performance`; Corbiere et al. 2019 trust
       scores on the threshold, too.
     """
-    _validate.scores_and_outcomes(scores, correct, where)
-    kept = jnp.ones(scores.shape, bool) if where is None else where
+    _validate.scores_and_outcomes(scores, correct, weights)
+    counts = _weights.counted(weights, scores.shape[0])
     lower = positive_threshold if negative_threshold is None else negative_threshold
-    right, wrong = kept & (correct != 0), kept & (correct == 0)
-    refused = jnp.where(jnp.any(kept & jnp.isnan(scores)), jnp.nan, 0.0)
-    trusted = jnp.sum(right & (scores > positive_threshold))
-    distrusted = jnp.sum(wrong & (scores < lower))
+    right = jnp.where(correct != 0, counts, 0)
+    wrong = jnp.where(correct == 0, counts, 0)
+    refused = jnp.where(jnp.any((counts > 0) & jnp.isnan(scores)), jnp.nan, 0.0)
+
+    def share_of(counts: jax.Array, passed: jax.Array) -> jax.Array:
+        among = _weights.total(jnp.where(passed, counts, 0))
+        return share(among, _weights.total(counts)) + refused
+
     return Rates(
-        share(trusted, jnp.sum(right)) + refused,
-        share(distrusted, jnp.sum(wrong)) + refused,
+        share_of(right, scores > positive_threshold), share_of(wrong, scores < lower)
     )
 
 
@@ -97,7 +101,7 @@ def detection_error(
     correct: Shaped[Array, " n"],
     *,
     tpr: float | None = None,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Chance of a wrong verdict if right and wrong answers were equally many.
 
@@ -108,7 +112,7 @@ def detection_error(
       correct: whether the prediction is right: boolean, or 0 and 1.
       tpr: takes the strictest threshold that keeps this share of the right answers; the
         best threshold of all if None.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The error, in [0, 1/2] at the best threshold, in [0, 1] otherwise; lower =
@@ -133,14 +137,14 @@ def detection_error(
     """
     if tpr is not None:
         _validate.fraction("tpr", tpr)
-    return detection_error_of(rank(scores, correct, where), tpr)
+    return detection_error_of(rank(scores, correct, weights), tpr)
 
 
 def balanced_threshold(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> BalancedThreshold:
     r"""The threshold with the highest classification rate for balanced data.
 
@@ -150,7 +154,7 @@ def balanced_threshold(
     Args:
       scores: higher = more trust.
       correct: whether the prediction is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The threshold, one of the scores, and the rate that it reaches here.
@@ -175,7 +179,7 @@ def balanced_threshold(
     References:
       Oberdiek et al. 2018, eq. 7, for an uncertainty: its sign and order reversed.
     """
-    return _balanced_threshold_of(rank(scores, correct, where))
+    return _balanced_threshold_of(rank(scores, correct, weights))
 
 
 @functools.partial(jax.jit, static_argnames="tpr")

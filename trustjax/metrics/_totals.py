@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Real, Shaped
 
 from trustjax import _numerics
 from trustjax.metrics import _calibration, _trust
@@ -23,12 +23,12 @@ class TrustTotals(NamedTuple):
       trust: `[classes, classes]`, summed question-answer trust by oracle answer (rows)
         and given answer (columns).
       confidence: `[classes, classes]`, summed confidence.
-      count: `[classes, classes]`, number of examples.
+      count: `[classes, classes]`, number of examples, or their summed weights.
     """
 
     trust: Float[Array, "classes classes"]
     confidence: Float[Array, "classes classes"]
-    count: Integer[Array, "classes classes"]
+    count: Real[Array, "classes classes"]
 
     @classmethod
     def of_batch(
@@ -40,7 +40,7 @@ class TrustTotals(NamedTuple):
         *,
         alpha: float = 1.0,
         beta: float = 1.0,
-        where: Bool[Array, " n"] | None = None,
+        weights: Shaped[Array, " n"] | None = None,
     ) -> "TrustTotals":
         """The totals of one batch; see `question_answer_trust` for the exponents.
 
@@ -51,14 +51,14 @@ class TrustTotals(NamedTuple):
         0.5
         """
         trust = _trust.question_answer_trust(
-            confidence, predictions == labels, alpha=alpha, beta=beta, where=where
+            confidence, predictions == labels, alpha=alpha, beta=beta, weights=weights
         )
         cells = functools.partial(
             _trust.cell_totals,
             labels=labels,
             predictions=predictions,
             num_classes=num_classes,
-            where=where,
+            weights=weights,
         )
         total, count = cells(trust)
         return cls(total, cells(_numerics.at_least_float32(confidence))[0], count)
@@ -103,13 +103,13 @@ class CalibrationTotals(NamedTuple):
 
     Attributes:
       confidence: `[bins]`, summed confidence.
-      correct: `[bins]`, number of right answers.
-      count: `[bins]`, number of examples.
+      correct: `[bins]`, number of right answers, or their summed weights.
+      count: `[bins]`, number of examples, or their summed weights.
     """
 
     confidence: Float[Array, " bins"]
     correct: Float[Array, " bins"]
-    count: Integer[Array, " bins"]
+    count: Real[Array, " bins"]
 
     @classmethod
     def of_batch(
@@ -118,7 +118,7 @@ class CalibrationTotals(NamedTuple):
         correct: Shaped[Array, " n"],
         *,
         bins: int = 15,
-        where: Bool[Array, " n"] | None = None,
+        weights: Shaped[Array, " n"] | None = None,
     ) -> "CalibrationTotals":
         """The totals of one batch, over bins of equal width.
 
@@ -127,7 +127,7 @@ class CalibrationTotals(NamedTuple):
         >>> print(first.merge(first).expected_calibration_error())
         0.375
         """
-        return cls(*_calibration.bin_totals(confidence, correct, bins, where))
+        return cls(*_calibration.bin_totals(confidence, correct, bins, weights))
 
     def merge(self, *others: "CalibrationTotals") -> "CalibrationTotals":
         """The totals of all batches together."""

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Integer, Shaped
+from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
+from trustjax.metrics import _weights
 
 
 class ExpectedConfidence(NamedTuple):
@@ -42,7 +43,7 @@ def question_answer_trust(
     *,
     alpha: float = 1.0,
     beta: float = 1.0,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, " n"]:
     r"""How well placed the confidence in each answer is.
 
@@ -54,7 +55,7 @@ def question_answer_trust(
       correct: whether the answer is right: boolean, or 0 and 1.
       alpha: how much confidence in right answers is rewarded; 0 rewards all alike.
       beta: how much confidence in wrong answers is penalised.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The trust in each answer, in [0, 1]; higher = more trust; NaN for the examples
@@ -81,11 +82,12 @@ def question_answer_trust(
     """
     _validate.same_length(confidence=confidence, correct=correct)
     _validate.floating("confidence", confidence)
-    _validate.probabilities("confidence", confidence, where)
-    _validate.binary("correct", correct, where)
+    _validate.example_weights(weights, confidence=confidence)
+    _validate.probabilities("confidence", confidence, weights)
+    _validate.binary("correct", correct, weights)
     _validate.not_negative("alpha", alpha)
     _validate.not_negative("beta", beta)
-    return _question_answer_trust(confidence, correct, alpha, beta, where)
+    return _question_answer_trust(confidence, correct, alpha, beta, weights)
 
 
 def trust_spectrum(
@@ -93,7 +95,7 @@ def trust_spectrum(
     labels: Integer[Array, " n"],
     num_classes: int,
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, " classes"]:
     r"""Mean trust of each answer scenario.
 
@@ -105,8 +107,8 @@ def trust_spectrum(
         :math:`z = O(x)`, eq. 4), or the predicted class for the spectrum by answer
         ("answered as a given answer", section 2.2).
       num_classes: how many classes there are.
-      where: the examples to keep; all if None. `where=correct` is the spectrum of the
-        right answers alone.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
+        `weights=correct` is the spectrum of the right answers alone.
 
     Returns:
       The trust in each class, in [0, 1]; higher = more trust.
@@ -129,7 +131,7 @@ def trust_spectrum(
     References:
       Wong et al. 2020, eq. 5. TrustPy gives 0 to an empty class.
     """
-    total, count = _class_totals(trust, labels, num_classes, where)
+    total, count = _class_totals(trust, labels, num_classes, weights)
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
 
@@ -139,7 +141,7 @@ def conditional_trust_spectra(
     labels: Integer[Array, " n"],
     num_classes: int,
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> ConditionalSpectra:
     r"""The trust spectrum of the right answers alone, and of the wrong ones.
 
@@ -148,7 +150,7 @@ def conditional_trust_spectra(
       correct: whether the answer is right: boolean, or 0 and 1.
       labels: the scenario of each example, see `trust_spectrum`.
       num_classes: how many classes there are.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       Both spectra, in [0, 1]; NaN where a class has no such answer.
@@ -164,11 +166,13 @@ def conditional_trust_spectra(
     References:
       Wong et al. 2020, eqs. 4 and 5, restricted; TrustPy's conditional NetTrustScore.
     """
-    _validate.binary("correct", correct, where)
-    right, kept = correct != 0, _kept(trust, where)
+    _validate.binary("correct", correct, weights)
+    _validate.example_weights(weights, trust=trust)
+    counts = _weights.counted(weights, trust.shape[0])
+    right = jnp.where(correct != 0, counts, 0)
     return ConditionalSpectra(
-        trust_spectrum(trust, labels, num_classes, where=kept & right),
-        trust_spectrum(trust, labels, num_classes, where=kept & ~right),
+        trust_spectrum(trust, labels, num_classes, weights=right),
+        trust_spectrum(trust, labels, num_classes, weights=counts - right),
     )
 
 
@@ -178,7 +182,7 @@ def trust_matrix(
     predictions: Integer[Array, " n"],
     num_classes: int,
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, "classes classes"]:
     r"""Mean trust by oracle answer (rows) and given answer (columns).
 
@@ -187,7 +191,7 @@ def trust_matrix(
       labels: the true class of each example.
       predictions: the predicted class of each example.
       num_classes: how many classes there are.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The matrix, in [0, 1], NaN where no example is. Low values on the diagonal are
@@ -205,7 +209,7 @@ def trust_matrix(
       Hryniowski, Wang and Wong 2020, "Where Does Trust Break Down?".
     """
     _validate.same_length(labels=labels, predictions=predictions)
-    total, count = cell_totals(trust, labels, predictions, num_classes, where)
+    total, count = cell_totals(trust, labels, predictions, num_classes, weights)
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
 
@@ -215,7 +219,7 @@ def net_trust_score(
     num_classes: int,
     *,
     prior: str | Float[Array, " classes"] = "empirical",
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""The expectation of the trust spectrum, one number for a network.
 
@@ -227,7 +231,7 @@ def net_trust_score(
       num_classes: how many classes there are.
       prior: :math:`P(z)`: `"empirical"`, the share of the examples, which makes the
         score the mean trust; `"uniform"`; or one weight for each class.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       The score, in [0, 1]; higher = more trust.
@@ -255,7 +259,7 @@ def net_trust_score(
     References:
       Wong et al. 2020, eq. 6. Table 1 is the sample mean: P(z) = N_z / N.
     """
-    total, count = _class_totals(trust, labels, num_classes, where)
+    total, count = _class_totals(trust, labels, num_classes, weights)
     return expectation_over_classes(total, count, prior)
 
 
@@ -264,7 +268,7 @@ def trust_density(
     grid: Float[Array, " grid"],
     *,
     gamma: float = 0.5,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, " grid"]:
     r"""Distribution of trust, by a Gaussian kernel reflected at 0 and 1.
 
@@ -279,7 +283,8 @@ def trust_density(
       trust: `question_answer_trust` of the examples of one answer scenario.
       grid: where to evaluate the density, points in [0, 1].
       gamma: the kernel constant :math:`\gamma`.
-      where: the examples to keep, all if None: `labels == z` for the answer scenario z.
+      weights: what each example counts, see `trustjax.metrics`: `labels == z` for the
+        answer scenario z.
 
     Returns:
       The density at each point, not negative.
@@ -307,15 +312,16 @@ def trust_density(
     """
     _validate.rank("trust", trust, "n")
     _validate.positive("gamma", gamma)
-    _validate.probabilities("trust", trust, where)
-    return _density(trust, grid, gamma, where)
+    _validate.example_weights(weights, trust=trust)
+    _validate.probabilities("trust", trust, weights)
+    return _density(trust, grid, gamma, weights)
 
 
 def expected_confidence(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
     *,
-    where: Bool[Array, " n"] | None = None,
+    weights: Shaped[Array, " n"] | None = None,
 ) -> ExpectedConfidence:
     r"""Mean confidence of the right answers, and of the wrong ones.
 
@@ -325,7 +331,7 @@ def expected_confidence(
     Args:
       confidence: probability of the given answer.
       correct: whether the answer is right: boolean, or 0 and 1.
-      where: the examples to keep; all if None.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
       Both means, in [0, 1]: the first is better high, the second low.
@@ -349,11 +355,12 @@ def expected_confidence(
       follows only if they are conditional means, as here.
     """
     _validate.same_length(confidence=confidence, correct=correct)
-    _validate.probabilities("confidence", confidence, where)
-    _validate.binary("correct", correct, where)
+    _validate.example_weights(weights, confidence=confidence)
+    _validate.probabilities("confidence", confidence, weights)
+    _validate.binary("correct", correct, weights)
     outcome = (correct == 0).astype(jnp.int32)
     confidence = _nan_outside(_numerics.at_least_float32(confidence))
-    total, count = _class_totals(confidence, outcome, 2, where)
+    total, count = _class_totals(confidence, outcome, 2, weights)
     means = _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
     return ExpectedConfidence(means[0], means[1])
 
@@ -364,10 +371,11 @@ def _question_answer_trust(
     correct: jax.Array,
     alpha: float,
     beta: float,
-    where: jax.Array | None,
+    weights: jax.Array | None,
 ) -> jax.Array:
     confidence = _nan_outside(_numerics.at_least_float32(confidence))
-    confidence = jnp.where(_kept(confidence, where), confidence, jnp.nan)
+    counts = _weights.counted(weights, confidence.shape[0])
+    confidence = jnp.where(counts > 0, confidence, jnp.nan)
     # The base that is not chosen is 1, so that its slope stays finite.
     right = correct != 0
     reward = jnp.where(right, confidence, 1.0) ** alpha
@@ -377,13 +385,13 @@ def _question_answer_trust(
 
 @functools.partial(jax.jit, static_argnames="gamma")
 def _density(
-    trust: jax.Array, grid: jax.Array, gamma: float, where: jax.Array | None
+    trust: jax.Array, grid: jax.Array, gamma: float, weights: jax.Array | None
 ) -> jax.Array:
-    kept = _kept(trust, where)
+    counts = _weights.counted(weights, trust.shape[0])
     trust = _nan_outside(_numerics.at_least_float32(trust))
-    trust = jnp.where(kept, trust, 0.0)
-    count = jnp.sum(kept)
-    bandwidth = gamma / jnp.sqrt(count)
+    trust = jnp.where(counts > 0, trust, 0.0)
+    size = _weights.total(counts)
+    bandwidth = gamma * jnp.sqrt(_numerics.divide_no_nan(_weights.unit(counts), size))
     # An image left out is at least 2 * folds away: six bandwidths or more.
     folds = math.ceil(3 * gamma)
     shifts = 2.0 * jnp.arange(-folds, folds + 1)
@@ -392,12 +400,12 @@ def _density(
         def images(total: jax.Array, shift: jax.Array) -> tuple[jax.Array, None]:
             apart = jnp.stack([point - trust - shift, point + trust - shift], axis=1)
             kernel = jnp.exp(-0.5 * (apart / bandwidth) ** 2).sum(axis=1)
-            return total + _numerics.accurate_sum(jnp.where(kept, kernel, 0.0)), None
+            return total + _numerics.accurate_sum(kernel * counts), None
 
         return lax.scan(images, jnp.zeros((), trust.dtype), shifts)[0]
 
     heights = lax.map(at, grid.astype(trust.dtype))
-    return heights / (count * bandwidth * math.sqrt(2 * math.pi))
+    return heights / (size * bandwidth * math.sqrt(2 * math.pi))
 
 
 def expectation_over_classes(
@@ -406,14 +414,14 @@ def expectation_over_classes(
     """NetTrustScore from the summed trust and the number of examples of each class."""
     if isinstance(prior, str):
         _validate.choice("prior", prior, ("empirical", "uniform"))
-        weights = count if prior == "empirical" else jnp.ones_like(count)
+        shares = count if prior == "empirical" else jnp.ones_like(count)
     else:
         _validate.same_length(prior=prior, spectrum=count)
-        weights = prior.astype(total.dtype)
-    weights = jnp.where(count == 0, 0.0, weights)
+        shares = prior.astype(total.dtype)
+    shares = jnp.where(count == 0, 0.0, shares)
     spectrum = _numerics.divide_no_nan(total, count)
     return _numerics.divide_no_nan(
-        jnp.sum(weights * spectrum), jnp.sum(weights), otherwise=jnp.nan
+        jnp.sum(shares * spectrum), jnp.sum(shares), otherwise=jnp.nan
     )
 
 
@@ -422,44 +430,42 @@ def cell_totals(
     labels: jax.Array,
     predictions: jax.Array,
     num_classes: int,
-    where: jax.Array | None,
+    weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Summed trust and number of examples by oracle and given answer."""
     _validate.count("num_classes", num_classes)
-    _validate.classes("labels", labels, num_classes, where)
-    _validate.classes("predictions", predictions, num_classes, where)
+    _validate.classes("labels", labels, num_classes, weights)
+    _validate.classes("predictions", predictions, num_classes, weights)
     inside = (predictions >= 0) & (predictions < num_classes)
     cell = jnp.where(inside, labels * num_classes + predictions, -1)
-    total, count = _class_totals(trust, cell, num_classes**2, where)
+    total, count = _class_totals(trust, cell, num_classes**2, weights)
     square = (num_classes, num_classes)
     return total.reshape(square), count.reshape(square)
 
 
 def _class_totals(
-    values: jax.Array, labels: jax.Array, num_classes: int, where: jax.Array | None
+    values: jax.Array, labels: jax.Array, num_classes: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Sum and number of the values of each class; NaN sums for labels out of range."""
     _validate.same_length(trust=values, labels=labels)
+    _validate.example_weights(weights, labels=labels)
     _validate.count("num_classes", num_classes)
-    _validate.classes("labels", labels, num_classes, where)
-    return _totals_of_classes(values, labels, num_classes, where)
+    _validate.classes("labels", labels, num_classes, weights)
+    return _totals_of_classes(values, labels, num_classes, weights)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
 def _totals_of_classes(
-    values: jax.Array, labels: jax.Array, num_classes: int, where: jax.Array | None
+    values: jax.Array, labels: jax.Array, num_classes: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    kept = _kept(labels, where)
+    counts = _weights.counted(weights, labels.shape[0])
+    kept = counts > 0
     inside = (labels >= 0) & (labels < num_classes)
-    values = jnp.where(kept, _numerics.at_least_float32(values), 0.0)
+    values = jnp.where(kept, _numerics.at_least_float32(values), 0.0) * counts
     total = _numerics.accurate_segment_sum(values, labels, num_classes)
-    count = jax.ops.segment_sum(kept.astype(jnp.int32), labels, num_classes)
-    lost = jnp.any(kept & ~inside)
+    count = _weights.segment_total(counts, labels, num_classes)
+    lost = jnp.any(kept & ~inside) | ~_weights.are_possible(weights)
     return jnp.where(lost, jnp.nan, total), count
-
-
-def _kept(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    return jnp.ones(values.shape, bool) if where is None else where
 
 
 def _nan_outside(probability: jax.Array) -> jax.Array:
