@@ -1,14 +1,25 @@
 """`trustjax` and `python -m trustjax`: the command, from its first import on."""
 
+import os
+import sys
+
 from trustjax import _ending
 
 
 def main() -> None:
     """Runs the command line; a missing package or Ctrl-C is one line, here as well."""
-    with _ending.in_one_line():
-        from trustjax import cli
+    try:
+        with _ending.in_one_line():
+            from trustjax import cli
 
-        cli.run()
+            cli.run()
+    except SystemExit as end:
+        if end.code in _ending.STOPPED:
+            # Python would wait for threads, and forget the code where the signal came
+            # while it was executing a string, as dataclasses do.
+            sys.stdout.flush()
+            os._exit(int(end.code))
+        raise
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 _EXPECTED = (ValueError, OSError, ArithmeticError, ModuleNotFoundError)
-_STOPPED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+STOPPED = tuple(128 + number for number in _SIGNALS)
+"""The exit codes of a command that a signal has stopped."""
 
 
 @contextlib.contextmanager
@@ -66,7 +68,7 @@ def _say(line: str) -> None:
 
 def _say_stopped(received: signal.Signals) -> None:
     _say(
-        f"trustjax: {_STOPPED[received]}; what was done is kept, and the same command "
+        f"trustjax: {_SIGNALS[received]}; what was done is kept, and the same command "
         "goes on from there"
     )
 
@@ -81,7 +83,7 @@ def _handlers(stop: Any, swallowed: Any) -> Iterator[None]:
     """Handles signals within the block, where Python allows it and nobody else does."""
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in _STOPPED:
+        for number in _SIGNALS:
             usual = (signal.default_int_handler, signal.SIG_DFL)
             if signal.getsignal(number) in usual:
                 before[number] = signal.signal(number, stop)

@@ -6,6 +6,7 @@ from trustjax.assess import Assessment
 from trustjax.report import _style
 
 MOST_ROWS = 30  # more classes than this are drawn as one line
+NAMED_ON_LINE = 5
 
 
 def spectrum(found: Assessment) -> _style.Drawing:
@@ -13,14 +14,17 @@ def spectrum(found: Assessment) -> _style.Drawing:
     classes = [c for c in found.classes if c.trust.value is not None]
     classes.sort(key=lambda c: c.trust.value or 0.0)
     net = found.headline["net_trust_score"].value or 0.0
+    in_rows = len(classes) <= MOST_ROWS
+    named = classes if in_rows else classes[:NAMED_ON_LINE]
+    names = _style.Labels([c.name for c in named], 20 if in_rows else 28)
     with _style.drawing("spectrum"):
-        if len(classes) <= MOST_ROWS:
+        if in_rows:
             figure, axes = _style.new_figure(85 + 21 * len(classes))
-            _spectrum_rows(axes, classes, net)
+            _spectrum_rows(axes, classes, names, net)
         else:
             figure, axes = _style.new_figure(300)
-            _spectrum_line(axes, classes)
-        along = axes.axvline if len(classes) <= MOST_ROWS else axes.axhline
+            _spectrum_line(axes, classes, names)
+        along = axes.axvline if in_rows else axes.axhline
         along(net, color=_style.INK, linewidth=1, dashes=(4, 3), zorder=1)
         low, high = classes[0], classes[-1]
         alternative = (
@@ -28,7 +32,7 @@ def spectrum(found: Assessment) -> _style.Drawing:
             f"({low.trust.value:.3f}) to {high.name} ({high.trust.value:.3f}); "
             f"the NetTrustScore is {net:.3f}."
         )
-        svg = _style.to_svg(figure, "spectrum", alternative)
+        svg = _style.to_svg(figure, "spectrum", alternative, names)
     return _style.Drawing(
         "spectrum",
         "Trust spectrum: which classes deserve it",
@@ -36,13 +40,13 @@ def spectrum(found: Assessment) -> _style.Drawing:
         "Look for classes in orange, left of the dashed line by more than chance: "
         "answers there deserve less trust than the network's average one (the "
         "intervals of all classes hold together)."
-        if len(classes) <= MOST_ROWS
+        if in_rows
         else "Look for how early the line reaches the dashed NetTrustScore: the "
         "classes before that pull the network down.",
     )
 
 
-def _spectrum_rows(axes, classes, net: float) -> None:
+def _spectrum_rows(axes, classes, names: _style.Labels, net: float) -> None:
     rows = np.arange(len(classes))[::-1]
     values = np.array([c.trust.value for c in classes])
     low = np.array(
@@ -76,7 +80,7 @@ def _spectrum_rows(axes, classes, net: float) -> None:
             color=_style.INK,
             annotation_clip=False,
         )
-    axes.set_yticks(rows, [_style.shortened(c.name) for c in classes])
+    axes.set_yticks(rows, names.stand_ins)
     axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
@@ -85,7 +89,7 @@ def _spectrum_rows(axes, classes, net: float) -> None:
     axes.set_xlabel("mean trust, with its interval")
 
 
-def _spectrum_line(axes, classes) -> None:
+def _spectrum_line(axes, classes, names: _style.Labels) -> None:
     values = np.array([c.trust.value for c in classes])
     place = np.arange(1, len(values) + 1)
     axes.fill_between(place, 0, values, color=_style.RIGHT, alpha=0.15, linewidth=0)
@@ -94,18 +98,23 @@ def _spectrum_line(axes, classes) -> None:
     axes.set_ylim(0, 1)
     axes.set_xlabel("classes, from the least trusted to the most")
     axes.set_ylabel("mean trust")
-    listed = "\n".join(
-        f"{c.trust.value:.2f}  {_style.shortened(c.name, 28)}" for c in classes[:5]
-    )
-    axes.text(
-        0.97,
-        0.05,
-        f"least trusted\n{listed}",
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=10.5,
-    )
+    said = [
+        "least trusted",
+        *(
+            f"{c.trust.value:.2f}  {name}"
+            for c, name in zip(classes, names.stand_ins, strict=False)
+        ),
+    ]
+    for row, words in enumerate(reversed(said)):
+        axes.annotate(
+            words,
+            (0.97, 0.05),
+            xycoords="axes fraction",
+            xytext=(0, 14 * row),
+            textcoords="offset points",
+            ha="right",
+            fontsize=10.5,
+        )
 
 
 def densities(found: Assessment) -> _style.Drawing:
@@ -128,11 +137,21 @@ def densities(found: Assessment) -> _style.Drawing:
                 linewidth=0,
             )
             axes.plot(found.density_grid, row + heights, color=colour, linewidth=1.4)
-        names = [found.classes[index] for index in reversed(order)]
-        axes.set_yticks(
-            np.arange(len(order)) + 0.3,
-            [f"{_style.shortened(c.name, 16)}\n{c.trust.value:.2f}" for c in names],
-        )
+        classes = [found.classes[index] for index in reversed(order)]
+        names = _style.Labels([c.name for c in classes], 16)
+        axes.set_yticks(np.arange(len(order)) + 0.45, names.stand_ins)
+        for row, c in enumerate(classes):
+            axes.annotate(
+                f"{c.trust.value:.2f}",
+                (0, row + 0.1),
+                xycoords=("axes fraction", "data"),
+                xytext=(-4, 0),
+                textcoords="offset points",
+                ha="right",
+                fontsize=10.5,
+                color=_style.INK,
+                annotation_clip=False,
+            )
         axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
         axes.grid(axis="y", visible=False)
         axes.set_xlim(0, 1)
@@ -142,7 +161,7 @@ def densities(found: Assessment) -> _style.Drawing:
         alternative = "Distribution of trust in the classes " + ", ".join(
             found.classes[index].name for index in order
         )
-        svg = _style.to_svg(figure, "densities", alternative)
+        svg = _style.to_svg(figure, "densities", alternative, names)
     return _style.Drawing(
         "densities",
         "Trust densities: how a class fails",

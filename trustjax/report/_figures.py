@@ -40,6 +40,7 @@ def risk_coverage(found: Assessment) -> _style.Drawing:
     """Error rate of the answers kept against the share kept."""
     error_rate = found.num_errors / found.num_examples
     shown = distinct(found.scores, len(_style.SERIES))
+    names = _style.Labels([score.title for score in shown], 28)
     with _style.drawing("risk"):
         figure, axes = _style.new_figure(300)
         for score in found.scores:
@@ -61,10 +62,10 @@ def risk_coverage(found: Assessment) -> _style.Drawing:
             dashes=(1, 2),
             label="random order",
         )
-        for score, (colour, dashes) in zip(shown, _style.SERIES, strict=False):
-            axes.plot(
-                *_percent(score), color=colour, linestyle=dashes, label=score.title
-            )
+        for score, name, (colour, dashes) in zip(
+            shown, names.stand_ins, _style.SERIES, strict=False
+        ):
+            axes.plot(*_percent(score), color=colour, linestyle=dashes, label=name)
         axes.set_xlim(0, 100)
         top = max(100 * error_rate * 1.45, 1e-3)
         axes.set_ylim(0, top)
@@ -75,7 +76,7 @@ def risk_coverage(found: Assessment) -> _style.Drawing:
         order = [*range(2, len(handles)), 0, 1]
         axes.legend(
             [handles[i] for i in order],
-            [_style.shortened(labels[i], 28) for i in order],
+            [labels[i] for i in order],
             loc="upper left",
             ncols=2,
             frameon=True,
@@ -86,7 +87,7 @@ def risk_coverage(found: Assessment) -> _style.Drawing:
         alternative = "Error rate against coverage. At 80 % coverage: " + "; ".join(
             f"{score.title} {100 * risk_at(score, 0.8):.2f} %" for score in shown
         )
-        svg = _style.to_svg(figure, "risk", alternative)
+        svg = _style.to_svg(figure, "risk", alternative, names)
     return _style.Drawing(
         "risk",
         "Risk and coverage: what refusing to answer buys",
@@ -108,13 +109,14 @@ def risk_at(score: ScoreAssessment, coverage: float) -> float:
 def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
     """The best scores' values, right answers above the line and wrong ones below."""
     shown = distinct(found.scores, 4)
+    names = _style.Labels([score.title for score in shown], 26)
     values = all_scores(predictions)
     with _style.drawing("histograms"):
         figure = Figure(figsize=(_style.WIDTH / 72, 150 * -(-len(shown) // 2) / 72))
         panels = figure.subplots(-(-len(shown) // 2), 2, squeeze=False).ravel()
-        for panel, score in zip(panels, shown, strict=False):
+        for panel, score, name in zip(panels, shown, names.stand_ins, strict=False):
             _mirrored(panel, values[score.name], predictions.correct)
-            panel.set_title(_style.shortened(score.title, 26))
+            panel.set_title(name)
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
         for panel in panels[::2]:
@@ -126,7 +128,7 @@ def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
                 word.set_color(colour)
         titles = ", ".join(score.title for score in shown)
         alternative = f"Histograms of {titles}, split by right and wrong answers."
-        svg = _style.to_svg(figure, "histograms", alternative)
+        svg = _style.to_svg(figure, "histograms", alternative, names)
     return _style.Drawing(
         "histograms",
         "The best scores, right answers against wrong",

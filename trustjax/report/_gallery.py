@@ -47,7 +47,7 @@ def pictures(
     if predictions.images is None:
         return {}
     score = all_scores(predictions)[found.best]
-    names = predictions.class_names
+    names = [c.name for c in found.classes]
 
     def picture(index: int) -> Picture:
         assert predictions.images is not None

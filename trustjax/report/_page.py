@@ -1,6 +1,7 @@
 """The words and tables around the figures, and the page they make together."""
 
 import importlib.resources
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from trustjax.report import (
     _class_figures,
     _figures,
     _gallery,
+    _names,
     _style,
     _tables,
     _text,
@@ -52,19 +54,40 @@ def render(found: Assessment, predictions: Predictions) -> str:
         trim_blocks=True,
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
     )
+    names = _names.OnPage(found)
+    environment.finalize = names.markup
     environment.globals["place"] = place
-    environment.filters["emphasised"] = emphasised
+    environment.filters["attribute"] = names.attribute
+    environment.filters["emphasised"] = lambda text: emphasised(text, names)
     css = (folder / "page.css").read_text("utf-8")
     page = environment.get_template("page.html.jinja")
-    return page.render(css=css, **_content(found, predictions))
+    content = _content(names.found, predictions)
+    # Figures shorten the names that were given to the room they have.
+    content |= {
+        "score_figures": _score_figures(found, predictions),
+        "class_figures": [
+            _class_figures.spectrum(found),
+            _class_figures.densities(found),
+        ],
+    }
+    return page.render(css=css, **content)
 
 
-def emphasised(sentence: str) -> markupsafe.Markup:
-    """Escaped text, with `*this*` in bold."""
-    parts = str(markupsafe.escape(sentence)).split("*")
-    return markupsafe.Markup(
-        "".join(f"<b>{part}</b>" if i % 2 else part for i, part in enumerate(parts))
-    )
+def emphasised(sentence: str, names: _names.OnPage) -> markupsafe.Markup:
+    """Escaped text, with `*this*` in bold; an asterisk in a name is one."""
+    pieces = re.split(f"({_names.MARKED.pattern.replace('(', '(?:', 1)})", sentence)
+    escaped = markupsafe.Markup("")
+    bold = False
+    for piece in pieces:
+        if _names.MARKED.fullmatch(piece):
+            escaped += names.markup(piece)
+            continue
+        first, *others = piece.split("*")
+        escaped += first
+        for other in others:
+            escaped += markupsafe.Markup("</b>" if bold else "<b>") + other
+            bold = not bold
+    return escaped
 
 
 def place(value: float, low: float, high: float) -> float:
@@ -106,12 +129,7 @@ def _content(found: Assessment, predictions: Predictions) -> dict[str, Any]:
         "comparison": _text.comparison(found),
         "level": f"{100 * found.confidence_level:g} %",
         **_tables.scores(found),
-        "score_figures": _score_figures(found, predictions),
         "classes_lead": _text.classes(found),
-        "class_figures": [
-            _class_figures.spectrum(found),
-            _class_figures.densities(found),
-        ],
         "matrix": _tables.trust_matrix(found),
         "mistakes": _tables.mistakes(found),
         "gradients": gradients,

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from trustjax import _extras
+from trustjax.report import _names
 
 with _extras.required("report"):
     import matplotlib as mpl
@@ -75,6 +76,11 @@ RC: Any = {
 }
 
 
+# Box drawings: matplotlib's font has them all, of one width; no caption has any.
+_FIRST_STAND_IN, _STAND_INS = 0x2500, 128
+_STAND_IN = re.compile("([\u2500-\u257f])\\1*")
+
+
 class Drawing(NamedTuple):
     """A figure of the page.
 
@@ -91,9 +97,41 @@ class Drawing(NamedTuple):
     caption: str
 
 
-def shortened(name: str, longest: int = 20) -> str:
-    """A name that fits beside an axis."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+class Labels:
+    """Names beside an axis, drawn by the browser: every script, as it is.
+
+    Matplotlib has neither every letter nor a say in the page's font. It lays out
+    stand-ins as wide as the names, which `to_svg` exchanges for them: `$` is no
+    formula, a first `_` hides nothing, and a missing letter is no warning.
+
+    Args:
+      names: as they were given.
+      longest: columns that there is room for; the full name is then a tooltip.
+
+    Attributes:
+      stand_ins: what to draw, in the order of the names.
+    """
+
+    def __init__(self, names: Sequence[str], longest: int = 20):
+        short = _names.shortened(names, longest)
+        self.stand_ins = [
+            chr(_FIRST_STAND_IN + place) * max(1, _names.width(text))
+            for place, text in enumerate(short)
+        ]
+        assert len(names) <= _STAND_INS, "a figure names the few it can show"
+        full = [_names.cleaned(name) for name in names]
+        self._written = dict(
+            zip(self.stand_ins, zip(short, full, strict=True), strict=True)
+        )
+
+    def put_into(self, svg: str) -> str:
+        """The figure with the names in the place of their stand-ins."""
+        return _STAND_IN.sub(lambda found: _named(*self._written[found[0]]), svg)
+
+
+def _named(short: str, full: str) -> str:
+    tooltip = "" if short == full else f"<title>{_escaped(full)}</title>"
+    return f'<tspan style="unicode-bidi: isolate">{tooltip}{_escaped(short)}</tspan>'
 
 
 @contextlib.contextmanager
@@ -109,13 +147,16 @@ def new_figure(height: float, **kwargs) -> tuple[Figure, Axes]:
     return figure, figure.subplots(**kwargs)
 
 
-def to_svg(figure: Figure, name: str, alternative: str) -> str:
+def to_svg(
+    figure: Figure, name: str, alternative: str, labels: Labels | None = None
+) -> str:
     """The figure as an `<svg>` element for the page.
 
     Args:
       figure: drawn under `drawing(name)`.
       name: unique on the page; every id begins with it.
       alternative: what a reader who cannot see it is told.
+      labels: the names whose stand-ins are in the figure.
 
     Returns:
       The element: no fixed size, text as text in the page's font, colours as
@@ -123,7 +164,8 @@ def to_svg(figure: Figure, name: str, alternative: str) -> str:
     """
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return _for_page(file.getvalue(), name, alternative)
+    svg = _for_page(file.getvalue(), name, _names.cleaned(alternative))
+    return svg if labels is None else labels.put_into(svg)
 
 
 def _for_page(svg: str, name: str, alternative: str) -> str:
