@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
@@ -120,6 +121,32 @@ def test_names_that_are_one_even_so_are_refused():
     params = {"a": {"b": 1.0}, "a/b": 1.0, "['a/b']": 1.0}
     with pytest.raises(ValueError, match=r"names that differ, \['a/b'\] is two"):
         gradients.gradient_statistics(lambda p, x: x, params, jnp.ones((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("mlp", "at_once"), ("mlp", "loops"), ("cnn", "loops")]
+)
+def test_exported_with_a_symbolic_batch(name, way, request):
+    """One program for every batch, as `vmap(grad)` gives: what serving needs."""
+    if way == "loops":
+        request.getfixturevalue("loops")
+    apply_fn, params, x = problems.get(name)
+
+    @jax.jit
+    def fun(params, x):
+        result = gradients.gradient_statistics(apply_fn, params, x)
+        return result.values, gradients.per_example_gradients(apply_fn, params, x)
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    of_any_size = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    exported = jax.export.export(fun)(params, of_any_size)
+    loop = reference.gradients_of_problem(name)
+    expected, _ = reference.gradient_statistics(loop, "tensor")
+    for number in (2, 7):
+        values, gradient = exported.call(params, x[:number])
+        assert_statistics_close(values, expected[:number])
+        first = jax.tree.map(lambda a, n=number: a[:n], loop)
+        assert_trees_close(gradient, first)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from jax.sharding import PartitionSpec as P
 
 from tests import problems, reference, two_processes
 from tests.gradients_test import assert_statistics_close, assert_trees_close
-from trustjax import gradients, scores, transforms
+from trustjax import gradients, scores, statistics, transforms
+from trustjax.typing import SplitModel
 
 COLLECTIVE = re.compile(
     r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)\b"
@@ -32,8 +33,14 @@ OF_THE_NETWORK = {
 """Networks whose forward pass alone needs collectives, outside of `shard_map`."""
 
 
+@pytest.fixture(scope="module", params=["Auto", "Explicit"])
+def mesh(request):
+    """Of both kinds; `jax.make_mesh` makes explicit axes by default."""
+    return jax.make_mesh((8,), ("data",), axis_types=(AxisType[request.param],))
+
+
 @pytest.fixture(scope="module")
-def mesh():
+def auto_mesh():
     return jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -77,10 +84,92 @@ def test_statistics(name, mesh):
     assert collectives == OF_THE_NETWORK.get(name, set())
 
 
-@pytest.mark.parametrize("name", OF_THE_NETWORK)
-def test_the_collectives_are_those_of_the_forward_pass(name, mesh):
+@pytest.mark.parametrize("name", ["cnn", "several_inputs", "transformer"])
+def test_gradients_in_bfloat16(name, mesh):
     apply_fn, params, x = problems.get(name)
-    _, collectives = run_sharded(apply_fn, mesh, params, x)
+    halved = lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a
+    gradient, collectives = run_sharded(
+        lambda params, x: gradients.per_example_gradients(apply_fn, params, x),
+        mesh,
+        *jax.tree.map(halved, (params, x)),
+    )
+    exact = reference.gradients_of_problem(name)
+    for ours, expected in zip(
+        jax.tree.leaves(gradient), jax.tree.leaves(exact), strict=True
+    ):
+        assert ours.dtype == jnp.bfloat16
+        error = np.linalg.norm(ours.astype(np.float32) - expected)
+        assert error < 0.05 * np.linalg.norm(expected)
+    assert not collectives
+
+
+def test_statistics_in_float64(mesh):
+    """To the last digits, of an embedding and a convolution."""
+    apply_fn, params, x = problems.get("several_inputs")
+    with jax.enable_x64(True):
+        doubled = lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a
+        params, x = jax.tree.map(doubled, (params, x))
+        result, _ = run_sharded(
+            lambda params, x: gradients.gradient_statistics(apply_fn, params, x),
+            mesh,
+            params,
+            x,
+        )
+        loop = reference.per_example_gradients(apply_fn, params, x)
+    assert result.values.dtype == jnp.float64
+    expected, _ = reference.gradient_statistics(loop, "tensor")
+    np.testing.assert_allclose(result.values, expected, rtol=1e-7, atol=1e-12)
+
+
+def dense():
+    """A layer, its parameters and eight examples."""
+    params = {"w": jax.random.normal(jax.random.key(0), (4, 3))}
+    x = jax.random.normal(jax.random.key(1), (8, 4))
+    return lambda params, x: jnp.tanh(x @ params["w"]), params, x
+
+
+def test_every_gradient(mesh):
+    apply_fn, params, x = dense()
+    split = SplitModel(lambda params, x: 2 * x, apply_fn)
+
+    def everything(params, x):
+        asked = jnp.broadcast_to(jnp.arange(3), (8, 3))
+        return {
+            "input": gradients.input_gradients(apply_fn, params, x),
+            "activation": gradients.activation_gradients(split, params, x),
+            "classes": gradients.class_gradients(apply_fn, params, x, asked).values,
+            "fisher": gradients.fisher_trace(apply_fn, params, x),
+        }
+
+    result, collectives = run_sharded(everything, mesh, params, x)
+    assert_trees_close(result, jax.jit(everything)(params, x))
+    assert not collectives
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_without_jit_on_explicit_axes(placed):
+    """Also of parameters that were never put on the mesh; and by microbatches."""
+    apply_fn, params, x = dense()
+    norms = lambda params, x: (
+        gradients.gradient_statistics(
+            apply_fn, params, x, statistics=(statistics.l2_norm,)
+        ).values
+    )
+    alone = norms(params, x)
+    mesh = jax.make_mesh((8,), ("data",))
+    x = jax.device_put(x, x_sharding(mesh))
+    if placed:
+        params = jax.device_put(params, NamedSharding(mesh, P()))
+    uneven = gradients.in_microbatches(jax.jit(norms), size=3)
+    for result in (norms(params, x), uneven(params, x)):
+        np.testing.assert_allclose(result, alone, rtol=1e-5)
+        assert result.sharding.is_equivalent_to(x_sharding(mesh), result.ndim)
+
+
+@pytest.mark.parametrize("name", OF_THE_NETWORK)
+def test_the_collectives_are_those_of_the_forward_pass(name, auto_mesh):
+    apply_fn, params, x = problems.get(name)
+    _, collectives = run_sharded(apply_fn, auto_mesh, params, x)
     assert collectives == OF_THE_NETWORK[name]
 
 
@@ -126,9 +215,14 @@ def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
     def loss(params, example):
         return reference.predicted_cross_entropy(apply_fn(params, example[None])[0])
 
+    transformed = jax.vmap(jax.grad(loss), (None, 0))
+    if mesh.abstract_mesh.explicit_axes:
+        # Where JAX refuses `vmap(grad)`; `per_example_gradients` does this by itself.
+        transformed = jax.sharding.auto_axes(transformed, out_sharding=x_sharding(mesh))
+
     by_both, collectives = run_sharded(
         lambda params, x: (
-            jax.vmap(jax.grad(loss), (None, 0))(params, x),
+            transformed(params, x),
             gradients.per_example_gradients(apply_fn, params, x),
         ),
         mesh,
@@ -194,7 +288,7 @@ def test_several_processes_do_not_train_without_a_mesh(of_two_processes):
         )
 
 
-def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(mesh):
+def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(auto_mesh):
     x = jax.random.normal(jax.random.key(0), (64, 40, 40, 8))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 8, 4))
     layout = lax.conv_dimension_numbers(x.shape, kernel.shape, ("NHWC", "HWIO", "NHWC"))
@@ -206,7 +300,7 @@ def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(mesh):
         return jnp.sin(y).sum()
 
     gradient = jax.jit(jax.grad(loss))
-    shared = jax.device_put(x, x_sharding(mesh))
+    shared = jax.device_put(x, x_sharding(auto_mesh))
     compiled = gradient.lower(kernel, shared).compile()
     assert collectives_in(compiled.as_text()) == {"all-reduce"}
     assert_trees_close(compiled(kernel, shared), gradient(kernel, x), 1e-4)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 
 from trustjax import _validate, losses, statistics
 from trustjax.gradients._loops import in_loops
+from trustjax.gradients._meshes import in_auto_axes
 from trustjax.gradients._parameters import gradient_statistics
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
@@ -55,7 +56,7 @@ def class_gradients(
     """
     _validate.rank("labels", labels, "batch asked")
 
-    def of_batch(x: Any, labels: jax.Array) -> GradientStatistics:
+    def of_batch(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
         def towards(label: jax.Array) -> GradientStatistics:
             return gradient_statistics(
                 apply_fn,
@@ -73,13 +74,16 @@ def class_gradients(
         in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
         return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
 
-    if in_loops(jax.tree.leaves(x)):
-        return of_batch(x, labels)
+    def by_batch(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
+        if in_loops(jax.tree.leaves(x)):
+            return of_batch(params, x, labels)
 
-    def of_example(x: Any, labels: jax.Array) -> GradientStatistics:
-        x, labels = jax.tree.map(lambda a: a[None], (x, labels))
-        return jax.tree.map(lambda values: values[0], of_batch(x, labels))
+        def of_example(x: Any, labels: jax.Array) -> GradientStatistics:
+            x, labels = jax.tree.map(lambda a: a[None], (x, labels))
+            return jax.tree.map(lambda values: values[0], of_batch(params, x, labels))
 
-    # A batch that may be sharded goes outermost: inside the axis of the classes, the
-    # partitioner would gather every cotangent on every device.
-    return jax.vmap(of_example)(x, labels)
+        # A batch that may be sharded goes outermost: inside the axis of the classes,
+        # the partitioner would gather every cotangent on every device.
+        return jax.vmap(of_example)(x, labels)
+
+    return in_auto_axes(by_batch, params, x, labels, batch=x)

@@ -8,6 +8,7 @@ import jax
 from trustjax import losses, transforms
 from trustjax.gradients._factors import loss_of_example
 from trustjax.gradients._loops import check_batch
+from trustjax.gradients._meshes import in_auto_axes
 from trustjax.typing import ApplyFn, LossFn, Params, SplitModel
 
 
@@ -44,11 +45,13 @@ def input_gradients(
     check_batch(x, loss_args)
     # Max pooling and, on CPU, convolutions have faster rules there.
     loss = transforms.matmul_kernel_grads(loss_of_example(apply_fn, loss_fn))
-    gradients, _ = jax.vmap(
-        jax.grad(loss, argnums=1, has_aux=True),
-        in_axes=(None, 0, *[0] * len(loss_args)),
-    )(params, x, *loss_args)
-    return gradients
+
+    def of_batch(params: Params, x: Any, *loss_args: Any) -> Any:
+        gradient = jax.grad(loss, argnums=1, has_aux=True)
+        in_axes = (None, 0, *[0] * len(loss_args))
+        return jax.vmap(gradient, in_axes)(params, x, *loss_args)[0]
+
+    return in_auto_axes(of_batch, params, x, *loss_args, batch=x)
 
 
 def activation_gradients(
@@ -83,7 +86,11 @@ def activation_gradients(
     [[-0.5  0.5]]
     """
     check_batch(x, loss_args)
-    features = split.features_fn(params, x)
-    return input_gradients(
-        split.head_fn, params, features, loss_fn=loss_fn, loss_args=loss_args
-    )
+
+    def of_batch(params: Params, x: Any, *loss_args: Any) -> Any:
+        features = split.features_fn(params, x)
+        return input_gradients(
+            split.head_fn, params, features, loss_fn=loss_fn, loss_args=loss_args
+        )
+
+    return in_auto_axes(of_batch, params, x, *loss_args, batch=x)

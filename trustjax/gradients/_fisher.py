@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from trustjax import statistics
 from trustjax.gradients._classes import class_gradients
 from trustjax.gradients._loops import check_batch
+from trustjax.gradients._meshes import in_auto_axes
 from trustjax.typing import ApplyFn, Params
 
 
@@ -56,25 +57,26 @@ def fisher_trace(
       :math:`I(\theta) = E[U_\theta U_\theta^T]`; Martens 2020, section 5.
     """
     check_batch(x)
-    classes = jax.eval_shape(apply_fn, params, x).shape[1]
 
-    batch = len(jax.tree.leaves(x)[0])
-    towards = class_gradients(
-        apply_fn,
-        params,
-        x,
-        jnp.broadcast_to(jnp.arange(classes), (batch, classes)),
-        loss_fn=_negative_log_probability,
-        statistics=(statistics.l2_norm,),
-        wrt=wrt,
-    )
-    squared_norms = towards.values[:, :, 0, 0] ** 2
-    logits = apply_fn(params, x).astype(squared_norms.dtype)
-    probabilities = jax.nn.softmax(logits)
-    # A class of probability 0 adds nothing, however long its gradient.
-    impossible = probabilities == 0
-    squared_norms = jnp.where(impossible, 0.0, squared_norms)
-    return (probabilities * squared_norms).sum(1)
+    def of_batch(params: Params, x: Any) -> jax.Array:
+        logits = apply_fn(params, x)
+        towards = class_gradients(
+            apply_fn,
+            params,
+            x,
+            jnp.broadcast_to(jnp.arange(logits.shape[1]), logits.shape),
+            loss_fn=_negative_log_probability,
+            statistics=(statistics.l2_norm,),
+            wrt=wrt,
+        )
+        squared_norms = towards.values[:, :, 0, 0] ** 2
+        probabilities = jax.nn.softmax(logits.astype(squared_norms.dtype))
+        # A class of probability 0 adds nothing, however long its gradient.
+        impossible = probabilities == 0
+        squared_norms = jnp.where(impossible, 0.0, squared_norms)
+        return (probabilities * squared_norms).sum(1)
+
+    return in_auto_axes(of_batch, params, x, batch=x)
 
 
 def _negative_log_probability(logits: jax.Array, label: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import _validate
+from trustjax.gradients._meshes import in_auto_axes
 
 
 def in_microbatches(fun: Callable[..., Any], *, size: int) -> Callable[..., Any]:
@@ -42,11 +43,15 @@ def in_microbatches(fun: Callable[..., Any], *, size: int) -> Callable[..., Any]
         results = []
         for start in range(0, length, size):
             rows = jnp.minimum(jnp.arange(start, start + size), length - 1)
-            piece = jax.tree.map(lambda a, rows=rows: a[rows], arrays)
-            kept = min(size, length - start)
-            result = fun(params, *piece)
-            results.append(jax.tree.map(lambda a, kept=kept: a[:kept], result))
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+            take = lambda *arrays, rows=rows: jax.tree.map(lambda a: a[rows], arrays)
+            piece = in_auto_axes(take, *arrays, batch=arrays, length=size)
+            results.append(fun(params, *piece))
+
+        def joined(*results: Any) -> Any:
+            whole = lambda *parts: jnp.concatenate(parts)[:length]
+            return jax.tree.map(whole, *results)
+
+        return in_auto_axes(joined, *results, batch=arrays, length=length)
 
     return in_turn
 
@@ -94,8 +99,10 @@ def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> A
     of a power of two, as batches are.
     """
     leaves = jax.tree.leaves(arrays)
-    batch, most = len(leaves[0]), 1 << (most.bit_length() - 1)
-    if batch <= most or not in_loops(leaves):
+    if not in_loops(leaves):
+        return fun(*arrays)
+    batch, most = leaves[0].shape[0], 1 << (most.bit_length() - 1)
+    if batch <= most:
         return fun(*arrays)
     count = -(-batch // most)
     size = -(-batch // count)
@@ -118,7 +125,9 @@ def in_loops(arrays: Sequence[jax.Array]) -> bool:
     An accelerator wants all at once. Over a sharded batch a loop would gather the
     examples on every device, so the batch must be known to be local.
     """
-    return jax.default_backend() == "cpu" and all(map(_local, arrays))
+    # The batch of a program for export may be a symbol, of which nothing is known.
+    known = all(isinstance(size, int) for array in arrays for size in array.shape)
+    return known and jax.default_backend() == "cpu" and all(map(_local, arrays))
 
 
 def _local(array: jax.Array) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from trustjax import _validate, losses, statistics
 from trustjax.gradients._factors import Gradients, backward, forward_cost
 from trustjax.gradients._loops import check_batch, over_examples, over_tiles
+from trustjax.gradients._meshes import in_auto_axes
 from trustjax.gradients._select import by_group, check_reducible, select
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
@@ -57,17 +58,21 @@ def per_example_gradients(
      [-1.   1. ]]
     """
     check_batch(x, loss_args)
-    _, selected, join = select(params, wrt)
 
-    def whole(x: Any, loss_args: Sequence[Any]) -> list[jax.Array]:
-        gradients, _ = backward(apply_fn, loss_fn, selected, join, x, loss_args)
-        return [
-            gradient.over_examples(gradient.whole).astype(leaf.dtype)
-            for gradient, leaf in zip(gradients, selected, strict=True)
-        ]
+    def of_batch(params: Params, x: Any, loss_args: Sequence[Any]) -> Any:
+        _, selected, join = select(params, wrt)
 
-    cost = forward_cost(apply_fn, params, x)
-    return join(over_tiles(whole, (x, tuple(loss_args)), cost), rest=None)
+        def whole(x: Any, loss_args: Sequence[Any]) -> list[jax.Array]:
+            gradients, _ = backward(apply_fn, loss_fn, selected, join, x, loss_args)
+            return [
+                gradient.over_examples(gradient.whole).astype(leaf.dtype)
+                for gradient, leaf in zip(gradients, selected, strict=True)
+            ]
+
+        cost = forward_cost(apply_fn, params, x)
+        return join(over_tiles(whole, (x, loss_args), cost), rest=None)
+
+    return in_auto_axes(of_batch, params, x, tuple(loss_args), batch=x)
 
 
 def gradient_statistics(
@@ -174,22 +179,28 @@ def outputs_and_gradient_statistics(
     check_batch(x, loss_args)
     _validate.choice("group", group, GROUPINGS)
     names = _statistic_names(statistics)
-    paths, selected, join = select(params, wrt)
-    check_reducible(paths, selected)
-    groups = by_group(paths, group)
 
-    def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, jax.Array]:
-        gradients, outputs = backward(apply_fn, loss_fn, selected, join, x, loss_args)
-        by_path = dict(zip((path.name for path in paths), gradients, strict=True))
-        of_groups = [
-            _values_of_group({path: by_path[path] for path in members}, statistics)
-            for members in groups.values()
-        ]
-        return outputs, jnp.stack(of_groups, axis=1)
+    def of_batch(params: Params, x: Any, loss_args: Sequence[Any]) -> Any:
+        paths, selected, join = select(params, wrt)
+        check_reducible(paths, selected)
+        groups = by_group(paths, group)
 
-    cost = forward_cost(apply_fn, params, x)
-    outputs, values = over_tiles(reduced, (x, tuple(loss_args)), cost)
-    return outputs, GradientStatistics(values, tuple(groups), names)
+        def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, jax.Array]:
+            gradients, outputs = backward(
+                apply_fn, loss_fn, selected, join, x, loss_args
+            )
+            by_path = dict(zip((path.name for path in paths), gradients, strict=True))
+            of_groups = [
+                _values_of_group({path: by_path[path] for path in members}, statistics)
+                for members in groups.values()
+            ]
+            return outputs, jnp.stack(of_groups, axis=1)
+
+        cost = forward_cost(apply_fn, params, x)
+        outputs, values = over_tiles(reduced, (x, loss_args), cost)
+        return outputs, GradientStatistics(values, tuple(groups), names)
+
+    return in_auto_axes(of_batch, params, x, tuple(loss_args), batch=x)
 
 
 def _values_of_group(

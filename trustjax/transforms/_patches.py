@@ -57,10 +57,11 @@ def in_windows(
     window: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
-    positions: Sequence[int],
+    positions: Sequence[Any],
 ) -> Iterator[jax.Array]:
     """For each offset of a window, what lies there: arrays of the shape `positions`.
 
+    In a program for export, a size of `positions` may be a symbol.
     A window that does not fit has no positions, and its offsets may lie outside.
     """
     if 0 in positions:

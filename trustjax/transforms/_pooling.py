@@ -61,7 +61,7 @@ def _tangent(tangent: jax.Array, pooled: jax.Array, x: jax.Array, **params: Any)
 
 
 def _candidates(
-    x: jax.Array, fill: float, pooled_shape: tuple[int, ...], **params: Any
+    x: jax.Array, fill: float, pooled_shape: tuple[Any, ...], **params: Any
 ) -> Iterator[jax.Array]:
     """For each offset of the window, what lies there: arrays of the pooled shape."""
     x = lax.pad(

@@ -1,0 +1,63 @@
+"""Batches on meshes with explicit axes, which `jax.make_mesh` makes by default.
+
+There the sharding of an array is a part of its type, and JAX refuses what the type of
+the result does not follow for: lookups in a table, reshapes of a sharded axis. Networks
+are written without a word about shardings, and `jax.vmap` of their derivatives asks for
+more still. So the work is done with those axes left to the partitioner, as on axes of
+type Auto, and only the results carry their sharding again.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+def in_auto_axes(
+    fun: Callable[..., Any], *trees: Any, batch: Any, length: int | None = None
+) -> Any:
+    """`fun(*trees)`, computed without axes of a mesh that are explicit.
+
+    Args:
+      fun: a function that returns a tree of arrays with a leading axis.
+      *trees: its arguments. What `fun` closes over must not lie on explicit axes.
+      batch: arrays `[batch, ...]`; the leading axis of the results is sharded so too.
+      length: of the leading axis, if it is not that of `batch`. One that cannot be
+        sharded evenly is not sharded.
+    """
+    leaves, tree = jax.tree.flatten(trees)
+    is_array = [isinstance(leaf, jax.Array) for leaf in leaves]
+    arrays = [leaf for leaf, a in zip(leaves, is_array, strict=True) if a]
+    meshes = [jax.typeof(array).sharding.mesh for array in arrays]
+    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
+    if not explicit:
+        return fun(*trees)
+
+    def of_arrays(*arrays: Any) -> Any:
+        given = iter(arrays)
+        merged = [
+            next(given) if a else leaf for leaf, a in zip(leaves, is_array, strict=True)
+        ]
+        return fun(*jax.tree.unflatten(tree, merged))
+
+    mesh, axes = explicit[0], _axes_of(batch)
+    shards = math.prod(mesh.shape[axis] for axis in axes)
+    even = length is None or length % shards == 0
+    return jax.sharding.auto_axes(
+        of_arrays,
+        axes=mesh.explicit_axes,
+        out_sharding=NamedSharding(mesh, P(axes if even else None)),
+    )(*arrays)
+
+
+def _axes_of(batch: Any) -> tuple[str, ...]:
+    """The axes of a mesh that the leading axis of a batch is sharded over."""
+    for leaf in jax.tree.leaves(batch):
+        if isinstance(leaf, jax.Array) and leaf.ndim:
+            axes = jax.typeof(leaf).sharding.spec[0]
+            if axes is not None:
+                return axes if isinstance(axes, tuple) else (axes,)
+    return ()
