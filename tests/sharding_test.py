@@ -218,7 +218,8 @@ def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
     transformed = jax.vmap(jax.grad(loss), (None, 0))
     if mesh.abstract_mesh.explicit_axes:
         # Where JAX refuses `vmap(grad)`; `per_example_gradients` does this by itself.
-        transformed = jax.sharding.auto_axes(transformed, out_sharding=x_sharding(mesh))
+        in_auto = jax.sharding.auto_axes(out_sharding=x_sharding(mesh))
+        transformed = in_auto(transformed)
 
     by_both, collectives = run_sharded(
         lambda params, x: (

@@ -5,7 +5,8 @@ sees; column :math:`(k, c)`: kernel offset and channel), a convolution is the pr
 :math:`y = P(x) W`, and its kernel gradient is :math:`P(x)^T \bar y`. JAX computes that
 gradient as another convolution, with the cotangent as kernel. Under `jax.vmap` both
 of its operands have a batch axis, so it becomes a convolution with one group for each
-example: slow on CPU, and split wrongly by the partitioner when the batch is sharded.
+example: slow on CPU, and for kernels in Flax's order (HWIO, HIO) split wrongly by the
+partitioner when the batch is sharded; PyTorch's order and groups come out right.
 
 `conv_p` is a primitive that is JAX's convolution in value, in lowering and in the
 gradient of its input. It differs in two rules alone: the gradient of the kernel, and

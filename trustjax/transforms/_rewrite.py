@@ -28,8 +28,9 @@ def matmul_kernel_grads(fun: Callable[..., Any]) -> Callable[..., Any]:
     `jax.vmap(jax.grad(loss))` of a convolution asks for one kernel gradient for each
     example, and JAX computes them as one convolution with a group for each example.
     That is slow on CPU, and under `jax.jit` with the batch sharded over a mesh axis it
-    is silently wrong: zeros for the examples that are not on the first device. Of the
-    function that this returns, the same `vmap(grad)` computes
+    is silently wrong for kernels in Flax's order (HWIO, HIO): zeros for the examples
+    that are not on the first device. Kernels in PyTorch's order and grouped kernels
+    come out right. Of the function that this returns, the same `vmap(grad)` computes
 
     .. math:: \bar W_i = P(x_i)^\top \, \bar y_i
 
@@ -44,7 +45,9 @@ def matmul_kernel_grads(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     Inside `jax.shard_map` with `check_vma=True`, parameters that are replicated must be
     made varying (`jax.lax.pcast`) before they are differentiated, or JAX adds the
-    gradients of all shards; `gradients.per_example_gradients` does so by itself.
+    gradients of all shards. On a mesh with explicit axes, JAX refuses `vmap(grad)` of
+    a convolution: take it under `jax.sharding.auto_axes`.
+    `gradients.per_example_gradients` does both by itself.
 
     Args:
       fun: any function of arrays; arguments and results are trees. Arguments that are
