@@ -221,6 +221,17 @@ def test_softmax_under_the_key_logits_is_said_on_the_page_and_in_the_terminal(ca
     assert "score_energy" not in arrays
 
 
+def test_a_masked_class_is_taken(capsys):
+    logits = np.random.default_rng(0).normal(size=(40, 3))
+    logits[:, 2] = -np.inf
+    np.savez("masked.npz", logits=logits, labels=np.arange(40) % 2)
+    run("evaluate", "masked.npz")
+    assert "report: reports/masked/index.html" in capsys.readouterr().out
+    _, arrays = read(pathlib.Path("reports/masked"))
+    offered = scores.names(computable_from={"logits"})
+    assert {f"score_{name}" for name in offered} <= set(arrays)
+
+
 def test_one_output_is_refused_in_one_line(error_of):
     np.savez("one.npz", logits=np.ones((4, 1)), labels=np.zeros(4, int))
     said = error_of("evaluate", "one.npz").splitlines()

@@ -144,8 +144,14 @@ def log_grad_trust(z):
     return np.log(2) - np.logaddexp(doubt_squared, np.logaddexp.reduce(2 * log_others))
 
 
+def answerable(z):
+    """Without the classes of logit -inf."""
+    return z[z != -np.inf]
+
+
 def grad_trust_rows(z):
-    if not np.isfinite(z).all():
+    z = answerable(z)
+    if not np.isfinite(z).all() or not len(z):
         return np.nan
     if len(z) == 1:
         return np.inf
@@ -155,7 +161,8 @@ def grad_trust_rows(z):
 
 
 def grad_trust_reference(z):
-    if not np.isfinite(z).all():
+    z = answerable(z)
+    if not np.isfinite(z).all() or not len(z):
         return np.nan
     change = (z - np.longdouble(1) / len(z)) ** 4
     return 1 if not change.any() else len(z) * change.max() / change.sum()
@@ -169,7 +176,8 @@ def grad_norm(z, h):
 
 
 def introspective_norm(z, h):
-    if np.isinf(z).any():
+    z = answerable(z)
+    if np.isinf(z).any() or not len(z):
         return np.nan
     return 2 / np.longdouble(len(z)) * norm(z - 1) * norm(h)
 

@@ -149,6 +149,8 @@ INF, NAN = np.inf, np.nan
         ("introspective_norm", [2.0], [3.0, 4.0], 10.0),  # 2 / 1 * (2 - 1) * 5
         ("introspective_norm", [3e30, 4e30], [1.0, 0.0], 5e30),
         ("introspective_norm", [INF, 1.0], [1.0, 2.0], NAN),
+        ("introspective_norm", [-INF, 2.0], [3.0, 4.0], 10.0),
+        ("introspective_norm", [-INF, -INF], [3.0, 4.0], NAN),
         ("introspective_norm", [3.0, NAN], [1.0, 2.0], NAN),
         ("introspective_norm", [3.0, 1.0], [1.0, NAN], NAN),
     ],
@@ -234,7 +236,12 @@ def test_features_of_another_batch_are_refused():
         ("grad_trust_reference", [2.0], 1.0),
         ("grad_trust_reference", [3.0, 3.0], 1.0),
         ("grad_trust_reference", [0.5, 0.5], 1.0),
-        ("grad_trust_reference", [-INF, 0.0], NAN),
+        ("grad_trust_reference", [-INF, 0.0], 1.0),
+        ("grad_trust_reference", [INF, 0.0], NAN),
+        ("grad_trust_reference", [-INF, -INF], NAN),
+        ("grad_trust_rows", [-INF, 2.0], INF),
+        ("grad_trust_rows", [-INF, 1.0], INF),
+        ("grad_trust_rows", [-INF, -INF], NAN),
         ("grad_trust_reference", [NAN, 0.0], NAN),
     ],
 )
@@ -312,3 +319,25 @@ def test_entropy_keeps_its_digits_where_the_network_is_sure(classes):
 def test_the_gradient_of_a_single_class_is_zero():
     gradient = jax.grad(lambda z: scores.negative_brier(z)[0])(jnp.array([[2.0]]))
     np.testing.assert_array_equal(gradient, [[0.0]])
+
+
+MASKED = [[2.0, -0.5, 0.0, -INF], [0.0, 3.0, 1.0, -INF], [0.0, 0.0, 0.0, -INF]]
+
+
+@pytest.mark.parametrize("name", scores.names(computable_from={"logits", "features"}))
+def test_a_masked_class_works_in_every_score(name):
+    given = {"logits": jnp.array(MASKED), "features": jnp.ones((3, 2))}
+    score = scores.lookup(name)
+    assert np.isfinite(score.fn(*(given[need] for need in score.needs))).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 1}, {"top_k": 2}])
+def test_rows_of_masked_classes_are_left_out(options):
+    logits = jnp.array(MASKED)
+    for fn, options_of in (
+        (scores.grad_trust_rows, options),
+        (scores.grad_trust_reference, {}),
+    ):
+        np.testing.assert_allclose(
+            fn(logits, **options_of), fn(logits[:, :3], **options_of), rtol=1e-5
+        )

@@ -140,7 +140,8 @@ def grad_trust_rows(
     one class                              inf
     equal rows                             1
     counterfactual rows zero               inf, and 1 if the prediction's is zero too
-    a NaN or infinite logit                NaN
+    a logit of -inf                        as if there were no such class
+    a NaN or +inf logit, or all -inf       NaN
     =====================================  =====
 
     >>> print(grad_trust_rows(jnp.array([[4.5, 0.5, 2.5]])).round())
@@ -150,11 +151,17 @@ def grad_trust_rows(
       olivesgatech/GradTrust, demo.py: there the numerator is the largest of all rows,
       which may be the most negative logit, and the denominator the mean of all rows.
     """
-    z, changes = _row_changes(logits)
+    z, changes, count = _row_changes(logits)
     if not _has_rivals(z.shape[-1], top_k):
         return jnp.where(jnp.isfinite(z[:, 0]), jnp.inf, jnp.nan)
     own = jnp.sum(changes, axis=-1, where=is_predicted(z))
-    others = _mean_over_rivals(changes, z, top_k)
+    asked = z.shape[-1] - 1 if top_k is None else top_k
+    # The mean is over the rivals that can be answered: the others' change is 0.
+    there = jnp.clip(count - 1, 1, asked)
+    mean = _mean_over_rivals(changes, z, top_k)
+    others = mean * (asked / there).astype(mean.dtype)
+    # Without a rival any change is infinitely more, even that of a logit of 1.
+    own = jnp.where(count == 1, jnp.abs(own) + 1, own)
     # The prediction's change over nothing at all: 1 for 0 / 0, inf, and NaN for NaN.
     limit = jnp.where(own == 0, 1.0, jax.lax.stop_gradient(own) * jnp.inf)
     return divide_no_nan(own, others, otherwise=limit)
@@ -186,7 +193,8 @@ def grad_trust_reference(
     one class                          1
     equal logits                       1
     all logits 1 / classes             1 (the authors' code: NaN)
-    a NaN or infinite logit            NaN
+    a logit of -inf                    as if there were no such class
+    a NaN or +inf logit, or all -inf   NaN
     =================================  ==========================
 
     >>> print(grad_trust_reference(jnp.array([[4.5, 0.5, 2.5]])).round())
@@ -196,19 +204,25 @@ def grad_trust_reference(
       olivesgatech/GradTrust, demo.py `get_grads_individual`. The numerator is often the
       most negative logit's, and not the prediction's; see `grad_trust`.
     """
-    _, changes = _row_changes(logits)
+    _, changes, count = _row_changes(logits)
     return divide_no_nan(
-        jnp.max(changes, axis=-1), jnp.mean(changes, axis=-1), otherwise=1.0
+        count * jnp.max(changes, axis=-1), jnp.sum(changes, axis=-1), otherwise=1.0
     )
 
 
-def _row_changes(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The widened logits, and (z - 1/C)^4 relative to the row's largest."""
+def _row_changes(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The widened logits, (z - 1/C)^4 relative to the row's largest, and C of the row.
+
+    A class whose logit is -inf cannot be answered: it has no change, and C is without.
+    """
     z = at_least_float32(_inputs.logits(logits))
+    there = ~jnp.isneginf(z)
+    count = jnp.sum(there, axis=-1, keepdims=True)
     # In such units no fourth power overflows; every user takes a ratio.
-    distance, _ = in_units_of_largest(z - targets.uniform(z))
-    finite = jnp.isfinite(z).all(axis=-1, keepdims=True)
-    return z, jnp.where(finite, distance**4, jnp.nan)
+    distance = jnp.where(there, z, 0) - 1 / jnp.maximum(count, 1).astype(z.dtype)
+    distance, _ = in_units_of_largest(jnp.where(there, distance, 0))
+    known = (jnp.isfinite(z) | ~there).all(axis=-1, keepdims=True) & (count > 0)
+    return z, jnp.where(known, distance**4, jnp.nan), jnp.squeeze(count, axis=-1)
 
 
 def _has_rivals(classes: int, top_k: int | None) -> bool:

@@ -105,7 +105,9 @@ def introspective_norm(
     =================================  =====
     logits at the target               0
     zero features                      0
-    an infinite logit                  NaN (squared error), else its limit
+    a logit of -inf                    as if there were no such class (squared
+                                       error), else its limit
+    a logit of +inf, or all -inf       NaN (squared error), else its limit
     an infinite feature                inf, and NaN for logits at the target
     a NaN                              NaN
     =================================  =====
@@ -124,7 +126,11 @@ def introspective_norm(
     h, classes = _features(features, z), z.shape[-1]
     asked = target * targets.all_ones(z)
     if loss == "squared_error":
-        change = jnp.where(jnp.isinf(z), jnp.nan, 2 * (z - asked) / classes)
+        there = ~jnp.isneginf(z)
+        count = jnp.sum(there, axis=-1, keepdims=True)
+        change = 2 * (jnp.where(there, z, 0) - asked) / jnp.maximum(count, 1)
+        change = jnp.where(there, change, 0)
+        change = jnp.where(jnp.isposinf(z) | (count == 0), jnp.nan, change)
     else:
         change = (jax.nn.sigmoid(z) - asked) / classes
     return safe_norm(change) * safe_norm(h)
