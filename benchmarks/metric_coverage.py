@@ -2,7 +2,7 @@
 
 Made-up test sets of a known truth: accuracy, the mean of a trust in [0, 1], AUROC and
 calibration error, by the intervals of `metrics` and by plain bootstrap percentiles.
-`python -m benchmarks.metric_coverage [data sets]`.
+`python -m benchmarks.metric_coverage [data sets [examples ...]]`.
 """
 
 import sys
@@ -110,8 +110,8 @@ def main() -> None:
     print(f"{sets} data sets each, {SAMPLES} resamples\n")
     print("| metric | examples | errors | holds | width | percentiles | width |")
     print("|---|---|---|---|---|---|---|")
-    for size, all_errors in SIZES.items():
-        for errors in all_errors:
+    for size in [int(given) for given in sys.argv[2:]] or SIZES:
+        for errors in SIZES[size]:
             case = (generator, size, errors, sets)
             show("accuracy", size, errors, *accuracy(*case))
             if errors < 3:

@@ -9,7 +9,6 @@ import scipy.stats
 import sklearn.metrics
 
 from trustjax import _validate, metrics
-from trustjax.metrics import _resample
 
 KEY = jax.random.key(0)
 SAMPLES = 100
@@ -156,7 +155,6 @@ def test_one_network_without_errors_leaves_the_others_compared():
     np.testing.assert_allclose(got.low[0, 2], alone.low[0, 1], rtol=1e-6)
 
 
-@pytest.mark.skipif(not _resample.takes_weights(metrics.auroc), reason="no weights")
 def test_weights_leave_examples_out():
     scores, correct = made_up()
     more = {name: jnp.append(score, jnp.zeros(5)) for name, score in scores.items()}
@@ -171,6 +169,25 @@ def test_weights_leave_examples_out():
     np.testing.assert_allclose(padded.values, plain.values, rtol=1e-6)
     np.testing.assert_array_equal(padded.num_right, plain.num_right)
     assert padded.may_be_best == plain.may_be_best
+    # The padding is never drawn: the same draws, whatever the padding scores.
+    other = {name: score.at[80:].set(9.0) for name, score in more.items()}
+    again = metrics.compare(
+        other,
+        jnp.append(correct, jnp.zeros(5, bool)),
+        weights=jnp.arange(85) < 80,
+        key=KEY,
+        num_samples=SAMPLES,
+    )
+    np.testing.assert_array_equal(again.low, padded.low)
+
+
+def test_counts_and_rows_are_the_same_resamples():
+    scores, correct = made_up()
+    alike = {"key": KEY, "num_samples": SAMPLES}
+    counted = metrics.compare(scores, jnp.asarray(correct), **alike)
+    of_rows = lambda values, right: metrics.auroc(values, right)
+    drawn = metrics.compare(scores, jnp.asarray(correct), metric=of_rows, **alike)
+    np.testing.assert_allclose(counted.low, drawn.low, rtol=1e-5, atol=1e-6)
 
 
 def test_metric_is_compiled_once_for_each_shape():

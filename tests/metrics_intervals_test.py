@@ -69,6 +69,15 @@ def test_calibrated_confidence_may_have_no_error():
     assert np.median([value for value, _, _ in found]) < naive / 2
 
 
+def test_calibration_error_of_counted_examples_is_that_of_repeated_ones():
+    confidence, correct = calibrated(60, 3)
+    counts = jnp.arange(60) % 3
+    rows = np.repeat(np.arange(60), counts)
+    run = functools.partial(metrics.calibration_error_interval, key=KEY)
+    got = run(confidence, correct, weights=counts)
+    np.testing.assert_allclose(got, run(confidence[rows], correct[rows]), rtol=1e-3)
+
+
 def test_calibration_error_beyond_chance_is_found():
     confidence, correct = calibrated(2000, 0, exponent=2.0)
     true = float(jnp.mean(calibrated(100_000, 1, exponent=2.0)[0]) - 0.8)
@@ -88,6 +97,10 @@ def test_calibration_error_interval_at_its_limits():
     np.testing.assert_array_equal(sure[:2], [0.0, 0.0])
     # Where nine answers are all right with a chance of 0.05.
     np.testing.assert_allclose(sure.high, 1 - 0.05 ** (1 / 9), atol=0.03)
+    mask = jnp.arange(9) < 0
+    assert jnp.isnan(jnp.stack(run(jnp.ones(9), jnp.ones(9, bool), weights=mask))).all()
+    with pytest.raises(TypeError, match="weights must be whole"):
+        run(jnp.ones(9), jnp.ones(9, bool), weights=jnp.full(9, 0.5))
     with pytest.raises(ValueError, match="confidence must be in"):
         run(jnp.full(9, 1.5), jnp.ones(9, bool))
     with pytest.raises(ValueError, match="level must be in"):

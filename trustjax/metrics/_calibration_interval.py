@@ -20,6 +20,7 @@ def calibration_error_interval(
     bins: int = 15,
     num_samples: int = 1000,
     level: float = 0.95,
+    weights: Shaped[Array | np.ndarray, " n"] | None = None,
 ) -> Interval:
     r"""Expected calibration error without its bias, and an interval that can reach 0.
 
@@ -42,6 +43,7 @@ def calibration_error_interval(
       bins: as in `expected_calibration_error`.
       num_samples: how many data sets are drawn for each :math:`\lambda`.
       level: the chance that such intervals hold the true error.
+      weights: a mask, or how often each example counts; all once if None.
 
     Returns:
       A median-unbiased error, mostly below `expected_calibration_error`, and its
@@ -51,12 +53,13 @@ def calibration_error_interval(
     Raises:
       ValueError: as `expected_calibration_error`, or if `num_samples` is not positive
         or `level` is not in (0, 1).
-      TypeError: if the values are not known, as inside `jit`.
+      TypeError: if the values are not known, as inside `jit`, or weights not whole.
 
     ===============================  =====
     Edge case                        Value
     ===============================  =====
     an empty bin                     adds nothing
+    no example kept                  NaN
     always sure, and always right    0 in [0, high]: few answers may hide an error
     ===============================  =====
 
@@ -75,13 +78,17 @@ def calibration_error_interval(
     _validate.count("num_samples", num_samples)
     _validate.open_fraction("level", level)
     confidence, correct = jnp.asarray(confidence), jnp.asarray(correct)
-    totals = bin_totals(confidence, correct, bins, None)
+    kept = None if weights is None else jnp.asarray(weights)
+    _validate.whole_weights(kept, "outcomes are drawn for whole examples")
+    totals = bin_totals(confidence, correct, bins, kept)
     if not _validate.is_known(*totals):
         raise TypeError(
             "the calibration error's interval needs known values, not traced"
         )
     summed, right, count = (np.asarray(total, np.float64) for total in totals)
     filled = count > 0
+    if not filled.any():
+        return Interval(*jnp.full(3, jnp.nan))
     count = count[filled].astype(np.int64)
     expected, accuracy = summed[filled] / count, right[filled] / count
 

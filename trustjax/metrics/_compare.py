@@ -158,7 +158,8 @@ def compare(
       level: the chance that no statement at all is false.
       key: a random key.
       num_samples: how many data sets are drawn.
-      weights: of each example; 0 leaves out.
+      weights: of each example. One of weight 0 is never drawn; the others are drawn
+        alike, and weigh what they weigh.
       higher_is_better: whether the higher value is the better one.
 
     Returns:

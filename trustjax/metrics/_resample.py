@@ -45,7 +45,7 @@ def checked_weights(
             f"got {getattr(metric_fn, '__name__', metric_fn)!r}"
         )
     weights = jnp.asarray(weights)
-    _validate.same_length(weights=weights, arrays=arrays[0])
+    _validate.example_weights(weights, arrays=arrays[0])
     return weights
 
 
