@@ -135,29 +135,31 @@ def best_statistic(
 def leads(
     ours: str, runs: Mapping[str, np.ndarray], correct: np.ndarray
 ) -> dict[str, str]:
-    """How much larger our mean AUC is than each other's, with intervals of 95 %."""
-    others = [name for name in runs if name != ours]
-    which = np.repeat(np.arange(len(runs)), [len(of) for of in runs.values()])
-    averages = jnp.asarray(which == np.arange(len(runs))[:, None], jnp.float32)
-    averages /= averages.sum(axis=1, keepdims=True)
-    place = list(runs).index(ours)
+    """How much larger our mean AUC is than each other's, with intervals of 95 %.
 
-    def differences(scores: jax.Array, correct: jax.Array) -> jax.Array:
-        areas = averages @ jax.vmap(metrics.auroc, (1, None))(scores, correct)
-        return 100 * (areas[place] - jnp.delete(areas, place))
-
-    interval = metrics.bootstrap(
-        differences,
-        [jnp.asarray(np.concatenate([*runs.values()]).T), jnp.asarray(correct)],
+    They hold together for all pairs of rows.
+    """
+    found = metrics.compare(
+        {name: of.T for name, of in runs.items()},
+        correct,
+        metric=mean_auroc,
         key=jax.random.key(0),
         num_samples=500,
     )
+    place = found.names.index(ours)
+    numbers = (found.differences, found.low, found.high)
     return {
         name: f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
         for name, value, low, high in zip(
-            others, *map(np.asarray, interval), strict=True
+            found.names, *(100 * np.asarray(of[place]) for of in numbers), strict=True
         )
+        if name != ours
     }
+
+
+def mean_auroc(runs: jax.Array, correct: jax.Array) -> jax.Array:
+    """The mean over runs, `[images, runs]`."""
+    return jnp.mean(jax.vmap(metrics.auroc, (1, None))(runs, correct))
 
 
 if __name__ == "__main__":

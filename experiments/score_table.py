@@ -4,10 +4,10 @@
     python -m experiments.score_table --dataset fashion_mnist
 
 Makes the report of `trustjax report --scores all` with the same options, and prints its
-scores as one table. In per cent, from the best AUROC to the worst,
-with 95 % bootstrap intervals of AUROC: a score is marked = where its AUROC cannot be
-told from that of the best. The last columns are AUROC of telling the test set from
-images of none of its classes.
+scores as one table. In per cent, from the best AUROC to the worst, with intervals of
+AUROC that hold together at 95 %: a score is marked = where no other is proven to be
+better, in one statement about all pairs. The last columns are AUROC of telling the test
+set from images of none of its classes.
 
 Obtained, and the time it takes: README.md beside this file.
 """
