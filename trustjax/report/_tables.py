@@ -91,7 +91,9 @@ def scores(found: Assessment) -> dict[str, Any]:
     highest = np.ceil(20 * max(ends, default=1.0)) / 20
     # One hopeless score would squeeze the others into a point.
     lowest = np.floor(20 * min(ends, default=0.0)) / 20
-    forest = {"low": max(lowest, highest - 0.25), "high": highest}
+    in_view = found.scores[0].numbers["auroc"].low or 0.0
+    lowest = max(lowest, min(highest - 0.25, np.floor(20 * in_view) / 20))
+    forest = {"low": lowest, "high": highest}
     return {
         "columns": columns,
         "rows": [
@@ -312,7 +314,7 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
             "kind": "top" if high >= reached[dataset] else "wrong" if worse else "",
             "level": round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * told,
             "hint": f"{_text.interval(auroc, _text.number)}; "
-            f"{_text.interval(passing, _text.percent)} % pass",
+            f"{_text.interval(passing, _text.percent)} pass",
         }
 
     return {

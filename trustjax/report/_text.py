@@ -75,7 +75,7 @@ def verdict(found: Assessment) -> list[str]:
         sentences.append(
             f"Left to answer only the 80{THIN}% that {best.title} trusts most, it errs "
             f"in *{percent(risk.value or 0.0, 2)}* of its answers "
-            f"({interval(risk, percent)}{THIN}%) instead of "
+            f"({interval(risk, lambda share: percent(share, 2))}) instead of "
             f"*{percent(1 - accuracy, 2)}*."
         )
     else:
@@ -92,10 +92,12 @@ def comparison(found: Assessment) -> list[str]:
     auroc = best.numbers["auroc"]
     if auroc.value is None:
         return [f"No score can be compared with another: {auroc.not_defined}."]
+    is_best = "is the best here at telling right answers from wrong ones"
+    if found.comparison.reason:
+        is_best = "has the highest AUROC here"
     sentences = [
-        f"{best.title} is the best here at telling right answers from wrong ones: a "
-        f"right answer scores higher than a wrong one {percent(auroc.value)} of the "
-        "time (AUROC)."
+        f"{best.title} {is_best}: a right answer scores higher than a wrong one "
+        f"{percent(auroc.value)} of the time (AUROC)."
     ]
     others = found.scores[1:]
     if not others:
@@ -126,8 +128,8 @@ def comparison(found: Assessment) -> list[str]:
         sentences.append(f"{who} {what} behind by more than chance.")
     sentences.append(
         f"This is one statement about all {len(found.scores)} scores: were they "
-        f"equally good, {percent(1 - found.confidence_level, 0)} of such pages would "
-        "call any of them behind."
+        f"equally good, only {percent(1 - found.confidence_level, 0)} of such pages "
+        "would call any of them behind."
     )
     return sentences
 
