@@ -133,7 +133,11 @@ METRICS = {
         d.trust, GRID, weights=weights
     ),
     "TrustTotals": lambda d, weights: metrics.TrustTotals.of_batch(
-        d.confidence, d.predictions, d.labels, CLASSES, weights=weights
+        confidence=d.confidence,
+        predictions=d.predictions,
+        labels=d.labels,
+        num_classes=CLASSES,
+        weights=weights,
     ).net_trust_score(),
     "CalibrationTotals": lambda d, weights: metrics.CalibrationTotals.of_batch(
         d.confidence, d.correct, weights=weights

@@ -246,7 +246,11 @@ def test_totals_merge_to_the_whole():
     )
     trusts = [
         metrics.TrustTotals.of_batch(
-            confidence[p], predictions[p], labels[p], 6, beta=2.0
+            confidence=confidence[p],
+            predictions=predictions[p],
+            labels=labels[p],
+            num_classes=6,
+            beta=2.0,
         )
         for p in parts
     ]
@@ -264,3 +268,25 @@ def test_totals_merge_to_the_whole():
     ]
     for got, expected in pairs:
         chex.assert_trees_all_close(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bins", [25, 29, 31, 41, 100, 1000])
+def test_a_value_on_an_edge_is_in_the_lower_bin_for_every_number_of_bins(bins):
+    edges = (np.arange(1, bins + 1) / bins).astype(np.float32)
+    curve = metrics.reliability_curve(
+        jnp.asarray(edges), jnp.ones(bins, bool), bins=bins
+    )
+    np.testing.assert_array_equal(curve.count, np.ones(bins))
+    np.testing.assert_array_equal(curve.edges[1:], edges)
+    parts = metrics.brier_decomposition(
+        jnp.asarray(edges)[:, None], jnp.zeros(bins, int), bins=bins
+    )
+    assert abs(parts.within_bins) < 1e-12  # one value in each bin
+
+
+def test_a_true_class_of_probability_zero_surprises_without_limit():
+    logits = jnp.array([[0.0, -jnp.inf], [0.0, 0.0], [-jnp.inf, 0.0]])
+    labels = jnp.array([1, 0, 1])
+    assert metrics.negative_log_likelihood(logits, labels) == jnp.inf
+    kept = metrics.negative_log_likelihood(logits, labels, weights=jnp.array([0, 1, 1]))
+    np.testing.assert_allclose(kept, np.log(2) / 2, rtol=1e-6)

@@ -176,3 +176,17 @@ def test_accuracy():
     where = jnp.array([False, True, True, False])
     assert metrics.accuracy(predictions, labels, weights=where) == 0.5
     assert jnp.isnan(metrics.accuracy(predictions, labels, weights=jnp.zeros(4, bool)))
+
+
+def test_nothing_need_be_trusted_for_a_rate_of_zero():
+    scores, correct = jnp.array([3.0, 2.0, 1.0]), jnp.array([0, 1, 0])
+    for interpolation in ("none", "linear"):
+        area = metrics.fpr_at_tpr(scores, correct, tpr=0, interpolation=interpolation)
+        assert area == 0
+        equal = metrics.fpr_at_tpr(
+            jnp.ones(3), correct, tpr=0, interpolation=interpolation
+        )
+        assert equal == 0
+    assert jnp.isnan(metrics.fpr_at_tpr(scores, jnp.ones(3, bool), tpr=0))
+    assert metrics.detection_error(scores, correct, tpr=0) == 0.5
+    assert jnp.isnan(metrics.detection_error(scores, jnp.ones(3, bool), tpr=0))

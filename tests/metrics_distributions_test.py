@@ -270,3 +270,27 @@ def test_bootstrap_memory_is_bounded(monkeypatch):
         jnp.mean, [jnp.arange(50.0)], key=jax.random.key(0), num_samples=64
     )
     np.testing.assert_allclose(batched, whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0, -1e5])
+def test_distances_of_gaussians_do_not_depend_on_an_offset(offset):
+    rng = np.random.default_rng(0)
+    grid = 2.0**-6  # so that float32 holds the values with their offset
+    first, second = (
+        np.round(rng.normal(mean, 1, 500) / grid) * grid for mean in (0.0, 0.01)
+    )
+    one, two = first.var(ddof=1), second.var(ddof=1)
+    apart = (first.mean() - second.mean()) ** 2
+    divergence = ((one + apart) / two + (two + apart) / one - 2) / 4
+    distance = np.log((one / two + two / one + 2) / 4) / 4 + apart / (one + two) / 4
+    moved = [jnp.asarray(values + offset, jnp.float32) for values in (first, second)]
+    np.testing.assert_allclose(metrics.kl_separability(*moved), divergence, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics.bhattacharyya_distance(*moved), distance, rtol=1e-4
+    )
+    apart = [moved[0], moved[1] + 8]
+    np.testing.assert_allclose(
+        metrics.kl_separability(*apart),
+        metrics.kl_separability(*(values - offset for values in apart)),
+        rtol=1e-6,
+    )

@@ -1,14 +1,18 @@
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from tests import metrics_reference as reference
 from tests.metrics_problems import FAILURES, failures, tied_problems
 from trustjax import metrics
+from trustjax.metrics import _ranking
 from trustjax.metrics._guarantee import binomial_upper_bound
 
 
@@ -346,3 +350,58 @@ def test_guaranteed_selection_at_its_limits():
             metrics.selection_with_guaranteed_risk(
                 scores, jnp.ones(8, bool), risk=risk, delta=delta
             )
+
+
+@pytest.mark.parametrize(
+    ("size", "risk", "delta", "bound"),
+    [
+        (60, 0.1, 0.1, 0.065963),
+        (100, 0.07, 0.1, 0.0416),
+        (2000, 0.0088, 0.001, 0.00464),
+    ],
+)
+def test_a_small_set_without_errors_is_accepted_whole(size, risk, delta, bound):
+    chosen = metrics.selection_with_guaranteed_risk(
+        jnp.arange(float(size)), jnp.ones(size, int), risk=risk, delta=delta
+    )
+    assert (chosen.threshold, chosen.coverage, chosen.risk) == (0, 1, 0)
+    np.testing.assert_allclose(chosen.bound, bound, rtol=2e-3)
+    np.testing.assert_allclose(
+        chosen.bound,
+        1 - (delta / np.ceil(np.log2(size + 1))) ** (1 / size),
+        rtol=1e-5,
+    )
+
+
+def test_too_small_a_set_guarantees_nothing():
+    chosen = metrics.selection_with_guaranteed_risk(
+        jnp.arange(60.0), jnp.ones(60, int), risk=0.05, delta=0.1
+    )
+    assert chosen.threshold == jnp.inf
+    assert chosen.coverage == 0
+
+
+def test_no_slack_that_four_million_examples_can_see():
+    """One error in four millions is a risk; one right answer short is not all."""
+    size = 4_000_000
+    scores = -jnp.arange(float(size))
+    one_wrong = jnp.ones(size, bool).at[size - 2].set(False)
+    covered = metrics.coverage_at_risk(scores, one_wrong, risk=0.0)
+    assert covered == np.float32((size - 2) / size)
+    exact = metrics.coverage_at_risk(scores, one_wrong, risk=1 / (size - 1))
+    assert exact == 1
+    assert metrics.fpr_at_tpr(scores, one_wrong, tpr=1.0) == 1
+    assert metrics.fpr_at_tpr(scores, one_wrong, tpr=1 - 2 / size) == 0
+    risk = metrics.risk_at_coverage(scores, one_wrong, coverage=1.0)
+    assert risk == np.float32(1 / size)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.integers(1, 2**31 - 1), st.data())
+def test_shares_of_counts_are_compared_exactly(total, data):
+    count = data.draw(st.integers(0, total))
+    fraction = Fraction(data.draw(st.integers(0, 1000)), 1000)
+    assert _ranking.as_fraction(float(fraction)) == fraction
+    for share in (fraction, Fraction(count, total)):
+        got = _ranking.reaches(jnp.int32(count), jnp.int32(total), share)
+        assert got == (Fraction(count, total) >= share)

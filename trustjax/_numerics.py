@@ -49,7 +49,7 @@ def accurate_sum(values: jax.Array) -> jax.Array:
         total, lost = (_pad_leading(part, 2 * half) for part in (total, lost))
         total, lost = _add((total[:half], lost[:half]), (total[half:], lost[half:]))
         width = half
-    return total[0] + lost[0]
+    return _with_lost(total[0], lost[0])
 
 
 @accurate_sum.defjvp
@@ -68,6 +68,11 @@ def _add(first: tuple, second: tuple) -> tuple[jax.Array, jax.Array]:
     return total, a_lost + b_lost + lost
 
 
+def _with_lost(total: jax.Array, lost: jax.Array) -> jax.Array:
+    """The sum with what its rounding has lost, which is NaN where it is infinite."""
+    return jnp.where(jnp.isfinite(total), total + lost, total)
+
+
 def _pad_leading(values: jax.Array, length: int) -> jax.Array:
     widths = [(0, length - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
     return jnp.pad(values, widths)
@@ -82,7 +87,7 @@ def cumulative_sum(values: jax.Array) -> jax.Array:
         (values, jnp.zeros_like(values)),
         functools.partial(jax.lax.associative_scan, _add),
     )
-    return total + lost
+    return _with_lost(total, lost)
 
 
 def cumulative_max(values: jax.Array) -> jax.Array:
@@ -149,8 +154,11 @@ def accurate_segment_sum(
         return accurate_sum(sums.reshape(blocks, num_segments))
 
     count = by_block(jnp.ones_like(values))
-    mean = jax.lax.stop_gradient(divide_no_nan(by_block(values), count))
-    return mean * count + by_block(values - mean[jnp.where(inside, segments, 0)])
+    rough = by_block(values)
+    finite = jnp.isfinite(rough)
+    mean = jax.lax.stop_gradient(divide_no_nan(jnp.where(finite, rough, 0.0), count))
+    apart = by_block(values - mean[jnp.where(inside, segments, 0)])
+    return jnp.where(finite, mean * count + apart, rough)
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ GRIDS = ("quantile", "range")
 AVERAGES = ("macro", "weighted", "micro")
 PERCENTS = 100
 LARGEST_CONFUSION = 64
+_SHARES = np.arange(PERCENTS) / PERCENTS
 
 
 def auac(
@@ -249,11 +250,11 @@ def _thresholds(ranking: Ranking, grid: str) -> jax.Array:
     if grid == "range":
         score = _numerics.at_least_float32(ranking.score)
         highest, lowest = score[ranking.highest], score[ranking.lowest]
-        return lowest + percent / PERCENTS * (highest - lowest)
+        return lowest + jnp.asarray(_SHARES, score.dtype) * (highest - lowest)
     # Where the percentile falls between two scores, the higher one decides.
     last = ranking.num_examples - ranking.unit
     if jnp.issubdtype(last.dtype, jnp.floating):
-        from_below = percent / PERCENTS * last
+        from_below = jnp.asarray(_SHARES, last.dtype) * last
     else:
         hundreds, rest = last // PERCENTS, last % PERCENTS
         from_below = percent * hundreds + (percent * rest + PERCENTS - 1) // PERCENTS

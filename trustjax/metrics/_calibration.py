@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
@@ -323,7 +324,13 @@ def bin_totals(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Summed confidence, summed successes and number of examples in equal bins."""
     _check(confidence, correct, bins, weights)
-    return _totals_between(jnp.arange(1, bins) / bins, confidence, correct, weights)
+    edges = bin_edges(bins, _numerics.at_least_float32(confidence).dtype)[1:-1]
+    return _totals_between(edges, confidence, correct, weights)
+
+
+def bin_edges(bins: int, dtype: jnp.dtype) -> jax.Array:
+    """The limits of equal bins, nearest to the fractions: XLA may divide less well."""
+    return jnp.asarray(np.arange(bins + 1) / bins, dtype)
 
 
 @jax.jit
@@ -372,7 +379,7 @@ def curve_of_totals(
         _numerics.divide_no_nan(total_confidence, count, otherwise=jnp.nan),
         _numerics.divide_no_nan(total_correct, count, otherwise=jnp.nan),
         count,
-        jnp.arange(bins + 1) / bins,
+        bin_edges(bins, total_confidence.dtype),
     )
 
 

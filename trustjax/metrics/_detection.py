@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, rank, reaches, share
+from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
 
 def accuracy(
@@ -201,7 +201,8 @@ def fpr_at_tpr(
     Edge case                        Value
     ===============================  =====
     all right or all wrong           NaN
-    all scores equal                 1 (`"none"`), tpr (`"linear"`)
+    tpr = 0                          0: nothing need be trusted
+    all scores equal, tpr > 0        1 (`"none"`), tpr (`"linear"`)
     a NaN score                      ValueError; NaN under a transformation
     ===============================  =====
 
@@ -248,7 +249,7 @@ def aupr_error_of(ranking: Ranking) -> jax.Array:
 def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array:
     """See `fpr_at_tpr`."""
     rate = share(ranking.successes, ranking.num_successes)
-    enough = reaches(ranking.successes, ranking.num_successes, tpr)
+    enough = reaches(ranking.successes, ranking.num_successes, as_fraction(tpr))
     first = jnp.argmax(ranking.last & enough)
     errors = ranking.errors[first].astype(rate.dtype)
     if interpolation == "linear":
@@ -256,6 +257,8 @@ def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array
         along = _numerics.divide_no_nan(tpr - before, rate[first] - before)
         start = ranking.errors_before[first]
         errors = start + along * (errors - start)
+    if tpr == 0:  # of the strictest threshold, which trusts nothing
+        errors = jnp.zeros_like(errors)
     nothing_right = ranking.num_successes == 0
     value = share(errors, ranking.num_errors)
     return ranking.if_known(jnp.where(nothing_right, jnp.nan, value))

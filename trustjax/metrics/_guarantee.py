@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Shaped
 from trustjax import _validate
 from trustjax.metrics._ranking import Ranking, rank, share
 
-MOST_VISITS = 32  # enough for 2**31 examples
+MOST_VISITS = 31  # for 2**31 - 1 examples
 TERMS_AT_ONCE = 256
 LOG_NEGLIGIBLE = -30.0
 
@@ -43,9 +43,10 @@ def selection_with_guaranteed_risk(
 ) -> GuaranteedSelection:
     r"""Accepts as much as possible with a true risk below `risk`, almost surely (SGR).
 
-    A binary search looks at :math:`k = \lceil \log_2 (n + 1) \rceil` thresholds. Each
-    has as bound the largest error rate :math:`b` that could still show so few errors
-    :math:`e` among the :math:`m` accepted,
+    Looks at :math:`k = \lceil \log_2 (n + 1) \rceil` thresholds, which accept
+    :math:`n, n - n / k, n - 2 n / k, \dots` examples. Each has as bound the largest
+    error rate :math:`b` that could still show so few errors :math:`e` among the
+    :math:`m` accepted,
 
     .. math:: \sum_{j=0}^{e} \binom{m}{j} b^j (1 - b)^{m - j} = \frac{\delta}{k}
 
@@ -80,11 +81,13 @@ def selection_with_guaranteed_risk(
     >>> bool(chosen.risk < chosen.bound), bool(chosen.bound <= 0.05)
     (True, True)
     >>> print(f"{chosen.coverage:.2f}")
-    0.93
+    0.91
 
     References:
       Geifman and El-Yaniv 2017, algorithm 1 and lemma 3.1. The authors' code takes the
-      last threshold that the search visits, whatever its bound, and cuts through ties.
+      last threshold that its binary search visits, whatever its bound, and cuts through
+      ties. The search passes a small set by: of its first half too little can be said.
+      A grid that does not depend on the outcomes tries all examples first.
     """
     _validate.open_fraction("risk", risk)
     _validate.open_fraction("delta", delta)
@@ -94,30 +97,21 @@ def selection_with_guaranteed_risk(
 
 @functools.partial(jax.jit, static_argnames=("risk", "delta"))
 def _select(ranking: Ranking, risk: float, delta: float) -> GuaranteedSelection:
-    visits = jnp.ceil(jnp.log2(ranking.num_examples + 1.0))
+    size = ranking.num_examples
+    visits = jnp.maximum(jnp.ceil(jnp.log2(size + 1.0)), 1).astype(jnp.int32)
+    step = jnp.arange(MOST_VISITS)
+    left_out = step * (size // visits) + step * (size % visits) // visits
+    end = ranking.end[jnp.searchsorted(ranking.accepted, size - left_out)]
+    accepted = ranking.accepted[end]
     log_chance = math.log(delta) - jnp.log(visits)
-    group_end = ranking.end
-
-    def visit(state: tuple, _: None) -> tuple[tuple, None]:
-        low, high, best, best_bound = state
-        middle = (low + high + 1) // 2
-        end = group_end[jnp.searchsorted(ranking.accepted, middle)]
-        accepted, wrong = ranking.accepted[end], ranking.errors[end]
-        bound = binomial_upper_bound(wrong, accepted, log_chance)
-        safe = (bound <= risk) & (middle > 0)
-        better = safe & (accepted > best)
-        state = (
-            jnp.where(safe, middle, low),
-            jnp.where(safe, high, jnp.maximum(middle - 1, low)),
-            jnp.where(better, accepted, best),
-            jnp.where(better, bound, best_bound),
-        )
-        return state, None
-
-    nothing = jnp.zeros((), jnp.int32)
-    start = (nothing, ranking.num_examples, nothing, jnp.full((), jnp.nan))
-    (_, _, accepted, bound), _ = lax.scan(visit, start, length=MOST_VISITS)
-    end = jnp.searchsorted(ranking.accepted, accepted)
+    bounds = jax.vmap(binomial_upper_bound, in_axes=(0, 0, None))(
+        ranking.errors[end], jnp.maximum(accepted, 1), log_chance
+    )
+    safe = (step < visits) & (accepted > 0) & (bounds <= risk)
+    first = jnp.argmax(safe)  # they come by falling coverage
+    some = safe[first]
+    accepted, end = jnp.where(some, accepted[first], 0), end[first]
+    bound = jnp.where(some, bounds[first], jnp.nan)
     threshold = ranking.score[end].astype(bound.dtype)
     return GuaranteedSelection(
         ranking.if_known(jnp.where(accepted == 0, jnp.inf, threshold)),

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
 from trustjax.metrics import _weights
+from trustjax.metrics._calibration import bin_edges
 
 
 class BrierDecomposition(NamedTuple):
@@ -228,7 +229,7 @@ def _brier_decomposition(
     counts = _weights.counted(weights, labels.shape[0])
     kept = counts > 0
     happened = _one_hot(labels, probabilities)
-    inner_edges = jnp.arange(1, bins, dtype=probabilities.dtype) / bins
+    inner_edges = bin_edges(bins, probabilities.dtype)[1:-1]
 
     def of_class(probability: jax.Array, outcome: jax.Array) -> BrierDecomposition:
         index = jnp.searchsorted(inner_edges, probability, side="left")

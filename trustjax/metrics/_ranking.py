@@ -5,6 +5,7 @@ score and correctness are packed, without loss, into the bits of one integer.
 """
 
 import functools
+from fractions import Fraction
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ from jax import lax
 
 from trustjax import _numerics, _validate
 from trustjax.metrics import _weights
+
+_LIMBS = 4
 
 
 class Ranking(NamedTuple):
@@ -123,12 +126,41 @@ def share(count: jax.Array, total: jax.Array) -> jax.Array:
     return _numerics.divide_no_nan(count, total, otherwise=jnp.nan)
 
 
-def reaches(count: jax.Array, total: jax.Array, fraction: float) -> jax.Array:
-    """Whether the share is at least `fraction`, the rounding of the division aside.
+def reaches(count: jax.Array, total: jax.Array, fraction: Fraction) -> jax.Array:
+    """Whether the share is at least the fraction: exactly for counts.
 
-    XLA may divide by a constant total by multiplying with its reciprocal.
+    Of floats the rounding of their sums is forgiven, except that nothing less than all
+    is all.
     """
-    return share(count, total) >= fraction * (1 - 3e-7)
+    if jnp.issubdtype(total.dtype, jnp.floating):
+        missing = float(fraction) * (total - count)
+        return missing <= float(1 - fraction) * count * (1 + 1e-6)
+    return count >= _least_count(total, fraction)
+
+
+def as_fraction(value: float) -> Fraction:
+    """The share of at most 2**31 - 1 examples that is meant: 5/9, 7/100, no float."""
+    return Fraction(value).limit_denominator(2**31 - 1)
+
+
+def _least_count(total: jax.Array, fraction: Fraction) -> jax.Array:
+    """The least integer that is at least `fraction * total`, for an `int32` total.
+
+    The fraction is multiplied 16 bits at a time. What is cut off after 64 bits changes
+    no ceiling: the denominator has 31, so that no product is so near to an integer.
+    """
+    if fraction == 1:
+        return total
+    bits = int(fraction * 2 ** (16 * _LIMBS))
+    limbs = [(bits >> (16 * i)) & 0xFFFF for i in range(_LIMBS)]
+    upper, lower = total.astype(jnp.uint32) >> 16, total.astype(jnp.uint32) & 0xFFFF
+    carry = jnp.zeros_like(lower)
+    rest = jnp.full(total.shape, fraction * 2 ** (16 * _LIMBS) > bits) & (total > 0)
+    for limb in limbs:
+        low = lower * limb + (carry & 0xFFFF)
+        carry = upper * limb + (carry >> 16) + (low >> 16)
+        rest |= (low & 0xFFFF) > 0
+    return (carry + rest).astype(total.dtype)
 
 
 class _Code(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from trustjax import _validate
-from trustjax.metrics._ranking import Ranking, rank, reaches, share
+from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
 CONVENTIONS = ("fd_shifts", "confidnet", "torch_uncertainty", "mean")
 
@@ -340,8 +340,9 @@ def augrc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
 @functools.partial(jax.jit, static_argnames="risk")
 def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
     """See `coverage_at_risk`."""
-    right = ranking.accepted - ranking.errors
-    safe = ranking.last & reaches(right, ranking.accepted, 1 - risk)
+    safe = ranking.last & reaches(
+        ranking.successes, ranking.accepted, 1 - as_fraction(risk)
+    )
     accepted = jnp.max(jnp.where(safe, ranking.accepted, 0))
     return ranking.if_known(share(accepted, ranking.num_examples))
 
@@ -349,7 +350,7 @@ def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="coverage")
 def risk_at_coverage_of(ranking: Ranking, coverage: float) -> jax.Array:
     """See `risk_at_coverage`."""
-    enough = reaches(ranking.accepted, ranking.num_examples, coverage)
+    enough = reaches(ranking.accepted, ranking.num_examples, as_fraction(coverage))
     first = jnp.argmax(ranking.last & enough)
     return ranking.if_known(share(ranking.errors[first], ranking.accepted[first]))
 

@@ -51,13 +51,12 @@ def kl_separability(
       Luo et al. 2021, appendix G, for standard deviations with ddof = 1. The authors'
       code lacks the 2 in the denominator: for equal Gaussians it gives 0.5, not 0.
     """
-    right = _gaussian("positive", positive, positive_weights)
-    wrong = _gaussian("negative", negative, negative_weights)
-    apart = (right.mean - wrong.mean) ** 2
-    # The logarithms of the two directions cancel.
-    forward = (right.variance + apart) / (2 * wrong.variance)
-    backward = (wrong.variance + apart) / (2 * right.variance)
-    return (forward + backward - 1) / 2
+    right, wrong, apart = _gaussians(
+        positive, negative, positive_weights, negative_weights
+    )
+    # The logarithms of the two directions cancel, and so does the rest for equal ones.
+    moved = apart / right / 2 + apart / wrong / 2
+    return (_unlike(right, wrong) / 2 + moved) / 2
 
 
 def bhattacharyya_distance(
@@ -93,12 +92,53 @@ def bhattacharyya_distance(
     References:
       Luo et al. 2021, appendix G, for standard deviations with ddof = 1.
     """
-    right = _gaussian("positive", positive, positive_weights)
-    wrong = _gaussian("negative", negative, negative_weights)
-    ratio = right.variance / wrong.variance
-    spread = jnp.log((ratio + 1 / ratio + 2) / 4)
-    apart = (right.mean - wrong.mean) ** 2
-    return (spread + apart / (right.variance + wrong.variance)) / 4
+    right, wrong, apart = _gaussians(
+        positive, negative, positive_weights, negative_weights
+    )
+    return (jnp.log1p(_unlike(right, wrong) / 4) + apart / (right + wrong)) / 4
+
+
+def _gaussians(
+    positive: jax.Array,
+    negative: jax.Array,
+    positive_weights: jax.Array | None,
+    negative_weights: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Both variances, and the squared distance of the means."""
+    for name, values, weights in (
+        ("positive", positive, positive_weights),
+        ("negative", negative, negative_weights),
+    ):
+        _validate.rank(name, values, "n")
+        _validate.some_examples(name, values)
+        _validate.example_weights(weights, f"{name}_weights", **{name: values})
+        _validate.no_nan(name, values, weights)
+    return _fit_both(positive, negative, positive_weights, negative_weights)
+
+
+@jax.jit
+def _fit_both(
+    positive: jax.Array,
+    negative: jax.Array,
+    positive_weights: jax.Array | None,
+    negative_weights: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    # Far from 0, means differ by less than they are rounded: what is fitted is how far
+    # the values are from a number among them.
+    positive, negative = (
+        _numerics.at_least_float32(values) for values in (positive, negative)
+    )
+    counts = _weights.counted(positive_weights, positive.shape[0])
+    origin = jax.lax.stop_gradient(_weights.mean(positive, counts))
+    right = _fit(positive - origin, positive_weights)
+    wrong = _fit(negative - origin, negative_weights)
+    return right.variance, wrong.variance, (right.mean - wrong.mean) ** 2
+
+
+def _unlike(first: jax.Array, second: jax.Array) -> jax.Array:
+    """The ratio of two variances, plus its inverse, minus 2; 0 for equal ones."""
+    apart = first - second
+    return jnp.where(apart == 0, 0.0, apart / first * (apart / second))
 
 
 class _Gaussian(NamedTuple):
@@ -106,19 +146,9 @@ class _Gaussian(NamedTuple):
     variance: jax.Array
 
 
-def _gaussian(name: str, values: jax.Array, weights: jax.Array | None) -> _Gaussian:
-    _validate.rank(name, values, "n")
-    _validate.some_examples(name, values)
-    _validate.example_weights(weights, f"{name}_weights", **{name: values})
-    _validate.no_nan(name, values, weights)
-    return _fit(values, weights)
-
-
-@jax.jit
 def _fit(values: jax.Array, weights: jax.Array | None) -> _Gaussian:
     counts = _weights.counted(weights, values.shape[0])
     kept, size = counts > 0, _weights.total(counts)
-    values = _numerics.at_least_float32(values)
     mean = _weights.mean(values, counts)
     squares = jnp.where(kept, (values - mean) ** 2, 0.0) * counts
     variance = _numerics.divide_no_nan(

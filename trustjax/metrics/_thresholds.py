@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Shaped
 
 from trustjax import _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, rank, reaches, share
+from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
 
 class Rates(NamedTuple):
@@ -125,7 +125,7 @@ def detection_error(
     Edge case                        Value
     ===============================  =====
     all right or all wrong           NaN
-    all scores equal                 1/2
+    all scores equal, tpr = 0        1/2
     a NaN score                      ValueError; NaN under a transformation
     ===============================  =====
 
@@ -188,7 +188,9 @@ def detection_error_of(ranking: Ranking, tpr: float | None = None) -> jax.Array:
     accuracy = _balanced_accuracy(ranking)
     if tpr is None:
         return 1 - jnp.max(jnp.where(ranking.last, accuracy, 0.0))
-    enough = reaches(ranking.successes, ranking.num_successes, tpr)
+    if tpr == 0:  # of the strictest threshold, which trusts nothing
+        return ranking.if_known(jnp.where(jnp.isnan(accuracy[0]), jnp.nan, 0.5))
+    enough = reaches(ranking.successes, ranking.num_successes, as_fraction(tpr))
     return 1 - accuracy[jnp.argmax(ranking.last & enough)]
 
 

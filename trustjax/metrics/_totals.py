@@ -33,20 +33,21 @@ class TrustTotals(NamedTuple):
     @classmethod
     def of_batch(
         cls,
+        *,
         confidence: Float[Array, " n"],
         predictions: Integer[Array, " n"],
         labels: Integer[Array, " n"],
         num_classes: int,
-        *,
         alpha: float = 1.0,
         beta: float = 1.0,
         weights: Shaped[Array, " n"] | None = None,
     ) -> "TrustTotals":
         """The totals of one batch; see `question_answer_trust` for the exponents.
 
-        >>> confidence, answers = jnp.array([0.5, 1.0]), jnp.array([0, 1])
-        >>> first = TrustTotals.of_batch(confidence, answers, jnp.array([0, 0]), 2)
-        >>> second = TrustTotals.of_batch(confidence, answers, jnp.array([0, 1]), 2)
+        >>> batch = {"confidence": jnp.array([0.5, 1.0]), "num_classes": 2}
+        >>> batch["predictions"] = jnp.array([0, 1])
+        >>> first = TrustTotals.of_batch(labels=jnp.array([0, 0]), **batch)
+        >>> second = TrustTotals.of_batch(labels=jnp.array([0, 1]), **batch)
         >>> print(first.merge(second).net_trust_score())
         0.5
         """
