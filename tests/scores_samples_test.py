@@ -4,6 +4,7 @@ import functools
 
 import chex
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -390,3 +391,17 @@ def test_test_time_augmentation_changes_the_input_with_each_key():
 def test_bad_samples_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.eye(3))
+
+
+def test_dropout_is_exported_with_a_symbolic_batch():
+    noisy = lambda params, x, key: x @ params + jax.random.normal(key, x.shape)
+    score = jax.jit(
+        lambda x: scores.mc_dropout(
+            noisy, jnp.eye(3), x, key=jax.random.key(0), num_samples=4
+        )
+    )
+    (batch,) = jax.export.symbolic_shape("batch")
+    exported = jax.export.export(score)(jax.ShapeDtypeStruct((batch, 3), jnp.float32))
+    x = jnp.arange(12.0).reshape(4, 3)
+    for number in (1, 4):
+        np.testing.assert_allclose(exported.call(x[:number]), score(x[:number]))

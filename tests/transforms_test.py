@@ -4,6 +4,7 @@ import re
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -349,6 +350,23 @@ def test_the_convolution_for_cpus_learns_nothing_from_no_images():
         cpu_convolution, x, kernel, (1, 1), "SAME", dimension_numbers=layout
     )
     np.testing.assert_array_equal(gradient, np.zeros(kernel.shape))
+
+
+def test_the_convolution_for_cpus_is_exported_with_a_symbolic_batch():
+    x, kernel, layout = convolution_of(5, 16, 3)
+    gradient = jax.jit(
+        jax.grad(
+            lambda kernel, x: jnp.sin(
+                cpu_convolution(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+            ).sum()
+        )
+    )
+    (batch,) = jax.export.symbolic_shape("batch")
+    of_any_size = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    exported = jax.export.export(gradient)(kernel, of_any_size)
+    for number in (2, 5):
+        ours = exported.call(kernel, x[:number])
+        np.testing.assert_allclose(ours, gradient(kernel, x[:number]), 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])

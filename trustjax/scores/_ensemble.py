@@ -111,7 +111,7 @@ def dropout_logits(
     """
     _validate.count("num_samples", num_samples)
     if index is None:
-        index = jnp.arange(len(jax.tree.leaves(x)[0]))
+        index = jnp.arange(jax.tree.leaves(x)[0].shape[0])
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
     def sample(number: jax.Array) -> jax.Array:

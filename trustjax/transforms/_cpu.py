@@ -73,7 +73,9 @@ def cpu_convolution(
             return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](cotangent)[0]
 
         gradient_on_cpu = plain_gradient
-        if x.size and math.prod(cotangent.shape[1:-1]) >= _LARGE_WINDOW:
+        # The batch of a program for export may be a symbol: no tiles of it.
+        known = all(isinstance(size, int) for size in x.shape)
+        if known and x.size and math.prod(cotangent.shape[1:-1]) >= _LARGE_WINDOW:
             gradient_on_cpu = functools.partial(
                 _tiled_kernel_gradient, kernel_shape=kernel.shape, **params
             )
@@ -102,12 +104,12 @@ def _tiled_kernel_gradient(
     positions = math.prod(cotangent.shape[1:-1])
     numbers = positions * math.prod(kernel_shape[:-1])
     size = 1 << max(0, (_PATCHES_AT_ONCE // numbers).bit_length() - 1)
-    size = min(size, len(x))
-    count = -(-len(x) // size)
+    size = min(size, x.shape[0])
+    count = -(-x.shape[0] // size)
 
     def tiles(array: jax.Array) -> jax.Array:
         # Examples of zeros fill the last tile: nothing is added for them.
-        missing = [(0, count * size - len(array)), *[(0, 0)] * (array.ndim - 1)]
+        missing = [(0, count * size - array.shape[0]), *[(0, 0)] * (array.ndim - 1)]
         return jnp.pad(array, missing).reshape(size, count, *array.shape[1:])
 
     def of_tile(number: Any, x: jax.Array, cotangent: jax.Array) -> jax.Array:
