@@ -244,6 +244,29 @@ def test_noise_with_one_error_is_not_told_apart():
     assert jnp.isnan(found.low)
 
 
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_bootstrap_draws_only_what_has_weight(method):
+    scores, correct = (array[:100] for array in failures("cont")[1:])
+    run = functools.partial(
+        metrics.bootstrap,
+        metrics.auroc,
+        key=jax.random.key(0),
+        num_samples=200,
+        method=method,
+    )
+    plain = run([scores, correct])
+    mask = jnp.arange(120) < 100
+    masked = run(
+        [jnp.pad(scores, (0, 20), constant_values=jnp.nan), jnp.pad(correct, (0, 20))],
+        weights=mask,
+    )
+    # Other draws of the same rows: the ends of 200 samples differ by their own noise.
+    np.testing.assert_allclose(masked, plain, atol=0.04)
+    assert masked.low < masked.value < masked.high
+    with pytest.raises(TypeError, match="a parameter called weights, got 'mean'"):
+        metrics.bootstrap(jnp.mean, [scores], key=jax.random.key(0), weights=correct)
+
+
 def test_bootstrap_compiles_once_for_each_shape():
     traced = []
 

@@ -39,7 +39,8 @@ def interval_of_resampled(
     Args:
       value: the metric, in [0, 1].
       samples: the metric on resampled data sets; NaN where it has no value.
-      trials: how many examples there are of the rarer outcome, right or wrong.
+      trials: how many examples there are of the rarer outcome, right or wrong. They
+        carry a metric of a score; for a mean of all examples this is far too wide.
       level: the chance that such intervals hold the true value.
 
     Returns:
