@@ -42,10 +42,10 @@ def table(
     """The scores of a report on its test set and on other data sets, in Markdown."""
     heads = ["Score", "AUROC", *METRICS.values(), *(f"from {name}" for name in others)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for score in found:
+    for place, score in enumerate(found):
         auroc = score.numbers["auroc"]
         limits = ", ".join(per_cent(assess.Quantity(x)) for x in auroc[1:3])
-        mark = " =" if score.may_be_best and score is not found[0] else ""
+        mark = " =" if place and score.may_be_best else ""
         cells = [
             score.title,
             f"{per_cent(auroc)} [{limits}]{mark}",

@@ -97,8 +97,11 @@ def test_score_table_has_a_row_for_each_score():
         num_infinite=0,
     )
     unknown = {"margin": {"auroc": assess.Quantity(None)}}
-    *_, row = score_table.table((score,), {"letters": unknown}).splitlines()
+    *_, first, row = score_table.table(
+        (score, score), {"letters": unknown}
+    ).splitlines()
     middle = " | ".join(["25.00"] * len(known))
+    assert first == f"| Margin | 50.00 [40.00, 62.50] | {middle} | - |"
     assert row == f"| Margin | 50.00 [40.00, 62.50] = | {middle} | - |"
 
 
