@@ -32,7 +32,7 @@ METHODS = ENGINE | {"bridge", "models"}
 ALLOWED = {
     "typing": set(),
     "_network_questions": {"_questions"},
-    "_validate": {"typing"},
+    "_validate": {"typing", "_numerics"},
     "_numerics": {"typing"},
     "_inputs": {"_validate"},
     "_pooling": set(),

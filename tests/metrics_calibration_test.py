@@ -290,3 +290,22 @@ def test_a_true_class_of_probability_zero_surprises_without_limit():
     assert metrics.negative_log_likelihood(logits, labels) == jnp.inf
     kept = metrics.negative_log_likelihood(logits, labels, weights=jnp.array([0, 1, 1]))
     np.testing.assert_allclose(kept, np.log(2) / 2, rtol=1e-6)
+
+
+def test_probabilities_off_by_float32_rounding_are_taken():
+    labels = jnp.array([0, 1, 0])
+    exact = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]])
+    off = exact.at[:2].add(jnp.array([[2.4e-7, -1e-9], [-1e-9, 2.4e-7]]))
+    assert float(off.max()) > 1
+    for metric in (metrics.brier_score, metrics.classwise_calibration_error):
+        np.testing.assert_allclose(
+            metric(off, labels), metric(exact, labels), rtol=1e-6
+        )
+    right = jnp.array([True, True, False])
+    np.testing.assert_allclose(
+        metrics.expected_calibration_error(off.max(1), right),
+        metrics.expected_calibration_error(exact.max(1), right),
+        rtol=1e-6,
+    )
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        metrics.brier_score(exact.at[0, 0].set(1.00001), labels)

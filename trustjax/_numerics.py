@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 _FEW_COLUMNS = 16
+PROBABILITY_ROUNDING = 1e-6
+"""By how much rounding to float32 may put a probability outside [0, 1]."""
 _LANES = 256
 
 
@@ -21,6 +23,17 @@ def divide_no_nan(
     """`numerator / denominator`, and `otherwise` where the denominator is zero."""
     zero = denominator == 0
     return jnp.where(zero, otherwise, numerator / jnp.where(zero, 1, denominator))
+
+
+def as_probability(values: jax.Array) -> jax.Array:
+    """Values within [0, 1], as they are or by rounding; NaN where they are not.
+
+    >>> print(as_probability(jnp.array([1.0000001, 0.5, 1.1])))
+    [1.  0.5 nan]
+    """
+    nearest = jnp.where(values < 0, 0, jnp.where(values > 1, 1, values))
+    near = jnp.abs(values - nearest) <= PROBABILITY_ROUNDING
+    return jnp.where(near, nearest, jnp.nan)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

@@ -12,6 +12,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from trustjax._numerics import PROBABILITY_ROUNDING
+
 
 def logits(value: jax.Array) -> None:
     """Requires a floating `[batch, classes]` array with at least one class."""
@@ -160,8 +162,13 @@ def none_negative(name: str, value: jax.Array) -> None:
 def probabilities(
     name: str, value: jax.Array, weights: jax.Array | None = None
 ) -> None:
-    """Refuses values outside [0, 1] among those that `weights` keeps, if known."""
-    outside = lambda values: ~((values >= 0) & (values <= 1))
+    """Refuses values outside [0, 1] among those that `weights` keeps, if known.
+
+    What float32 rounds beyond them, as a mean of softmaxes of 1, is taken.
+    """
+    outside = lambda values: (
+        ~((values >= -PROBABILITY_ROUNDING) & (values <= 1 + PROBABILITY_ROUNDING))
+    )
     _refuse(name, "must be in [0, 1]", value, outside, weights)
 
 

@@ -344,7 +344,7 @@ def _totals_between(
     bins = inner_edges.shape[0] + 1
     counts = _weights.counted(weights, confidence.shape[0])
     kept = counts > 0
-    confidence = _numerics.at_least_float32(confidence)
+    confidence = _numerics.as_probability(_numerics.at_least_float32(confidence))
     index = jnp.searchsorted(inner_edges, confidence, side="left")
     index = jnp.where(kept, index, -1)
     weighted = confidence if weights is None else confidence * counts
@@ -352,7 +352,7 @@ def _totals_between(
     right = jnp.where(correct != 0, counts, 0)
     total_correct = _weights.segment_total(right, index, bins)
     count = _weights.segment_total(counts, index, bins)
-    outside = kept & ~((confidence >= 0) & (confidence <= 1))
+    outside = kept & jnp.isnan(confidence)
     lost = jnp.any(outside) | ~_weights.are_possible(weights)
     refused = jnp.where(lost, jnp.nan, 0.0)
     return total_confidence + refused, total_correct + refused, count

@@ -331,6 +331,6 @@ def _one_hot(labels: jax.Array, probabilities: jax.Array) -> jax.Array:
 
 def _nan_if_impossible(probabilities: jax.Array, labels: jax.Array) -> jax.Array:
     """The probabilities, NaN outside [0, 1] and where the label is no class."""
-    values = _numerics.at_least_float32(probabilities)
+    values = _numerics.as_probability(_numerics.at_least_float32(probabilities))
     possible = (labels >= 0) & (labels < values.shape[1])
-    return jnp.where(possible[:, None] & (values >= 0) & (values <= 1), values, jnp.nan)
+    return jnp.where(possible[:, None], values, jnp.nan)

@@ -359,7 +359,7 @@ def expected_confidence(
     _validate.probabilities("confidence", confidence, weights)
     _validate.binary("correct", correct, weights)
     outcome = (correct == 0).astype(jnp.int32)
-    confidence = _nan_outside(_numerics.at_least_float32(confidence))
+    confidence = _numerics.as_probability(_numerics.at_least_float32(confidence))
     total, count = _class_totals(confidence, outcome, 2, weights)
     means = _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
     return ExpectedConfidence(means[0], means[1])
@@ -373,7 +373,7 @@ def _question_answer_trust(
     beta: float,
     weights: jax.Array | None,
 ) -> jax.Array:
-    confidence = _nan_outside(_numerics.at_least_float32(confidence))
+    confidence = _numerics.as_probability(_numerics.at_least_float32(confidence))
     counts = _weights.counted(weights, confidence.shape[0])
     confidence = jnp.where(counts > 0, confidence, jnp.nan)
     # The base that is not chosen is 1, so that its slope stays finite.
@@ -388,7 +388,7 @@ def _density(
     trust: jax.Array, grid: jax.Array, gamma: float, weights: jax.Array | None
 ) -> jax.Array:
     counts = _weights.counted(weights, trust.shape[0])
-    trust = _nan_outside(_numerics.at_least_float32(trust))
+    trust = _numerics.as_probability(_numerics.at_least_float32(trust))
     trust = jnp.where(counts > 0, trust, 0.0)
     size = _weights.total(counts)
     bandwidth = gamma * jnp.sqrt(_numerics.divide_no_nan(_weights.unit(counts), size))
@@ -466,9 +466,3 @@ def _totals_of_classes(
     count = _weights.segment_total(counts, labels, num_classes)
     lost = jnp.any(kept & ~inside) | ~_weights.are_possible(weights)
     return jnp.where(lost, jnp.nan, total), count
-
-
-def _nan_outside(probability: jax.Array) -> jax.Array:
-    """The probability, NaN where it is outside [0, 1]."""
-    inside = (probability >= 0) & (probability <= 1)
-    return jnp.where(inside, probability, jnp.nan)
