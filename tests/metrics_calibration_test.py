@@ -181,6 +181,9 @@ def test_temperature_is_where_the_likelihood_is_best():
     np.testing.assert_allclose(got, best, rtol=1e-3)
     scaled = metrics.fit_temperature(3 * logits, labels)
     np.testing.assert_allclose(scaled, 3 * got, rtol=1e-3)
+    for scale in (1e-6, 1e-3, 1e4):  # cosines, and logits of any unit
+        scaled = metrics.fit_temperature(scale * logits, labels)
+        np.testing.assert_allclose(scaled, scale * got, rtol=1e-4)
 
 
 def scipy_likelihood(logits, labels):
@@ -193,7 +196,8 @@ def test_temperature_without_an_optimum():
     right, wrong = jnp.array([0, 1, 0]), jnp.array([1, 0, 1])
     # The search ends where the likelihood no longer changes.
     assert 0.01 <= metrics.fit_temperature(logits, right) < 0.1
-    np.testing.assert_allclose(metrics.fit_temperature(logits, wrong), 100, rtol=1e-5)
+    assert metrics.fit_temperature(logits, wrong) == jnp.inf
+    assert metrics.fit_temperature(jnp.ones((3, 2)), right) == 1
     nothing = jnp.zeros(3, bool)
     assert jnp.isnan(metrics.fit_temperature(logits, right, weights=nothing))
     with pytest.raises(ValueError, match="logits must not be NaN, got nan at index"):

@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,3 +192,24 @@ def test_nothing_need_be_trusted_for_a_rate_of_zero():
     assert jnp.isnan(metrics.fpr_at_tpr(scores, jnp.ones(3, bool), tpr=0))
     assert metrics.detection_error(scores, correct, tpr=0) == 0.5
     assert jnp.isnan(metrics.detection_error(scores, jnp.ones(3, bool), tpr=0))
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_a_column_beside_a_vector_is_refused(name):
+    """Of their table an accuracy above 1 was made, or a trust of each pair."""
+    whole, real = jnp.array([0, 1, 1]), jnp.array([0.5, 1.0, 0.25])
+    calls = {
+        metrics.accuracy: (whole, whole),
+        metrics.question_answer_trust: (real, whole),
+        metrics.expected_confidence: (real, whole),
+        metrics.expected_calibration_error: (real, whole),
+        metrics.auroc: (real, whole),
+    }
+    for metric, (first, second) in calls.items():
+        unchecked = inspect.unwrap(metric)
+        if name == "first":
+            arguments = first[:, None], second
+        else:
+            arguments = first, second[:, None]
+        with pytest.raises(ValueError, match=r"must have shape \[n\], got \(3, 1\)"):
+            unchecked(*arguments)

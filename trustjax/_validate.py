@@ -68,6 +68,13 @@ def same_length(**arrays: jax.Array) -> None:
         raise ValueError(f"arrays must have the same length: {listed}")
 
 
+def vectors(**arrays: jax.Array) -> None:
+    """Requires `[n]` arrays of one length: `[n, 1]` beside `[n]` would make a table."""
+    for name, value in arrays.items():
+        rank(name, value, "n")
+    same_length(**arrays)
+
+
 def broadcasts(name: str, value: jax.Array, shape: tuple[int, ...]) -> None:
     """Requires a shape that broadcasts to `shape`."""
     own = value.shape
@@ -224,6 +231,7 @@ def probabilities_and_labels(
     rank("probabilities", values, "n classes")
     some_examples("probabilities", values)
     floating("probabilities", values)
+    rank("labels", labels, "n")
     same_length(probabilities=values, labels=labels)
     example_weights(weights, labels=labels)
     probabilities("probabilities", values, weights)

@@ -152,6 +152,7 @@ def aufc(
     """
     _validate.choice("grid", grid, GRIDS)
     _validate.choice("average", average, AVERAGES)
+    _validate.vectors(predictions=predictions, labels=labels)
     num_classes = known_num_classes(predictions, labels, num_classes)
     _validate.classes("predictions", predictions, num_classes, weights)
     _validate.classes("labels", labels, num_classes, weights)

@@ -299,7 +299,7 @@ def classwise_calibration_error(
 def _check(
     confidence: jax.Array, correct: jax.Array, bins: int, weights: jax.Array | None
 ) -> None:
-    _validate.same_length(confidence=confidence, correct=correct)
+    _validate.vectors(confidence=confidence, correct=correct)
     _validate.example_weights(weights, confidence=confidence)
     _validate.some_examples("confidence", confidence)
     _validate.floating("confidence", confidence)

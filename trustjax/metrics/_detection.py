@@ -33,7 +33,7 @@ def accuracy(
     >>> print(accuracy(jnp.array([0, 1, 2, 1]), jnp.array([0, 1, 1, 1])))
     0.75
     """
-    _validate.same_length(predictions=predictions, labels=labels)
+    _validate.vectors(predictions=predictions, labels=labels)
     _validate.example_weights(weights, labels=labels)
     counts = _weights.counted(weights, labels.shape[0])
     right = jnp.where(predictions == labels, counts, 0)

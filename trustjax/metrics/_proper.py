@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _numerics, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._calibration import bin_edges
+
+_LOG_WIDEST = 30.0  # of the logits' scale, to both sides
 
 
 class BrierDecomposition(NamedTuple):
@@ -176,12 +177,13 @@ def fit_temperature(
 
     .. math:: \hat T = \arg\min_{T > 0} -\sum_i \ln \mathrm{softmax}(z_i / T)_{y_i}
 
-    found by L-BFGS on :math:`\ln T`, from T = 1.
+    found by halving: the sum is convex in :math:`1 / T`, whatever the scale of the
+    logits.
 
     Args:
       logits: network outputs before the softmax, of examples not trained on.
       labels: the true classes.
-      max_steps: the largest number of steps; a handful is the rule.
+      max_steps: the largest number of halvings; some thirty are the rule.
       weights: what each example counts, see `trustjax.metrics`; 1 if None.
 
     Returns:
@@ -193,8 +195,11 @@ def fit_temperature(
     ===============================  =====
     Edge case                        Value
     ===============================  =====
-    all right                        near 0, the optimum, but at least 0.01
-    worse than guessing              100, as the optimum is infinite
+    all right                        the optimum is 0: one-hot probabilities, which says
+                                     that more examples are needed. The first
+                                     temperature at which float32 makes them so
+    worse than guessing              inf, the optimum: the same for every class
+    equal logits                     1: it changes nothing
     no example kept                  NaN
     a label outside the classes      ValueError; NaN under a transformation
     a NaN logit                      ValueError; NaN under a transformation
@@ -280,38 +285,38 @@ def _fit_temperature(
     logits: jax.Array, labels: jax.Array, max_steps: int, weights: jax.Array | None
 ) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
-    limit = jnp.log(100.0)
+    counts = _weights.counted(weights, labels.shape[0])
+    inside = (labels >= 0) & (labels < logits.shape[1])
+    index = jnp.where(inside, labels, 0)[:, None]
+    above = logits - jnp.take_along_axis(logits, index, axis=1)
+    above = jnp.where((counts > 0)[:, None], above, 0.0)
+    scale = jnp.max(jnp.abs(above), where=jnp.isfinite(above), initial=0.0)
 
-    def loss(log_temperature: jax.Array) -> jax.Array:
-        scaled = logits / jnp.exp(jnp.clip(log_temperature, -limit, limit))
-        return _negative_log_likelihood(scaled, labels, weights)
+    def slope(inverse: jax.Array) -> jax.Array:
+        """Of the likelihood, which is convex in the inverse temperature."""
+        chances = jax.nn.softmax(logits * inverse)
+        terms = jnp.where(chances == 0, 0.0, chances * above)
+        return _weights.mean(jnp.sum(terms, axis=1), counts)
 
-    solver = optax.lbfgs()
-    value_and_slope = optax.value_and_grad_from_state(loss)
+    def halve(state: tuple) -> tuple:
+        low, high, count = state
+        middle = (low + high) / 2
+        rising = slope(jnp.exp(middle) / scale) >= 0
+        low, high = jnp.where(rising, low, middle), jnp.where(rising, middle, high)
+        return low, high, count + 1
 
-    def step(carry: tuple) -> tuple:
-        log_temperature, state, _, count = carry
-        value, slope = value_and_slope(log_temperature, state=state)
-        update, state = solver.update(
-            slope, state, log_temperature, value=value, grad=slope, value_fn=loss
-        )
-        return (
-            optax.apply_updates(log_temperature, update),
-            state,
-            optax.tree.norm(slope),
-            count + 1,
-        )
+    def unfinished(state: tuple) -> jax.Array:
+        low, high, count = state
+        return (count < max_steps) & (high - low > 4e-7)
 
-    def unfinished(carry: tuple) -> jax.Array:
-        _, _, slope, count = carry
-        return (count < max_steps) & (slope > 1e-7)
-
-    start = jnp.zeros((), logits.dtype)
-    first = (start, solver.init(start), jnp.full((), jnp.inf, logits.dtype), 0)
-    log_temperature = lax.while_loop(unfinished, step, first)[0]
-    known = ~jnp.isnan(loss(start))
-    temperature = jnp.exp(jnp.clip(log_temperature, -limit, limit))
-    return jnp.where(known, temperature, jnp.nan)
+    widest = jnp.full((), _LOG_WIDEST, logits.dtype)
+    low, high, _ = lax.while_loop(unfinished, halve, (-widest, widest, 0))
+    temperature = scale / jnp.exp((low + high) / 2)
+    at_uniform = slope(jnp.zeros((), logits.dtype))
+    temperature = jnp.where(at_uniform >= 0, jnp.inf, temperature)
+    temperature = jnp.where(scale == 0, 1.0, temperature)
+    lost = jnp.any((counts > 0) & ~inside) | jnp.isnan(at_uniform)
+    return jnp.where(lost, jnp.nan, temperature)
 
 
 def _check_logits(
@@ -319,6 +324,7 @@ def _check_logits(
 ) -> None:
     _validate.logits(logits)
     _validate.some_examples("logits", logits)
+    _validate.rank("labels", labels, "n")
     _validate.same_length(logits=logits, labels=labels)
     _validate.example_weights(weights, labels=labels)
     _validate.no_nan("logits", logits, weights)

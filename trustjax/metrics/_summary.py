@@ -83,6 +83,7 @@ def summary(
     >>> print(result.accuracy, f"{result.auroc:.3f} {result.aurc:.3f}")
     0.75 0.667 0.115
     """
+    _validate.vectors(predictions=predictions, labels=labels)
     num_classes = _accuracy_curves.known_num_classes(predictions, labels, num_classes)
     _validate.classes("predictions", predictions, num_classes, weights)
     _validate.classes("labels", labels, num_classes, weights)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
-from trustjax import _numerics
+from trustjax import _numerics, _validate
 from trustjax.metrics import _calibration, _trust
 
 
@@ -51,6 +51,7 @@ class TrustTotals(NamedTuple):
         >>> print(first.merge(second).net_trust_score())
         0.5
         """
+        _validate.vectors(predictions=predictions, labels=labels)
         trust = _trust.question_answer_trust(
             confidence, predictions == labels, alpha=alpha, beta=beta, weights=weights
         )

@@ -80,7 +80,7 @@ def question_answer_trust(
     References:
       Wong et al. 2020, eq. 3, with alpha = beta = 1.
     """
-    _validate.same_length(confidence=confidence, correct=correct)
+    _validate.vectors(confidence=confidence, correct=correct)
     _validate.floating("confidence", confidence)
     _validate.example_weights(weights, confidence=confidence)
     _validate.probabilities("confidence", confidence, weights)
@@ -208,7 +208,7 @@ def trust_matrix(
     References:
       Hryniowski, Wang and Wong 2020, "Where Does Trust Break Down?".
     """
-    _validate.same_length(labels=labels, predictions=predictions)
+    _validate.vectors(labels=labels, predictions=predictions)
     total, count = cell_totals(trust, labels, predictions, num_classes, weights)
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
@@ -311,6 +311,7 @@ def trust_density(
       the mass with 5 examples and 13 % with 500.
     """
     _validate.rank("trust", trust, "n")
+    _validate.rank("grid", grid, "grid")
     _validate.positive("gamma", gamma)
     _validate.example_weights(weights, trust=trust)
     _validate.probabilities("trust", trust, weights)
@@ -354,7 +355,7 @@ def expected_confidence(
       Wong et al. 2020, eqs. 7 and 8. As printed they divide by all questions; Table 1
       follows only if they are conditional means, as here.
     """
-    _validate.same_length(confidence=confidence, correct=correct)
+    _validate.vectors(confidence=confidence, correct=correct)
     _validate.example_weights(weights, confidence=confidence)
     _validate.probabilities("confidence", confidence, weights)
     _validate.binary("correct", correct, weights)
@@ -447,7 +448,7 @@ def _class_totals(
     values: jax.Array, labels: jax.Array, num_classes: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Sum and number of the values of each class; NaN sums for labels out of range."""
-    _validate.same_length(trust=values, labels=labels)
+    _validate.vectors(trust=values, labels=labels)
     _validate.example_weights(weights, labels=labels)
     _validate.count("num_classes", num_classes)
     _validate.classes("labels", labels, num_classes, weights)
