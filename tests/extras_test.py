@@ -11,6 +11,7 @@ import pytest
     [
         ("data", "grain", "data"),
         ("data", "tensorflow_datasets", "data"),
+        ("data", "importlib_resources", "data"),
         ("report", "matplotlib", "report"),
         ("report", "jinja2", "report"),
         ("train", "orbax", "train"),

@@ -9,9 +9,9 @@ from trustjax import _ending
 def main() -> None:
     """Runs the command line; a missing package or Ctrl-C is one line, here as well."""
     try:
-        with _ending.in_one_line():
+        with _ending.in_one_line(unwind=False):
             from trustjax import cli
-
+        with _ending.in_one_line():
             cli.run()
     except SystemExit as end:
         if end.code in _ending.STOPPED:

@@ -16,7 +16,7 @@ STOPPED = tuple(128 + number for number in _SIGNALS)
 
 
 @contextlib.contextmanager
-def in_one_line() -> Iterator[None]:
+def in_one_line(*, unwind: bool = True) -> Iterator[None]:
     """Runs a command; what stops it is one line on standard error.
 
     | stopped by | exit code |
@@ -28,14 +28,19 @@ def in_one_line() -> Iterator[None]:
     Signals unwind the program, so that files half written are taken away. Where
     something swallows the first one, or it is followed by a second, the process ends
     at once: all that it keeps on the disk is whole at every moment.
+
+    Args:
+      unwind: whether the first signal unwinds. An import of compiled packages that is
+        interrupted aborts the process, so while they are imported it ends at once.
     """
     received: list[signal.Signals] = []
 
     def stop(number: int, _: Any) -> None:
         received.append(signal.Signals(number))
-        if len(received) > 1:
+        if unwind and len(received) == 1:
+            raise KeyboardInterrupt
+        if len(received) == 1 + unwind:  # and not again while it ends
             _end_at_once(received[0])
-        raise KeyboardInterrupt
 
     def swallowed(unraisable: Any) -> None:
         if received and isinstance(unraisable.exc_value, KeyboardInterrupt):
@@ -49,8 +54,10 @@ def in_one_line() -> Iterator[None]:
             if isinstance(error, KeyboardInterrupt) and not received:
                 received.append(signal.SIGINT)
             if received:  # whatever the interruption has become on its way
-                _say_stopped(received[0])
-                sys.exit(_code(received[0]))
+                first = received[0]
+                received.extend([first, first])  # a second signal says nothing more
+                _say_stopped(first)
+                sys.exit(_code(first))
             if not isinstance(error, _EXPECTED) or os.environ.get("TRUSTJAX_TRACEBACK"):
                 raise
             _say(f"trustjax: {error}")

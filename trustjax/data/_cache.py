@@ -12,6 +12,7 @@ from typing import Any
 from trustjax import _extras
 
 with _extras.required("data"):
+    import importlib_resources  # noqa: F401 (tfds asks for it in the middle of its work)
     import tensorflow_datasets as tfds
 
 DATA_DIR_VARIABLE = "TRUSTJAX_DATA"
