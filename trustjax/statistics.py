@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from trustjax import _inputs, _numerics, _validate
@@ -30,34 +31,54 @@ Statistic = Callable[[Any], jax.Array]
 class Moments:
     r"""What the statistics need to know of a set of numbers :math:`g_1 \dots g_n`.
 
-    Two powers of two are the units: the size :math:`s` of the largest magnitude, and
-    the spread :math:`p` of :math:`g / s`. So no power leaves the range of float32,
-    however large, small or close to each other the numbers are, and to go from one
-    unit to another is exact.
+    Two powers of two are the units, and follow from the extremes: the size :math:`s` of
+    the largest magnitude, and the spread :math:`p` of :math:`g / s`. So no power leaves
+    the range of float32, however large, small or close to each other the numbers are,
+    and to go from one unit to another is exact. No derivative goes through them.
+
+    A record may be of several sets of numbers: its arrays then have axes, of which
+    the last is that of the sets, such as the tensors of a network.
 
     Attributes:
-      count: :math:`n`, static.
+      count: :math:`n`, static; for all sets, or a tuple for those of the last axis.
       minimum: the smallest number.
       maximum: the largest number.
-      size: :math:`s`; not differentiated.
-      spread: :math:`p`, at most 1; not differentiated.
-      absolute: mean of :math:`|g_i| / s`.
-      mean: :math:`m`, the mean of :math:`g_i / s`.
-      second: mean of :math:`((g_i / s - m) / p)^2`.
+      total: sum of :math:`g_i / s`.
+      absolute: sum of :math:`|g_i| / s`.
+      second: sum of :math:`((g_i - \bar g) / s p)^2`.
       third: the same of the third power.
       fourth: the same of the fourth power.
     """
 
     minimum: Float[Array, "..."]
     maximum: Float[Array, "..."]
-    size: Float[Array, "..."]
-    spread: Float[Array, "..."]
+    total: Float[Array, "..."]
     absolute: Float[Array, "..."]
-    mean: Float[Array, "..."]
     second: Float[Array, "..."]
     third: Float[Array, "..."]
     fourth: Float[Array, "..."]
-    count: int = dataclasses.field(metadata={"static": True})
+    count: Any = dataclasses.field(metadata={"static": True})
+
+    @property
+    def counts(self) -> jax.Array:
+        """The count of each set, in the shape and the dtype of the other numbers."""
+        counts = jnp.asarray(self.count, self.total.dtype)
+        return jnp.broadcast_to(counts, self.total.shape)
+
+    @property
+    def per_size(self) -> jax.Array:
+        """The unit of the numbers: :math:`1 / s`."""
+        return _per_size(self.minimum, self.maximum)
+
+    @property
+    def per_spread(self) -> jax.Array:
+        """The unit of the deviations: :math:`1 / p`, at least 1."""
+        return _per_spread(self.minimum, self.maximum)
+
+    @property
+    def mean(self) -> jax.Array:
+        """The mean of :math:`g_i / s`."""
+        return _mean(self.minimum, self.maximum, self.total / self.counts)
 
 
 @jax.tree_util.register_dataclass
@@ -120,74 +141,72 @@ def _moments_of_array(gradient: jax.Array) -> Moments:
         gradient if floating else gradient.astype(float)
     )
     minimum, maximum = gradient.min(), gradient.max()
-    size = _size(minimum, maximum)
-    scaled = gradient * (1 / size)
-    mean = _between(scaled.mean(), minimum / size, maximum / size)
-    spread = _spread(minimum, maximum, size)
-    deviation = (scaled - mean) * (1 / spread)
+    scaled = gradient * _per_size(minimum, maximum)
+    total = scaled.sum()
+    mean = _mean(minimum, maximum, total * (1 / gradient.size))
+    deviation = (scaled - mean) * _per_spread(minimum, maximum)
     square = deviation**2
     return Moments(
         minimum=minimum,
         maximum=maximum,
-        size=size,
-        spread=spread,
-        absolute=jnp.abs(scaled).mean(),
-        mean=mean,
-        second=square.mean(),
-        third=(square * deviation).mean(),
-        fourth=(square**2).mean(),
+        total=total,
+        absolute=jnp.abs(scaled).sum(),
+        second=square.sum(),
+        third=(square * deviation).sum(),
+        fourth=(square**2).sum(),
         count=gradient.size,
     )
 
 
-def _size(minimum: jax.Array, maximum: jax.Array) -> jax.Array:
-    """A power of two near the largest magnitude, as far as `_in_range`."""
-    return _in_range(jnp.maximum(-minimum, maximum))
-
-
-def _in_range(largest: jax.Array) -> jax.Array:
-    """The nearest power of two that leaves room at both ends.
+def _per_size(minimum: jax.Array, maximum: jax.Array) -> jax.Array:
+    """One over a power of two near the largest magnitude, with room at both ends.
 
     Up there for fourth powers of numbers still larger, times how many there are, and
-    for derivatives; down there for those of numbers still smaller. Of zero any unit
+    for derivatives; down there for those of numbers still smaller. Of zeros any unit
     will do.
     """
+    largest = jnp.maximum(-minimum, maximum)
     info = jnp.finfo(largest.dtype)
     highest = info.maxexp - info.nmant
-    return _power_of_two(jnp.clip(largest, 2.0**-highest, 2.0**highest))
+    return _per_power_of_two(jnp.clip(largest, 2.0**-highest, 2.0**highest))
 
 
-def _spread(minimum: jax.Array, maximum: jax.Array, size: jax.Array) -> jax.Array:
-    """A power of two near the range in units of the size, at most 1.
+def _per_spread(minimum: jax.Array, maximum: jax.Array) -> jax.Array:
+    """One over a power of two near the range in units of the size, at most 1.
 
     A range is zero, or not much less than the precision of the largest number.
     """
-    precision = 2.0 ** -(jnp.finfo(size.dtype).nmant + 1)
-    in_units = maximum * (1 / size) - minimum * (1 / size)
-    return _power_of_two(jnp.clip(in_units, precision, 1.0))
+    per_size = _per_size(minimum, maximum)
+    precision = 2.0 ** -(jnp.finfo(per_size.dtype).nmant + 1)
+    in_units = maximum * per_size - minimum * per_size
+    return _per_power_of_two(jnp.clip(in_units, precision, 1.0))
 
 
-def _power_of_two(x: jax.Array) -> jax.Array:
-    """A positive number rounded to a power of two; no derivative goes through it."""
-    exponent_bits = jnp.finfo(x.dtype).nexp
-    return jax.lax.reduce_precision(jax.lax.stop_gradient(x), exponent_bits, 0)
+def _per_power_of_two(x: jax.Array) -> jax.Array:
+    """One over the power of two at or below a positive number, by its exponent.
+
+    No derivative goes through it. A division would be dear to a compiler, which then
+    makes a loop of its own for it.
+    """
+    info = jnp.finfo(x.dtype)
+    integer = jnp.dtype(f"int{info.bits}")
+    exponent = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), integer)
+    exponent = 2 * (info.maxexp - 1) - (exponent >> info.nmant)
+    return jax.lax.bitcast_convert_type(exponent << info.nmant, x.dtype)
 
 
-def _between(mean: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """A mean without the rounding that has led it out of the numbers' range.
+def _mean(minimum: jax.Array, maximum: jax.Array, mean: jax.Array) -> jax.Array:
+    """A mean in units of the size, without rounding that leads out of the range.
 
     Of equal numbers it is that number, and the deviations from it are 0.
     """
-    excess = mean - jnp.clip(mean, low, high)
+    per_size = _per_size(minimum, maximum)
+    excess = mean - jnp.clip(mean, minimum * per_size, maximum * per_size)
     return mean - jax.lax.stop_gradient(jnp.where(jnp.isfinite(mean), excess, 0))
 
 
 def merge(parts: Sequence[Moments]) -> Moments:
-    r"""The moments of several sets pooled, e.g. of a layer's kernel and bias.
-
-    Each set's power means move to the common mean by the binomial theorem: at a
-    distance :math:`d = m_j - m` of the means,
-    :math:`\overline{(g - m)^k} = \sum_i \binom{k}{i} \overline{(g - m_j)^{k-i}} d^i`.
+    """The moments of several sets pooled, e.g. of a layer's kernel and bias.
 
     Raises:
       ValueError: if there is nothing to merge.
@@ -196,51 +215,75 @@ def merge(parts: Sequence[Moments]) -> Moments:
         raise ValueError("there are no gradients to take statistics of")
     if len(parts) == 1:
         return parts[0]
-    count = sum(part.count for part in parts)
+    numbers = zip(*map(jax.tree.leaves, parts), strict=True)
+    row = Moments(
+        *(jnp.stack(same, axis=-1) for same in numbers),
+        count=tuple(part.count for part in parts),
+    )
+    pooled = merge_groups(row, [range(len(parts))])
+    one = jax.tree.map(lambda numbers: numbers[..., 0], pooled)
+    return dataclasses.replace(one, count=pooled.count[0])
 
-    def pooled(values: Sequence[jax.Array]) -> jax.Array:
-        shares = [part.count / count for part in parts]
-        return jnp.stack(
-            [share * value for share, value in zip(shares, values, strict=True)]
-        ).sum(0)
 
-    minimum = jnp.stack([part.minimum for part in parts]).min(0)
-    maximum = jnp.stack([part.maximum for part in parts]).max(0)
-    size = _size(minimum, maximum)
-    spread = _spread(minimum, maximum, size)
-    units = [part.size * (1 / size) for part in parts]
-    means = [part.mean * unit for part, unit in zip(parts, units, strict=True)]
-    mean = _between(pooled(means), minimum / size, maximum / size)
-    moved = [
-        _about(part, part.spread * unit / spread, (own_mean - mean) / spread)
-        for part, unit, own_mean in zip(parts, units, means, strict=True)
-    ]
-    second, third, fourth = map(pooled, zip(*moved, strict=True))
+def pack(row: Moments) -> jax.Array:
+    """The numbers of a record of several sets as one array, `[..., numbers, sets]`.
+
+    A compiler makes one loop of what makes one array.
+    """
+    return jnp.stack(jax.tree.leaves(row), axis=-2)
+
+
+def unpack(packed: jax.Array, counts: Sequence[int]) -> Moments:
+    """The inverse of `pack`; the count of each set is known from elsewhere."""
+    numbers = (packed[..., i, :] for i in range(packed.shape[-2]))
+    return Moments(*numbers, count=tuple(counts))
+
+
+def merge_groups(row: Moments, groups: Sequence[Sequence[int]]) -> Moments:
+    r"""The moments of each group of sets along the last axis of a record.
+
+    Each set's power sums move to the common mean by the binomial theorem: at a
+    distance :math:`d = m_j - m` of the means,
+    :math:`\sum_g (g - m)^k = \sum_i \binom{k}{i} d^i \sum_g (g - m_j)^{k-i}`.
+    """
+    longest = max(map(len, groups))
+    # The first member stands in for those that a group lacks, and is not added.
+    index = np.array(
+        [[*group, *[group[0]] * (longest - len(group))] for group in groups]
+    )
+    added = np.arange(longest) < np.array([[len(group)] for group in groups])
+    members = pack(row)[..., index]
+    parts = Moments(
+        *(members[..., i, :, :] for i in range(members.shape[-3])),
+        count=tuple(tuple(row.count[i] for i in group) for group in index),
+    )
+    added = jnp.broadcast_to(added, parts.total.shape)
+
+    def pooled(values: jax.Array) -> jax.Array:
+        return jnp.where(added, values, 0).sum(-1)
+
+    minimum, maximum = parts.minimum.min(-1), parts.maximum.max(-1)
+    per_size = _per_size(minimum, maximum)
+    per_spread = _per_spread(minimum, maximum)
+    unit = per_size[..., None] / parts.per_size
+    counts, total = parts.counts, pooled(parts.total * unit)
+    mean = _mean(minimum, maximum, total / pooled(counts))
+    shift = (parts.mean * unit - mean[..., None]) * per_spread[..., None]
+    spread = per_spread[..., None] / parts.per_spread * unit
+    second = parts.second * spread**2
+    third = parts.third * spread**3
+    fourth = parts.fourth * spread**4
     return Moments(
         minimum=minimum,
         maximum=maximum,
-        size=size,
-        spread=spread,
-        absolute=pooled([p.absolute * u for p, u in zip(parts, units, strict=True)]),
-        mean=mean,
-        second=second,
-        third=third,
-        fourth=fourth,
-        count=count,
-    )
-
-
-def _about(
-    part: Moments, unit: jax.Array, shift: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Power means of one set in another unit, about a mean that is `shift` below."""
-    second = part.second * unit**2
-    third = part.third * unit**3
-    fourth = part.fourth * unit**4
-    return (
-        second + shift**2,
-        third + 3 * second * shift + shift**3,
-        fourth + 4 * third * shift + 6 * second * shift**2 + shift**4,
+        total=total,
+        absolute=pooled(parts.absolute * unit),
+        second=pooled(second + counts * shift**2),
+        third=pooled(third + 3 * second * shift + counts * shift**3),
+        fourth=pooled(
+            fourth + 4 * third * shift + 6 * second * shift**2 + counts * shift**4
+        ),
+        count=tuple(sum(row.count[i] for i in group) for group in groups),
     )
 
 
@@ -260,13 +303,14 @@ def outer(left: Moments, right: Moments) -> Moments:
         ]
     )
     minimum, maximum = corners.min(0), corners.max(0)
-    size = _in_range(left.size * right.size)
-    spread = _spread(minimum, maximum, size)
-    # 1 wherever the product of the sizes is in range.
-    unit = left.size * (1 / size) * right.size
-    a_beta = unit * left.mean * (right.spread / spread)
-    b_alpha = unit * right.mean * (left.spread / spread)
-    alpha_beta = unit * left.spread * (right.spread / spread)
+    per_size = _per_size(minimum, maximum)
+    per_spread = _per_spread(minimum, maximum)
+    # About 1, and more where one side is below its unit; of zeros it would be huge.
+    unit = per_size / left.per_size / right.per_size
+    unit = jnp.minimum(unit, 2.0 ** (jnp.finfo(unit.dtype).nmant + 2))
+    a_beta = unit * left.mean * (per_spread / right.per_spread)
+    b_alpha = unit * right.mean * (per_spread / left.per_spread)
+    alpha_beta = unit * (per_spread / left.per_spread) / right.per_spread
     alpha, beta = _central(left), _central(right)
 
     def power_mean(k: int) -> jax.Array:
@@ -282,24 +326,30 @@ def outer(left: Moments, right: Moments) -> Moments:
                 total += ways * product * alpha[q + r] * beta[p + r]
         return total
 
+    counts = left.counts * right.counts
     return Moments(
         minimum=minimum,
         maximum=maximum,
-        size=size,
-        spread=spread,
+        total=unit * left.total * right.total,
         absolute=unit * left.absolute * right.absolute,
-        mean=unit * left.mean * right.mean,
-        second=power_mean(2),
-        third=power_mean(3),
-        fourth=power_mean(4),
-        count=left.count * right.count,
+        second=counts * power_mean(2),
+        third=counts * power_mean(3),
+        fourth=counts * power_mean(4),
+        count=_product(left.count, right.count),
     )
+
+
+def _product(left: Any, right: Any) -> Any:
+    if isinstance(left, tuple):
+        return tuple(a * b for a, b in zip(left, right, strict=True))
+    return left * right
 
 
 def _central(m: Moments) -> list[jax.Array]:
     """Central moments of orders 0 to 4, in units of the spread."""
-    one = jnp.ones_like(m.mean)
-    return [one, jnp.zeros_like(one), m.second, m.third, m.fourth]
+    one = jnp.ones_like(m.total)
+    powers = (power / m.counts for power in (m.second, m.third, m.fourth))
+    return [one, jnp.zeros_like(one), *powers]
 
 
 def l1_norm(gradient: Any) -> jax.Array:
@@ -309,7 +359,7 @@ def l1_norm(gradient: Any) -> jax.Array:
     8.0
     """
     m = moments(gradient)
-    return m.size * (m.count * m.absolute)
+    return m.absolute / m.per_size
 
 
 def l2_norm(gradient: Any) -> jax.Array:
@@ -321,8 +371,8 @@ def l2_norm(gradient: Any) -> jax.Array:
     5.0
     """
     m = moments(gradient)
-    squares = m.second * m.spread**2 + m.mean**2
-    norm = m.size * _numerics.safe_sqrt(m.count * squares)
+    squares = m.second / m.per_spread**2 + m.counts * m.mean**2
+    norm = _numerics.safe_sqrt(squares) / m.per_size
     return jnp.where(jnp.isinf(m.absolute), jnp.inf, norm)
 
 
@@ -354,7 +404,7 @@ def mean(gradient: Any) -> jax.Array:
     -0.5
     """
     m = moments(gradient)
-    return m.size * m.mean
+    return m.mean / m.per_size
 
 
 def standard_deviation(gradient: Any) -> jax.Array:
@@ -371,9 +421,10 @@ def standard_deviation(gradient: Any) -> jax.Array:
     1.0
     """
     m = moments(gradient)
-    if m.count == 1:
-        return jnp.full_like(m.mean, jnp.nan)
-    return m.size * m.spread * _numerics.safe_sqrt(m.second * (m.count / (m.count - 1)))
+    several = m.counts > 1
+    variance = m.second / jnp.where(several, m.counts - 1, 1)
+    deviation = _numerics.safe_sqrt(variance) / m.per_spread / m.per_size
+    return jnp.where(several, deviation, jnp.nan)
 
 
 def skewness(gradient: Any) -> jax.Array:
@@ -390,8 +441,9 @@ def skewness(gradient: Any) -> jax.Array:
     1.15470...
     """
     m = moments(gradient)
-    varies, second = _variance(m)
-    return jnp.where(varies, m.third / second**1.5, jnp.nan)
+    varies, variance = _variance(m)
+    third = m.third / m.counts
+    return jnp.where(varies, third / (variance * jnp.sqrt(variance)), jnp.nan)
 
 
 def kurtosis(gradient: Any) -> jax.Array:
@@ -408,8 +460,9 @@ def kurtosis(gradient: Any) -> jax.Array:
     -2.0
     """
     m = moments(gradient)
-    varies, second = _variance(m)
-    return jnp.where(varies, m.fourth / second / second - 3, jnp.nan)
+    varies, variance = _variance(m)
+    fourth = m.fourth / m.counts
+    return jnp.where(varies, fourth / variance / variance - 3, jnp.nan)
 
 
 def _variance(m: Moments) -> tuple[jax.Array, jax.Array]:
@@ -419,7 +472,7 @@ def _variance(m: Moments) -> tuple[jax.Array, jax.Array]:
     meets the NaN.
     """
     varies = m.maximum > m.minimum
-    return varies, jnp.where(varies, m.second, 1)
+    return varies, jnp.where(varies, m.second / m.counts, 1)
 
 
 OF_MOMENTS: tuple[Statistic, ...] = (

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -38,11 +38,30 @@ class Gradients:
         return statistics.moments(factors[0])
 
     @property
+    def rank_one(self) -> bool:
+        """Whether a gradient is the outer product of its two factors."""
+        return self.product is not None and self.product.rank_one
+
+    @property
+    def kind(self) -> Hashable:
+        """What gradients have in common whose moments are the same function."""
+        if self.product:
+            return self.product.kind, tuple(f.dtype for f in self.factors)
+        return self.size, self.factors[0].dtype
+
+    @property
+    def size(self) -> int:
+        """How many numbers the gradient of one example has."""
+        if self.product:
+            return self.product.kernel.size
+        return math.prod(self.factors[0].shape[1:])
+
+    @property
     def cost(self) -> int:
         """How many numbers one example needs at once."""
         if self.product:
             return self.product.cost
-        return math.prod(self.factors[0].shape[1:])
+        return self.size
 
     def over_examples(self, fun: Callable[..., Any]) -> Any:
         """A function of one example's factors, for the batch."""

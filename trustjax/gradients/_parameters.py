@@ -10,6 +10,7 @@ from trustjax import _validate, losses, statistics
 from trustjax.gradients._factors import Gradients, backward, forward_cost
 from trustjax.gradients._loops import check_batch, over_examples, over_tiles
 from trustjax.gradients._meshes import in_auto_axes
+from trustjax.gradients._moments import moments_of
 from trustjax.gradients._select import by_group, check_reducible, select
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
@@ -190,11 +191,7 @@ def outputs_and_gradient_statistics(
                 apply_fn, loss_fn, selected, join, x, loss_args
             )
             by_path = dict(zip((path.name for path in paths), gradients, strict=True))
-            of_groups = [
-                _values_of_group({path: by_path[path] for path in members}, statistics)
-                for members in groups.values()
-            ]
-            return outputs, jnp.stack(of_groups, axis=1)
+            return outputs, _values(by_path, list(groups.values()), statistics)
 
         cost = forward_cost(apply_fn, params, x)
         outputs, values = over_tiles(reduced, (x, loss_args), cost)
@@ -203,27 +200,44 @@ def outputs_and_gradient_statistics(
     return in_auto_axes(of_batch, params, x, tuple(loss_args), batch=x)
 
 
-def _values_of_group(
-    members: dict[str, Gradients], chosen: Sequence[Statistic]
+def _values(
+    gradients: dict[str, Gradients],
+    groups: Sequence[Sequence[str]],
+    chosen: Sequence[Statistic],
 ) -> jax.Array:
-    """The statistics of one group of parameters, `[batch, statistics]`."""
+    """The statistics of each group of parameters, `[batch, groups, statistics]`."""
     own = [s for s in chosen if s not in statistics.OF_MOMENTS]
     by_statistic: dict[Statistic, jax.Array] = {}
     if len(own) < len(chosen):
-        moments = statistics.merge(
-            [g.over_examples(g.moments) for g in members.values()]
-        )
+        moments = moments_of(list(gradients.values()))
+        if any(len(members) > 1 for members in groups):
+            position = {path: i for i, path in enumerate(gradients)}
+            members = [[position[path] for path in paths] for paths in groups]
+            moments = statistics.merge_groups(moments, members)
         by_statistic |= {s: s(moments) for s in chosen if s not in own}
     if own:
-
-        def values(factors: dict[str, Any]) -> list[jax.Array]:
-            gradient = {path: g.whole(*factors[path]) for path, g in members.items()}
-            return [statistic(gradient) for statistic in own]
-
-        factors = {path: g.factors for path, g in members.items()}
-        cost = sum(g.cost for g in members.values())
-        by_statistic |= zip(own, over_examples(values, (factors,), cost), strict=True)
+        of_groups = [
+            _own_values({path: gradients[path] for path in members}, own)
+            for members in groups
+        ]
+        by_statistic |= {
+            statistic: jnp.stack(values, axis=1)
+            for statistic, values in zip(own, zip(*of_groups, strict=True), strict=True)
+        }
     return jnp.stack([by_statistic[statistic] for statistic in chosen], axis=-1)
+
+
+def _own_values(
+    members: dict[str, Gradients], own: Sequence[Statistic]
+) -> list[jax.Array]:
+    """Statistics of the gradients themselves, of one group: `[batch]` of each."""
+
+    def values(factors: dict[str, Any]) -> list[jax.Array]:
+        gradient = {path: g.whole(*factors[path]) for path, g in members.items()}
+        return [statistic(gradient) for statistic in own]
+
+    factors = {path: g.factors for path, g in members.items()}
+    return over_examples(values, (factors,), sum(g.cost for g in members.values()))
 
 
 def _statistic_names(chosen: Sequence[Statistic]) -> tuple[str, ...]:

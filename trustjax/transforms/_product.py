@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -56,11 +57,13 @@ class Product:
 
     def moments(self, other: jax.Array, cotangent: jax.Array) -> statistics.Moments:
         """The moments of the kernel's gradient from one example's factors."""
-        if self.rank_one:
-            return statistics.outer(
-                statistics.moments(other), statistics.moments(cotangent)
-            )
         return statistics.moments(self._flat_gradient(other, cotangent))
+
+    @property
+    def kind(self) -> Hashable:
+        """What products have in common whose moments are the same function."""
+        params = tuple(sorted(self.params.items()))
+        return self.primitive, params, self.position, self.other, self.operand
 
     @property
     def rank_one(self) -> bool:
