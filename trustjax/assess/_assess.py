@@ -144,7 +144,7 @@ def _out_of_distribution(
 ) -> dict[str, dict[str, dict[str, Quantity]]]:
     # The confidence of other data is mostly float32, where more of it rounds to 1.
     inside = {
-        name: predictions.scores.get(name, values.astype(np.float32))
+        name: values if name in predictions.scores else values.astype(np.float32)
         for name, values in all_scores(predictions).items()
     }
     others = {
