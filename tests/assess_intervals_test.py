@@ -164,6 +164,17 @@ def test_threshold_for_most_right_answers_is_as_uncertain_as_binomial_counts():
         np.testing.assert_array_equal(found, expected)
 
 
+def test_risk_is_as_uncertain_as_the_line_that_it_is_taken_above():
+    # Of 1,000 examples some 775 to 824 lie above the true line; errors surround it.
+    wrong = np.zeros(1000, bool)
+    wrong[780:820] = True
+    risk = _rates.selective_risk(np.arange(1000)[::-1], ~wrong, 0.95)
+    low, value, high = made_up.ends(risk)
+    assert value == pytest.approx(20 / 800)
+    assert low == 0
+    assert high > 40 / 824
+
+
 def test_equal_scores_are_answered_in_part():
     right = np.array([True, True, False, True, False])
     risk = _rates.selective_risk(np.array([2, 1, 1, 1, 0]), right, 0.95)

@@ -59,7 +59,8 @@ def selective_risk(ranks: np.ndarray, right: np.ndarray, level: float) -> Quanti
     """The share of errors among the `COVERAGE` that a score trusts most.
 
     Where equal scores stand across that line, as many of them are answered as it takes,
-    with the errors that these have on average.
+    with the errors that these have on average. Uncertain are the errors above the line,
+    and the line: what lies above it in all data may be a few examples more or less.
 
     Args:
       ranks: `[examples]`, dense ranks of the score.
@@ -72,15 +73,18 @@ def selective_risk(ranks: np.ndarray, right: np.ndarray, level: float) -> Quanti
     size = int(ranks.max()) + 1
     everything = np.bincount(ranks, minlength=size)[::-1]
     wrong = np.bincount(ranks[~right], minlength=size)[::-1]
-    answered = COVERAGE * len(ranks)
-    errors = float(
-        np.interp(
-            answered,
-            np.append(0, np.cumsum(everything)),
-            np.append(0, np.cumsum(wrong)),
-        )
+    fewest, most = _binomial_quantiles(len(ranks), COVERAGE, level)
+    answered = np.array([COVERAGE * len(ranks), max(fewest, 1), most])
+    errors = np.interp(
+        answered,
+        np.append(0, np.cumsum(everything)),
+        np.append(0, np.cumsum(wrong)),
     )
+    value, *elsewhere = map(float, errors / answered)
     low, high = _intervals.mean_interval(
-        np.array([0.0, 1.0]), level, np.array([answered - errors, errors])
+        np.array([0.0, 1.0]), level, np.array([answered[0] - errors[0], errors[0]])
     )
-    return Quantity(errors / answered, low, high)
+    parts = np.full(2, value)
+    lows = np.array([low, min(value, *elsewhere)])
+    highs = np.array([high, max(value, *elsewhere)])
+    return Quantity(value, *_intervals.sum_interval(value, parts, lows, highs))
