@@ -178,9 +178,16 @@ class Kind:
         return OF_FLOATS if dtype in FLOATS else OF_INTEGERS
 
 
+def as_probabilities(values):
+    """What float32 rounds beyond 0 and 1 is moved there; NaN of the rest outside."""
+    nearest = np.clip(values, 0, 1)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(values - nearest) <= 1e-6, nearest, np.nan)
+
+
 def _outside_unit_interval(values):
-    inside = (values >= 0) & (values <= 1)
-    return None if inside.all() else r"must be in \[0, 1\], got"
+    outside = np.isnan(as_probabilities(values.astype(np.longdouble)))
+    return None if not outside.any() else r"must be in \[0, 1\], got"
 
 
 def _not_binary(values):
@@ -267,6 +274,8 @@ class Subject:
         float64, where x64 is off, it is that of the numbers rounded to float32.
       keeps_dtype: the result has the dtype of the first argument, and its digits.
       in_float32: what was fitted is kept in float32, and so are the result's digits.
+      shows_scores: thresholds are among its results, and must fit JAX's dtype.
+      any_float: in double its results may be of float32 too: shares of whole counts.
       any_shape: it takes arrays of every shape.
       options: what errors may name beside the arguments.
       calls: the functions of the library behind `fn`, if that is not one itself.
@@ -285,7 +294,9 @@ class Subject:
     jits: bool = True
     keeps_dtype: bool = False
     in_float32: bool = False
+    shows_scores: bool = False
     any_shape: bool = False
+    any_float: bool = False
     options: tuple[str, ...] = ()
     calls: tuple[Callable[..., Any], ...] = ()
 
@@ -458,6 +469,8 @@ def complaint(
             subject.arguments, case.values, case.containers, strict=True
         )
     ]
+    if subject.shows_scores and not x64 and not case.refused:
+        case = dataclasses.replace(case, refused=_unshown(subject, case))
     try:
         got = fn(*arrays)
     except (ValueError, TypeError) as error:
@@ -478,6 +491,22 @@ def complaint(
             ]
         wanted = subject.reference(*values)
     return _complaint_of_value(subject, case, got, wanted, x64=x64)
+
+
+def _unshown(subject: Subject, case: Case) -> Refused | None:
+    """A refusal if a threshold is a number that 32 bits do not hold."""
+    scores = case.values[0]
+    if scores.dtype.itemsize < 8:
+        return None
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = jax.tree.leaves(subject.reference(*case.values))
+    largest = np.finfo(np.float32).max if scores.dtype.kind == "f" else 2**31
+    finite = [
+        np.abs(a)[np.isfinite(np.asarray(a, float))] for a in map(np.atleast_1d, wanted)
+    ]
+    beyond = any((a > largest).any() for a in finite)
+    return Refused("scores must fit") if beyond else None
 
 
 def _complaint_of_refusal(subject, case, error) -> str | None:
@@ -508,6 +537,8 @@ def _complaint_of_value(subject, case, got, wanted, *, x64) -> str | None:
             if subject.keeps_dtype and case.containers[0] != "list":
                 type_ = min(type_, case.values[0].dtype, key=lambda t: t.itemsize)
             # The threshold of whole scores is whole.
+            if subject.any_float:
+                type_ = np.dtype(ours.dtype if ours.dtype.kind == "f" else type_)
             if ours.dtype != type_ and ours.dtype.kind == "f":
                 return f"{case.words}: in {ours.dtype}, not {type_}"
             with np.errstate(all="ignore"):

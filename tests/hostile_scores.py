@@ -305,6 +305,7 @@ LOSSES = {
             ),
         ),
         functools.partial(limits.class_balanced_weights, beta=0.9),
+        any_float=True,
     ),
 }
 

@@ -6,11 +6,12 @@ import inspect
 
 import pytest
 
-from tests import hostile, hostile_scores, hostile_statistics
-from trustjax import losses, scores, statistics, targets
+from tests import hostile, hostile_metrics, hostile_scores, hostile_statistics
+from trustjax import losses, metrics, scores, statistics, targets
 
 PARTS = {
     "scores": (scores, hostile_scores.SCORES),
+    "metrics": (metrics, hostile_metrics.METRICS),
     "losses": (losses, hostile_scores.LOSSES),
     "statistics": (statistics, hostile_statistics.STATISTICS),
     "targets": (targets, hostile_scores.TARGETS_OF),
@@ -46,7 +47,25 @@ def asks_a_network(function):
 
 def is_a_record(function):
     """It holds what the functions above return or take, and computes nothing."""
-    return inspect.isclass(function) and dataclasses.is_dataclass(function)
+    named_tuple = inspect.isclass(function) and hasattr(function, "_fields")
+    return named_tuple or dataclasses.is_dataclass(function)
+
+
+def resamples(function):
+    """It draws at random what the metrics above say of."""
+    return bool(
+        {"metric_fn", "samples", "key"} & set(inspect.signature(function).parameters)
+    )
+
+
+def counts_alone(function):
+    """Its arguments are counts, compared with exact sums in its own test."""
+    return list(inspect.signature(function).parameters)[:2] == ["successes", "trials"]
+
+
+def searches(function):
+    """It minimises a function above step by step, up to a tolerance."""
+    return "max_steps" in inspect.signature(function).parameters
 
 
 def takes_no_array(function):
@@ -55,7 +74,20 @@ def takes_no_array(function):
     return not any("Array" in str(p.annotation) for p in parameters)
 
 
-REASONS = (asks_a_network, is_a_record, takes_no_array)
+def unpacks(function):
+    """It gives back what was put into its argument, as the test of `pack` says."""
+    return next(iter(inspect.signature(function).parameters), "") == "packed"
+
+
+REASONS = (
+    asks_a_network,
+    is_a_record,
+    resamples,
+    searches,
+    counts_alone,
+    takes_no_array,
+    unpacks,
+)
 
 
 def public_functions(module):

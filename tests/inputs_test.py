@@ -30,6 +30,12 @@ def test_every_float_is_taken(dtype):
     assert _inputs.floats("x", np.array([0.5], dtype), "n").tolist() == [0.5]
 
 
+@pytest.mark.parametrize("value", [[0.1, 0.2], np.array([0.1, 0.2]), [1, 2]])
+def test_constants_are_taken_under_jit(value):
+    got = jax.jit(lambda: _inputs.array("x", value))()
+    np.testing.assert_array_equal(got, jnp.asarray(value))
+
+
 def test_lists_are_taken_under_jit():
     row = jax.jit(lambda rows: _inputs.array("x", rows))([[1.0, 2.0], [3.0, 4.0]])
     assert row.tolist() == [[1, 2], [3, 4]]

@@ -156,3 +156,56 @@ def test_integers_of_the_whole_range_rank():
 
 
 on_device_without_mask = jax.jit(lambda s, c: _ranking.rank(s, c))
+
+
+# 64 bits, in which no two scores are equal; 32 bits make two of them so, or wrap.
+WIDE_SCORES = {
+    "near": [0.5 + 1e-9, 0.5, 0.75, 0.25],
+    "tiny": [1e-50, 1e-51, 0.75, 0.0],
+    "huge": [1e300, 1e299, 1e301, -1e300],
+    "whole": [2**33 + 1, 2**33, 2**34, 2**32],
+}
+OUTCOMES = np.array([True, False, False, True])
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("name", WIDE_SCORES)
+class TestScoresOf64Bits:
+    def test_are_ranked_by_all_their_digits(self, name):
+        scores = WIDE_SCORES[name]
+        for wide in (scores, np.array(scores)):
+            assert metrics.auroc(wide, OUTCOMES) == 0.25
+            assert metrics.auroc(wide, OUTCOMES.tolist(), weights=[1, 1, 0, 1]) == 0.5
+            assert metrics.aurc(wide, jnp.asarray(OUTCOMES)).dtype == jnp.float32
+            weighted = metrics.auroc(wide, OUTCOMES, weights=np.array([2.0, 1, 1, 1]))
+            np.testing.assert_allclose(weighted, 2 / 6, rtol=1e-6)
+
+    def test_are_ranked_so_as_constants_of_jit(self, name):
+        scores = np.array(WIDE_SCORES[name])
+        assert jax.jit(lambda: metrics.auroc(scores, OUTCOMES))() == 0.25
+
+    def test_are_refused_beside_a_traced_array(self, name):
+        scores = np.array(WIDE_SCORES[name])
+        with pytest.raises(ValueError, match=r"^scores must (differ in|fit) .*, got "):
+            jax.jit(lambda outcomes: metrics.auroc(scores, outcomes))(OUTCOMES)
+        with pytest.raises(ValueError, match=r"^scores must (differ in|fit) .*, got "):
+            jax.vmap(lambda w: metrics.auroc(scores, OUTCOMES, weights=w))(
+                jnp.ones((2, 4), int)
+            )
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_scores_that_only_round_are_taken_beside_a_traced_array():
+    scores = np.array([0.1, 0.7, np.inf, 0.3])
+    areas = jax.vmap(lambda w: metrics.auroc(scores, OUTCOMES, weights=w))(
+        jnp.array([[1, 1, 1, 1], [1, 1, 0, 1]])
+    )
+    np.testing.assert_array_equal(areas, jnp.zeros(2))
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_thresholds_that_32_bits_do_not_hold_are_refused():
+    with pytest.raises(ValueError, match=r"scores must fit float32, got 1e.301"):
+        metrics.risk_coverage_curve(WIDE_SCORES["huge"], OUTCOMES)
+    with pytest.raises(ValueError, match="scores must fit int32, got 17179869184"):
+        metrics.risk_coverage_curve(WIDE_SCORES["whole"], OUTCOMES)

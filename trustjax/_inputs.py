@@ -5,6 +5,11 @@ an int64 of 2**32 becomes 0. Here either is an error that names the argument. In
 `jax.jit` JAX has converted before the library is called.
 """
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -36,13 +41,81 @@ def array(name: str, value: object) -> jax.Array:
     """
     if isinstance(value, jax.Array):
         return value
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+    if _is_traced(value):
         return jnp.asarray(value)
     host = _on_host(name, value)
-    with np.errstate(over="ignore"):
-        converted = jnp.asarray(host)
+    converted = _as_jax_has_it(host)
     _validate.fits(name, host, converted)
-    return converted
+    return jnp.asarray(converted)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def take_arrays(fn: Callable[P, R]) -> Callable[P, R]:
+    """Lets a function take lists and NumPy wherever it is annotated to take arrays.
+
+    `scores` of 64 bits, which the 32 bits of JAX would round, are ranked by all their
+    digits: the function then runs under x64, and its result comes back in the dtypes
+    that JAX has. So do NumPy constants inside `jax.jit`; but beside a traced array JAX
+    has its own dtypes, and scores of which two would become equal are refused.
+
+    >>> import jaxtyping
+    >>> @take_arrays
+    ... def twice(x: jaxtyping.Float[jaxtyping.Array, " n"]):
+    ...     return 2 * x
+    >>> print(twice([1.0, 2.0]))
+    [2. 4.]
+    """
+    signature = inspect.signature(fn)
+    names = [
+        name for name, p in signature.parameters.items() if "Array" in str(p.annotation)
+    ]
+
+    @functools.wraps(fn)
+    def taking(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        given = {
+            name: bound.arguments[name]
+            for name in names
+            if bound.arguments.get(name) is not None
+            and not isinstance(bound.arguments[name], jax.Array | str)
+        }
+        if not given:
+            return fn(*args, **kwargs)
+
+        def call() -> R:
+            bound.arguments.update({n: array(n, value) for n, value in given.items()})
+            return fn(*bound.args, **bound.kwargs)
+
+        scores = given.get("scores")
+        if scores is None or _is_traced(scores) or _fits_exactly("scores", scores):
+            return call()
+        if _is_traced(bound.arguments):
+            kept = array("scores", scores)
+            _validate.stays_apart("scores", _on_host("scores", scores), kept.dtype)
+            return call()
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            result = call()
+        return jax.tree.map(lambda leaf: array("scores", np.asarray(leaf)), result)
+
+    return taking
+
+
+def _is_traced(value: object) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def _fits_exactly(name: str, value: object) -> bool:
+    """Whether the dtype that JAX gives the numbers holds each of them."""
+    host = _on_host(name, value)
+    return bool((_as_jax_has_it(host) == host).all())
+
+
+def _as_jax_has_it(host: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
 
 
 def floats(name: str, value: object, axes: str) -> jax.Array:

@@ -188,6 +188,14 @@ def classes(
     _refuse(name, f"must be in [0, {num_classes})", value, outside, weights)
 
 
+def labels(**arrays: jax.Array) -> None:
+    """Requires `[n]` integers, for the same one or more examples."""
+    vectors(**arrays)
+    for name, value in arrays.items():
+        integers(name, value)
+        some_examples(name, value)
+
+
 def binary(name: str, value: jax.Array, weights: jax.Array | None = None) -> None:
     """Requires booleans, or integers of which the known ones are 0 or 1."""
     if value.dtype != jnp.bool_:
@@ -231,6 +239,7 @@ def probabilities_and_labels(
     rank("probabilities", values, "n classes")
     some_examples("probabilities", values)
     floating("probabilities", values)
+    count("the classes of probabilities", values.shape[1])
     rank("labels", labels, "n")
     same_length(probabilities=values, labels=labels)
     example_weights(weights, labels=labels)
@@ -252,19 +261,33 @@ def scores_and_outcomes(
     binary("correct", correct, weights)
 
 
-def fits(name: str, value: np.ndarray, converted: jax.Array) -> None:
+def fits(name: str, value: np.ndarray, converted: np.ndarray) -> None:
     """Refuses numbers that the dtype of `converted` has none near to.
 
     JAX makes float32 of float64, and int32 of int64, where x64 is off.
     """
     if converted.dtype == value.dtype:
         return
-    found = np.asarray(converted)
     if jnp.issubdtype(value.dtype, jnp.inexact):
-        lost = lambda values: np.isfinite(values) & ~np.isfinite(found)
+        lost = lambda values: np.isfinite(values) & ~np.isfinite(converted)
     else:
-        lost = lambda values: values != found
+        lost = lambda values: values != converted
     _refuse(name, f"must fit {converted.dtype}", value, lost, None)
+
+
+def stays_apart(name: str, value: np.ndarray, dtype: np.dtype) -> None:
+    """Refuses numbers that differ, but are equal in the other dtype."""
+    order = np.argsort(value, axis=None)
+    risen = value.ravel()[order]
+    kept = risen.astype(dtype)
+    lost = (risen[1:] > risen[:-1]) & ~(kept[1:] > kept[:-1])
+    if lost.any():
+        first = int(np.argmax(lost))
+        raise ValueError(
+            f"{name} must differ in {dtype} where they differ, got "
+            f"{risen[first]} and {risen[first + 1]} ({lost.sum()} such pairs): call "
+            "this outside `jax.jit`, with no traced array"
+        )
 
 
 def counts(name: str, value: jax.Array, total: jax.Array) -> None:

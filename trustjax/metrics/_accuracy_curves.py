@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, rank, share
 
@@ -18,6 +18,7 @@ LARGEST_CONFUSION = 64
 _SHARES = np.arange(PERCENTS) / PERCENTS
 
 
+@_inputs.take_arrays
 def auac(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -56,6 +57,8 @@ def auac(
     ===============================  =====
     all scores equal, one example    the accuracy
     infinite scores                  NaN for `"range"`: there is no way along the range
+    a range above the largest float  NaN for `"range"`
+    scores nearer to 0 than 1.2e-38  equal to 0, as XLA compares
     no example kept                  NaN
     a NaN score                      ValueError; NaN under a transformation
     ===============================  =====
@@ -71,6 +74,7 @@ def auac(
     return auac_of(rank(scores, correct, weights), grid)
 
 
+@_inputs.take_arrays
 def audc(
     scores: Shaped[Array, " n"],
     in_distribution: Shaped[Array, " n"],
@@ -103,9 +107,12 @@ def audc(
       AlRegib and Prabhushankar 2025 name it for 7,500 adversarial and 7,500 ordinary
       ImageNet images and define it nowhere: this is our reading.
     """
+    _validate.rank("in_distribution", in_distribution, "n")
+    _validate.binary("in_distribution", in_distribution, weights)
     return auac(scores, in_distribution, grid=grid, weights=weights)
 
 
+@_inputs.take_arrays
 def aufc(
     scores: Shaped[Array, " n"],
     predictions: Integer[Array, " n"],
@@ -152,7 +159,7 @@ def aufc(
     """
     _validate.choice("grid", grid, GRIDS)
     _validate.choice("average", average, AVERAGES)
-    _validate.vectors(predictions=predictions, labels=labels)
+    check_classes(scores, predictions, labels)
     num_classes = known_num_classes(predictions, labels, num_classes)
     _validate.classes("predictions", predictions, num_classes, weights)
     _validate.classes("labels", labels, num_classes, weights)
@@ -160,6 +167,12 @@ def aufc(
     return aufc_of(
         ranking, scores, predictions, labels, weights, grid, average, num_classes
     )
+
+
+def check_classes(scores: jax.Array, predictions: jax.Array, labels: jax.Array) -> None:
+    """Requires one score and two classes for each example."""
+    _validate.labels(predictions=predictions, labels=labels)
+    _validate.same_length(scores=scores, predictions=predictions, labels=labels)
 
 
 def known_num_classes(

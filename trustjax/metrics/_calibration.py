@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, rank
 
@@ -30,6 +30,7 @@ class ReliabilityCurve(NamedTuple):
     edges: Float[Array, " edges"]
 
 
+@_inputs.take_arrays
 def reliability_curve(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -71,6 +72,7 @@ def reliability_curve(
     return curve_of_totals(*bin_totals(confidence, correct, bins, weights))
 
 
+@_inputs.take_arrays
 def expected_calibration_error(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -119,6 +121,7 @@ def expected_calibration_error(
     return weighted_error(*bin_totals(confidence, correct, bins, weights), norm=norm)
 
 
+@_inputs.take_arrays
 def maximum_calibration_error(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -156,6 +159,7 @@ def maximum_calibration_error(
     return jnp.where(jnp.sum(count) == 0, jnp.nan, jnp.max(gap))
 
 
+@_inputs.take_arrays
 def average_calibration_error(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -193,6 +197,7 @@ def average_calibration_error(
     return _numerics.divide_no_nan(jnp.sum(gap), jnp.sum(count > 0), otherwise=jnp.nan)
 
 
+@_inputs.take_arrays
 def adaptive_calibration_error(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -240,6 +245,7 @@ def adaptive_calibration_error(
     return weighted_error(*_totals_between(edges, confidence, correct, weights), norm=1)
 
 
+@_inputs.take_arrays
 def classwise_calibration_error(
     probabilities: Float[Array, "n classes"],
     labels: Integer[Array, " n"],

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
 
+@_inputs.take_arrays
 def accuracy(
     predictions: Integer[Array, " n"],
     labels: Integer[Array, " n"],
@@ -33,13 +34,14 @@ def accuracy(
     >>> print(accuracy(jnp.array([0, 1, 2, 1]), jnp.array([0, 1, 1, 1])))
     0.75
     """
-    _validate.vectors(predictions=predictions, labels=labels)
+    _validate.labels(predictions=predictions, labels=labels)
     _validate.example_weights(weights, labels=labels)
     counts = _weights.counted(weights, labels.shape[0])
     right = jnp.where(predictions == labels, counts, 0)
     return share(_weights.total(right), _weights.total(counts))
 
 
+@_inputs.take_arrays
 def auroc(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -81,6 +83,7 @@ def auroc(
     return auroc_of(rank(scores, correct, weights))
 
 
+@_inputs.take_arrays
 def aupr_success(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -125,6 +128,7 @@ def aupr_success(
     return aupr_success_of(rank(scores, correct, weights))
 
 
+@_inputs.take_arrays
 def aupr_error(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -170,6 +174,7 @@ def aupr_error(
     return aupr_error_of(rank(scores, correct, weights))
 
 
+@_inputs.take_arrays
 def fpr_at_tpr(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics._ranking import Ranking, rank, share
 
 MOST_VISITS = 31  # for 2**31 - 1 examples
@@ -33,6 +33,7 @@ class GuaranteedSelection(NamedTuple):
     bound: Float[Array, ""]
 
 
+@_inputs.take_arrays
 def selection_with_guaranteed_risk(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -171,7 +172,7 @@ def _log_binomial_cdf(
 
     def add_terms(state: tuple) -> tuple:
         start, log_last, total = state
-        step = start + jnp.arange(TERMS_AT_ONCE)
+        step = start + jnp.arange(TERMS_AT_ONCE, dtype=jnp.int32)
         falling = (successes - step) / (failures + 1 + step) * (1 - bound) / bound
         log_terms = log_last + jnp.cumsum(jnp.log(jnp.maximum(falling, 0.0)))
         return start + TERMS_AT_ONCE, log_terms[-1], total + jnp.exp(log_terms).sum()

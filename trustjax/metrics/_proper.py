@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._calibration import bin_edges
 
@@ -36,6 +36,7 @@ class BrierDecomposition(NamedTuple):
     within_bins: Float[Array, ""]
 
 
+@_inputs.take_arrays
 def brier_score(
     probabilities: Float[Array, "n classes"],
     labels: Integer[Array, " n"],
@@ -79,6 +80,7 @@ def brier_score(
     return _brier_score(probabilities, labels, weights)
 
 
+@_inputs.take_arrays
 def brier_decomposition(
     probabilities: Float[Array, "n classes"],
     labels: Integer[Array, " n"],
@@ -124,6 +126,7 @@ def brier_decomposition(
     return _brier_decomposition(probabilities, labels, bins, weights)
 
 
+@_inputs.take_arrays
 def negative_log_likelihood(
     logits: Float[Array, "n classes"],
     labels: Integer[Array, " n"],
@@ -166,6 +169,7 @@ def negative_log_likelihood(
     return _negative_log_likelihood(logits, labels, weights)
 
 
+@_inputs.take_arrays
 def fit_temperature(
     logits: Float[Array, "n classes"],
     labels: Integer[Array, " n"],

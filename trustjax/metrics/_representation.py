@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 
 
+@_inputs.take_arrays
 def singular_value_spectrum(
     features: Float[Array, "n features"],
     *,
@@ -37,6 +38,7 @@ def singular_value_spectrum(
     ===============================  =====
     one example, equal examples      zeros
     no example kept                  NaN
+    features whose squares overflow  NaN
     a NaN feature                    ValueError; NaN under a transformation
     ===============================  =====
 
@@ -51,11 +53,14 @@ def singular_value_spectrum(
     """
     _validate.rank("features", features, "n features")
     _validate.some_examples("features", features)
+    _validate.floating("features", features)
+    _validate.count("the number of features", features.shape[1])
     _validate.example_weights(weights, features=features)
     _validate.no_nan("features", features, weights)
     return _spectrum(features, weights)
 
 
+@_inputs.take_arrays
 def effective_rank(
     features: Float[Array, "n features"],
     *,
@@ -84,6 +89,7 @@ def effective_rank(
     ===============================  =====
     equal directions                 their number
     one example, equal examples      NaN: no direction at all
+    features whose squares overflow  NaN
     a NaN feature                    ValueError; NaN under a transformation
     ===============================  =====
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
 CONVENTIONS = ("fd_shifts", "confidnet", "torch_uncertainty", "mean")
@@ -31,6 +31,7 @@ class RiskCoverage(NamedTuple):
     threshold: Shaped[Array, " n"]
 
 
+@_inputs.take_arrays
 def risk_coverage_curve(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -73,6 +74,7 @@ def risk_coverage_curve(
     return _curve_of(rank(scores, correct, weights))
 
 
+@_inputs.take_arrays
 def aurc(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -126,6 +128,7 @@ def aurc(
     return aurc_of(rank(scores, correct, weights), convention)
 
 
+@_inputs.take_arrays
 def excess_aurc(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -171,6 +174,7 @@ def excess_aurc(
     return excess_aurc_of(rank(scores, correct, weights), convention)
 
 
+@_inputs.take_arrays
 def augrc(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -216,6 +220,7 @@ def augrc(
     return augrc_of(rank(scores, correct, weights), convention)
 
 
+@_inputs.take_arrays
 def coverage_at_risk(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -259,6 +264,7 @@ def coverage_at_risk(
     return coverage_at_risk_of(rank(scores, correct, weights), risk)
 
 
+@_inputs.take_arrays
 def risk_at_coverage(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],

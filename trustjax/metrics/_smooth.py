@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 
 
+@_inputs.take_arrays
 def smooth_auroc(
     scores: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -61,6 +62,7 @@ def smooth_auroc(
     return _numerics.divide_no_nan(wins, jnp.sum(pairs), otherwise=jnp.nan)
 
 
+@_inputs.take_arrays
 def smooth_aurc(
     scores: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -125,6 +127,7 @@ def _comparisons(
 ) -> tuple[jax.Array, jax.Array]:
     """How much example i scores above example j, `[n, n]`, and what each counts."""
     _validate.positive("temperature", temperature)
+    _validate.floating("scores", scores)
     _validate.scores_and_outcomes(scores, correct, weights)
     counts = _weights.counted(weights, scores.shape[0])
     scores = jnp.where(counts > 0, _numerics.at_least_float32(scores), 0.0)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float, Integer, Shaped
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics import (
     _accuracy_curves,
     _detection,
@@ -49,6 +49,7 @@ class Summary(NamedTuple):
     aufc_range: Float[Array, ""]
 
 
+@_inputs.take_arrays
 def summary(
     scores: Shaped[Array, " n"],
     predictions: Integer[Array, " n"],
@@ -83,7 +84,7 @@ def summary(
     >>> print(result.accuracy, f"{result.auroc:.3f} {result.aurc:.3f}")
     0.75 0.667 0.115
     """
-    _validate.vectors(predictions=predictions, labels=labels)
+    _accuracy_curves.check_classes(scores, predictions, labels)
     num_classes = _accuracy_curves.known_num_classes(predictions, labels, num_classes)
     _validate.classes("predictions", predictions, num_classes, weights)
     _validate.classes("labels", labels, num_classes, weights)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics import _weights
 from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
 
@@ -36,6 +36,7 @@ class BalancedThreshold(NamedTuple):
     balanced_accuracy: Float[Array, ""]
 
 
+@_inputs.take_arrays
 def tpr_tnr(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -96,6 +97,7 @@ def tpr_tnr(
     )
 
 
+@_inputs.take_arrays
 def detection_error(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -140,6 +142,7 @@ def detection_error(
     return detection_error_of(rank(scores, correct, weights), tpr)
 
 
+@_inputs.take_arrays
 def balanced_threshold(
     scores: Shaped[Array, " n"],
     correct: Shaped[Array, " n"],

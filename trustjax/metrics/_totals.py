@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _calibration, _trust
 
 
@@ -31,6 +31,7 @@ class TrustTotals(NamedTuple):
     count: Real[Array, "classes classes"]
 
     @classmethod
+    @_inputs.take_arrays
     def of_batch(
         cls,
         *,
@@ -51,7 +52,7 @@ class TrustTotals(NamedTuple):
         >>> print(first.merge(second).net_trust_score())
         0.5
         """
-        _validate.vectors(predictions=predictions, labels=labels)
+        _validate.labels(predictions=predictions, labels=labels)
         trust = _trust.question_answer_trust(
             confidence, predictions == labels, alpha=alpha, beta=beta, weights=weights
         )
@@ -114,6 +115,7 @@ class CalibrationTotals(NamedTuple):
     count: Real[Array, " bins"]
 
     @classmethod
+    @_inputs.take_arrays
     def of_batch(
         cls,
         confidence: Float[Array, " n"],

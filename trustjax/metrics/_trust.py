@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 
 
@@ -37,6 +37,7 @@ class ConditionalSpectra(NamedTuple):
     incorrect: Float[Array, " classes"]
 
 
+@_inputs.take_arrays
 def question_answer_trust(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -80,8 +81,7 @@ def question_answer_trust(
     References:
       Wong et al. 2020, eq. 3, with alpha = beta = 1.
     """
-    _validate.vectors(confidence=confidence, correct=correct)
-    _validate.floating("confidence", confidence)
+    _check_answers(confidence, correct)
     _validate.example_weights(weights, confidence=confidence)
     _validate.probabilities("confidence", confidence, weights)
     _validate.binary("correct", correct, weights)
@@ -90,6 +90,7 @@ def question_answer_trust(
     return _question_answer_trust(confidence, correct, alpha, beta, weights)
 
 
+@_inputs.take_arrays
 def trust_spectrum(
     trust: Float[Array, " n"],
     labels: Integer[Array, " n"],
@@ -135,6 +136,7 @@ def trust_spectrum(
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
 
+@_inputs.take_arrays
 def conditional_trust_spectra(
     trust: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -166,6 +168,8 @@ def conditional_trust_spectra(
     References:
       Wong et al. 2020, eqs. 4 and 5, restricted; TrustPy's conditional NetTrustScore.
     """
+    _validate.rank("correct", correct, "n")
+    _validate.same_length(trust=trust, correct=correct)
     _validate.binary("correct", correct, weights)
     _validate.example_weights(weights, trust=trust)
     counts = _weights.counted(weights, trust.shape[0])
@@ -176,6 +180,7 @@ def conditional_trust_spectra(
     )
 
 
+@_inputs.take_arrays
 def trust_matrix(
     trust: Float[Array, " n"],
     labels: Integer[Array, " n"],
@@ -208,11 +213,12 @@ def trust_matrix(
     References:
       Hryniowski, Wang and Wong 2020, "Where Does Trust Break Down?".
     """
-    _validate.vectors(labels=labels, predictions=predictions)
+    _validate.labels(labels=labels, predictions=predictions)
     total, count = cell_totals(trust, labels, predictions, num_classes, weights)
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
 
 
+@_inputs.take_arrays
 def net_trust_score(
     trust: Float[Array, " n"],
     labels: Integer[Array, " n"],
@@ -263,6 +269,7 @@ def net_trust_score(
     return expectation_over_classes(total, count, prior)
 
 
+@_inputs.take_arrays
 def trust_density(
     trust: Float[Array, " n"],
     grid: Float[Array, " grid"],
@@ -310,14 +317,14 @@ def trust_density(
       Wong et al. 2020, section 2.2. TrustPy does not reflect: near 1 it loses 44 % of
       the mass with 5 examples and 13 % with 500.
     """
-    _validate.rank("trust", trust, "n")
+    _check_trust(trust, weights)
     _validate.rank("grid", grid, "grid")
+    _validate.floating("grid", grid)
     _validate.positive("gamma", gamma)
-    _validate.example_weights(weights, trust=trust)
-    _validate.probabilities("trust", trust, weights)
     return _density(trust, grid, gamma, weights)
 
 
+@_inputs.take_arrays
 def expected_confidence(
     confidence: Float[Array, " n"],
     correct: Shaped[Array, " n"],
@@ -355,7 +362,8 @@ def expected_confidence(
       Wong et al. 2020, eqs. 7 and 8. As printed they divide by all questions; Table 1
       follows only if they are conditional means, as here.
     """
-    _validate.vectors(confidence=confidence, correct=correct)
+    _check_answers(confidence, correct)
+    _validate.some_examples("confidence", confidence)
     _validate.example_weights(weights, confidence=confidence)
     _validate.probabilities("confidence", confidence, weights)
     _validate.binary("correct", correct, weights)
@@ -426,6 +434,19 @@ def expectation_over_classes(
     )
 
 
+def _check_answers(confidence: jax.Array, correct: jax.Array) -> None:
+    _validate.vectors(confidence=confidence, correct=correct)
+    _validate.floating("confidence", confidence)
+
+
+def _check_trust(trust: jax.Array, weights: jax.Array | None) -> None:
+    _validate.rank("trust", trust, "n")
+    _validate.floating("trust", trust)
+    _validate.some_examples("trust", trust)
+    _validate.example_weights(weights, trust=trust)
+    _validate.probabilities("trust", trust, weights)
+
+
 def cell_totals(
     trust: jax.Array,
     labels: jax.Array,
@@ -448,8 +469,9 @@ def _class_totals(
     values: jax.Array, labels: jax.Array, num_classes: int, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Sum and number of the values of each class; NaN sums for labels out of range."""
-    _validate.vectors(trust=values, labels=labels)
-    _validate.example_weights(weights, labels=labels)
+    _check_trust(values, weights)
+    _validate.labels(labels=labels)
+    _validate.same_length(trust=values, labels=labels)
     _validate.count("num_classes", num_classes)
     _validate.classes("labels", labels, num_classes, weights)
     return _totals_of_classes(values, labels, num_classes, weights)

@@ -169,7 +169,7 @@ def check_fit(
     _validate.some_examples("features", given)
     _validate.count("the number of features", given.shape[1])
     points = given.astype(jnp.float32)
-    _validate.fits("features", np.asarray(given), points)
+    _validate.fits("features", np.asarray(given), np.asarray(points))
     _validate.finite("features", points)
     _validate.at_most("features", points, _LARGEST)
     if labels is None:
