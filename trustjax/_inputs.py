@@ -8,7 +8,7 @@ an int64 of 2**32 becomes 0. Here either is an error that names the argument. In
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.core
@@ -49,11 +49,10 @@ def array(name: str, value: object) -> jax.Array:
     return jnp.asarray(converted)
 
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def take_arrays(fn: Callable[P, R]) -> Callable[P, R]:
+def take_arrays(fn: Callable[..., R]) -> Callable[..., R]:
     """Lets a function take lists and NumPy wherever it is annotated to take arrays.
 
     `scores` of 64 bits, which the 32 bits of JAX would round, are ranked by all their
@@ -74,7 +73,7 @@ def take_arrays(fn: Callable[P, R]) -> Callable[P, R]:
     ]
 
     @functools.wraps(fn)
-    def taking(*args: P.args, **kwargs: P.kwargs) -> R:
+    def taking(*args: object, **kwargs: object) -> R:
         bound = signature.bind(*args, **kwargs)
         given = {
             name: bound.arguments[name]

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
 
 
+@_inputs.take_arrays
 def kl_separability(
     positive: Float[Array, " right"],
     negative: Float[Array, " wrong"],
@@ -41,6 +42,7 @@ def kl_separability(
     fewer than two scores of a kind  NaN: no standard deviation
     all scores of one kind equal     inf
     an infinite score                NaN
+    scores whose squares overflow    NaN
     a NaN score                      ValueError; NaN under a transformation
     ===============================  =====
 
@@ -59,6 +61,7 @@ def kl_separability(
     return (_unlike(right, wrong) / 2 + moved) / 2
 
 
+@_inputs.take_arrays
 def bhattacharyya_distance(
     positive: Float[Array, " right"],
     negative: Float[Array, " wrong"],
@@ -111,6 +114,7 @@ def _gaussians(
     ):
         _validate.rank(name, values, "n")
         _validate.some_examples(name, values)
+        _validate.floating(name, values)
         _validate.example_weights(weights, f"{name}_weights", **{name: values})
         _validate.no_nan(name, values, weights)
     return _fit_both(positive, negative, positive_weights, negative_weights)
@@ -123,16 +127,10 @@ def _fit_both(
     positive_weights: jax.Array | None,
     negative_weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    # Far from 0, means differ by less than they are rounded: what is fitted is how far
-    # the values are from a number among them.
-    positive, negative = (
-        _numerics.at_least_float32(values) for values in (positive, negative)
-    )
-    counts = _weights.counted(positive_weights, positive.shape[0])
-    origin = jax.lax.stop_gradient(_weights.mean(positive, counts))
-    right = _fit(positive - origin, positive_weights)
-    wrong = _fit(negative - origin, negative_weights)
-    return right.variance, wrong.variance, (right.mean - wrong.mean) ** 2
+    right = _fit(_numerics.at_least_float32(positive), positive_weights)
+    wrong = _fit(_numerics.at_least_float32(negative), negative_weights)
+    apart = (right.origin - wrong.origin) + (right.mean - wrong.mean)
+    return right.variance, wrong.variance, apart**2
 
 
 def _unlike(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -142,6 +140,9 @@ def _unlike(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 class _Gaussian(NamedTuple):
+    """Its mean lies at `origin + mean`: far from 0 the sum would be rounded."""
+
+    origin: jax.Array
     mean: jax.Array
     variance: jax.Array
 
@@ -149,6 +150,8 @@ class _Gaussian(NamedTuple):
 def _fit(values: jax.Array, weights: jax.Array | None) -> _Gaussian:
     counts = _weights.counted(weights, values.shape[0])
     kept, size = counts > 0, _weights.total(counts)
+    origin = jax.lax.stop_gradient(_weights.mean(values, counts))
+    values = values - origin
     mean = _weights.mean(values, counts)
     squares = jnp.where(kept, (values - mean) ** 2, 0.0) * counts
     variance = _numerics.divide_no_nan(
@@ -158,4 +161,4 @@ def _fit(values: jax.Array, weights: jax.Array | None) -> _Gaussian:
     highest = jnp.max(values, where=kept, initial=-jnp.inf)
     lowest = jnp.min(values, where=kept, initial=jnp.inf)
     equal = (highest == lowest) & (size > _weights.unit(counts))
-    return _Gaussian(mean, jnp.where(equal, 0.0, variance))
+    return _Gaussian(origin, mean, jnp.where(equal, 0.0, variance))
