@@ -31,6 +31,13 @@ jaxtyping.install_import_hook("trustjax", f"{typecheck.__name__}.typechecked")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module():
+    """Lets go of a module's compiled programs: those of all take gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def without_type_checks():
     """Bad input as a user gives it: the library's own errors, not beartype's."""

@@ -12,6 +12,14 @@ import pytest
 from trustjax import _ending, train
 
 
+@pytest.fixture(autouse=True)
+def interruptions_are_heard():
+    """Also where these tests run in the background of a shell, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(code):
     """What a process of its own says that runs a block of a command."""
     program = (
