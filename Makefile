@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DATASET ?= mnist5k
 TESTS ?=
+MARKED ?= not exhaustive
 BIN := $(VENV)/bin
 export JAX_PLATFORMS ?= cpu
 
@@ -19,7 +20,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright
 
 unit: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist worksteal -q $(TESTS)
+	$(BIN)/pytest -n 2 --dist worksteal -q -m '$(MARKED)' $(TESTS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

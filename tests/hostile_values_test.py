@@ -29,9 +29,11 @@ class TestHostileValues:
     def test_outside_jit(self, name):
         assert not hostile.complaints(SUBJECTS[name])
 
+    @pytest.mark.exhaustive
     def test_under_jit(self, name):
         assert not hostile.complaints_under_jit(SUBJECTS[name])
 
+    @pytest.mark.exhaustive
     def test_in_double(self, name):
         assert not hostile.complaints_in_double(SUBJECTS[name])
 

@@ -128,8 +128,8 @@ def comparison(found: Assessment) -> list[str]:
         sentences.append(f"{who} {what} behind by more than chance.")
     sentences.append(
         f"This is one statement about all {len(found.scores)} scores: were they "
-        f"equally good, only {percent(1 - found.confidence_level, 0)} of such pages "
-        "would call any of them behind."
+        f"equally good, at most {percent(1 - found.confidence_level, 0)} of such "
+        "pages would call any of them behind."
     )
     return sentences
 
