@@ -318,3 +318,14 @@ def test_distances_of_gaussians_do_not_depend_on_an_offset(offset):
         metrics.kl_separability(*(values - offset for values in apart)),
         rtol=1e-6,
     )
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_resamples_of_numbers_that_jax_cannot_hold_are_refused():
+    huge, correct = np.array([2**33, 1, 2, 3]), [1, 0, 1, 0]
+    options = {"key": jax.random.key(0), "num_samples": 10}
+    with pytest.raises(ValueError, match="array 0 must fit int32, got 8589934592"):
+        metrics.bootstrap(metrics.auroc, [huge, correct], **options)
+    with pytest.raises(ValueError, match="scores of a must fit int32"):
+        metrics.compare({"a": huge}, correct, **options)
+    assert metrics.compare({"a": [4, 1, 2, 3]}, correct, **options).values == 0.75

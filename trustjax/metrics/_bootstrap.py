@@ -2,18 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
-from trustjax import _numerics, _validate
+from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _resample
 
-Examples = Shaped[Array | np.ndarray, " n ..."]
-Weights = Shaped[Array | np.ndarray, " n"]
+Examples = Shaped[Array | np.ndarray, " n ..."] | list[Any]
+Weights = Shaped[Array | np.ndarray, " n"] | list[Any]
 
 METHODS = ("percentile", "bca")
 # Below 7 of the rarer outcome, more resampled data sets than this hold none of them.
@@ -114,7 +114,7 @@ def bootstrap(
     _validate.choice("method", method, METHODS)
     _validate.open_fraction("level", level)
     _validate.count("num_samples", num_samples)
-    of = tuple(jnp.asarray(array) for array in arrays)
+    of = tuple(_inputs.array(f"array {i}", given) for i, given in enumerate(arrays))
     _validate.same_length(**{f"array {i}": array for i, array in enumerate(of)})
     _validate.some_examples("array 0", of[0])
     kept = _resample.checked_weights(metric_fn, of, weights)

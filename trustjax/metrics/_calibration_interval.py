@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics._bootstrap import Interval
 from trustjax.metrics._calibration import bin_totals
 
@@ -77,8 +77,9 @@ def calibration_error_interval(
     """
     _validate.count("num_samples", num_samples)
     _validate.open_fraction("level", level)
-    confidence, correct = jnp.asarray(confidence), jnp.asarray(correct)
-    kept = None if weights is None else jnp.asarray(weights)
+    confidence = _inputs.array("confidence", confidence)
+    correct = _inputs.array("correct", correct)
+    kept = None if weights is None else _inputs.array("weights", weights)
     _validate.whole_weights(kept, "outcomes are drawn for whole examples")
     totals = bin_totals(confidence, correct, bins, kept)
     if not _validate.is_known(*totals):

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer, Key
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 from trustjax.metrics import _resample
 from trustjax.metrics._bootstrap import MOST_UNDEFINED, Examples, Weights
 from trustjax.metrics._bounded import widened
@@ -197,7 +197,8 @@ def compare(
     _validate.count("num_samples", num_samples)
     outcomes = _by_name(tuple(scores), correct)
     of_names = {
-        name: (jnp.asarray(own), outcomes[name]) for name, own in scores.items()
+        name: (_inputs.array(f"scores of {name}", own), outcomes[name])
+        for name, own in scores.items()
     }
     _validate.same_length(
         **{f"scores of {name}": own for name, (own, _) in of_names.items()},
@@ -260,14 +261,14 @@ def compare_resampled(
     """
     names = tuple(values)
     _validate.open_fraction("level", level)
-    samples = jnp.asarray(samples)
+    samples = _inputs.array("samples", samples)
     _validate.rank("samples", samples, "samples names")
     if samples.shape[1] != len(names):
         raise ValueError(
             f"samples must have a column for each of {len(names)} names, "
             f"got {samples.shape}"
         )
-    kept = None if weights is None else jnp.asarray(weights)
+    kept = None if weights is None else _inputs.array("weights", weights)
     counted = [_count(right, kept) for right in _by_name(names, correct).values()]
     wrong, right = jnp.array(counted, jnp.int32).T
     value = jnp.stack([jnp.asarray(values[name], samples.dtype) for name in names])
@@ -288,12 +289,12 @@ def _by_name(
 ) -> dict[str, Array]:
     """What the metric takes beside the scores, for each name."""
     if not isinstance(correct, Mapping):
-        return dict.fromkeys(names, jnp.asarray(correct))
+        return dict.fromkeys(names, _inputs.array("correct", correct))
     if set(correct) != set(names):
         raise ValueError(
             f"correct must have the names {sorted(names)}, got {sorted(correct)}"
         )
-    return {name: jnp.asarray(correct[name]) for name in names}
+    return {name: _inputs.array(f"correct of {name}", correct[name]) for name in names}
 
 
 @jax.jit

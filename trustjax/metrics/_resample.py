@@ -8,13 +8,14 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trustjax import _validate
+from trustjax import _inputs, _validate
 
 Metric = Callable[..., jax.Array]
 Arrays = tuple[jax.Array, ...]
@@ -34,7 +35,9 @@ def takes_weights(metric_fn: Metric) -> bool:
 
 
 def checked_weights(
-    metric_fn: Metric, arrays: Arrays, weights: jax.Array | np.ndarray | None
+    metric_fn: Metric,
+    arrays: Arrays,
+    weights: jax.Array | np.ndarray | list[Any] | None,
 ) -> jax.Array | None:
     """Requires a metric that takes weights, if there are any, and one for each row."""
     if weights is None:
@@ -44,7 +47,7 @@ def checked_weights(
             "weights need a metric with a parameter called weights, "
             f"got {getattr(metric_fn, '__name__', metric_fn)!r}"
         )
-    weights = jnp.asarray(weights)
+    weights = _inputs.array("weights", weights)
     _validate.example_weights(weights, arrays=arrays[0])
     return weights
 
