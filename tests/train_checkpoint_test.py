@@ -14,6 +14,12 @@ from tests import full_disk
 from tests.train_test import CONFIG, TRAIN, VALIDATION, params_of
 from trustjax import train
 
+# Where Orbax meets damage it closes its event loop, and readers that are still at work
+# find it closed: an error in their threads, now and then, that nobody can catch.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def assert_same(result, expected):
     assert result.history == expected.history
