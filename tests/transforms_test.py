@@ -267,6 +267,52 @@ def test_what_is_special_or_not_rewritten_is_right(fun):
 
 
 @pytest.mark.parametrize(
+    ("size", "window", "strides", "dilations", "channels"),
+    [
+        ((9,), (3,), (2,), (1,), 64),
+        ((9, 7), (4, 3), (2, 1), (1, 2), 2),
+        ((4, 3, 5), (2, 1, 3), (1, 1, 2), (2, 1, 1), 64),
+    ],
+)
+def test_patches_of_many_offsets_or_channels_are_right(
+    size, window, strides, dilations, channels
+):
+    kernel = jax.random.normal(jax.random.key(0), (*window, channels, 2)) / 8
+    x = jax.random.normal(jax.random.key(1), (3, 2, *size, channels))
+    rank = len(size) + 2
+    image, filters = (0, rank - 1, *range(1, rank - 1)), (rank - 1, rank - 2)
+    layout = lax.ConvDimensionNumbers(image, (*filters, *range(rank - 2)), image)
+
+    def loss(kernel, x):
+        y = lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            "SAME",
+            rhs_dilation=dilations,
+            dimension_numbers=layout,
+        )
+        return jnp.sin(y).sum()
+
+    def penalty(loss):
+        return lambda kernel, x: (jax.grad(loss)(kernel, x) ** 2).sum()
+
+    def curvature(loss):
+        along = lambda kernel, x: jax.grad(loss)(kernel, x)
+        return lambda kernel, x: jax.jvp(along, (kernel, x), (kernel, x))[1]
+
+    per_example = lambda fun: jax.jit(jax.vmap(fun, (None, 0)))
+    fast = matmul_kernel_grads(loss)
+    for asked in (jax.grad, lambda loss: jax.grad(penalty(loss), (0, 1)), curvature):
+        ours = per_example(asked(fast))(kernel, x)
+        one = jax.jit(asked(loss))
+        expected = [one(kernel, example) for example in x]
+        stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *expected)
+        assert_trees_close(ours, stacked, 1e-4)
+    assert per_example(jax.grad(fast))(kernel, x[:0]).shape == (0, *kernel.shape)
+
+
+@pytest.mark.parametrize(
     ("window", "channels", "options"),
     [
         ((5, 5), 4, {}),

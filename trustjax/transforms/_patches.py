@@ -1,5 +1,6 @@
 """What a convolution sees at each position, and the orders of its axes."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -8,24 +9,53 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+_LONG_RUN = 64
+"""Channels from which on a loop over the offsets copies as fast as one copy of each."""
+
+_MANY_OFFSETS = 9
+"""Offsets beyond which one copy of each makes a program that is slow to compile."""
+
+patches_p = Primitive("patches")
+"""`[batch, *positions, offsets * channels]` of padded images, channels last.
+
+A primitive, so that under `vmap` they are those of a larger batch: JAX would make
+gathers and scatters of a loop's slices.
+"""
 
 
 def patches_of(
     lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
 ) -> jax.Array:
     """What each output position sees: `[batch * positions, offsets, channels]`."""
-    shifted = shifted_images(lhs, kernel_shape, **params)
-    patches = jnp.concatenate(shifted, -1)
+    x, windows = _windows(lhs, kernel_shape, **params)
+    positions, channels = windows["positions"], x.shape[-1]
+    offsets = math.prod(windows["window"])
+    many = channels >= _LONG_RUN or offsets > _MANY_OFFSETS
+    if many and offsets > 1 and 0 not in (*x.shape, *positions):
+        patches = patches_p.bind(x, **windows)
+    else:
+        patches = _side_by_side(x, **windows)
     rows = math.prod(patches.shape[:-1])
-    return patches.reshape(rows, len(shifted), shifted[0].shape[-1])
+    return patches.reshape(rows, offsets, channels)
 
 
 def shifted_images(
     lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
 ) -> list[jax.Array]:
     """For each kernel offset, what lies there: `[batch, *positions, channels]`."""
+    x, windows = _windows(lhs, kernel_shape, **params)
+    return _shifted(x, **windows)
+
+
+def _windows(
+    lhs: jax.Array, kernel_shape: tuple[int, ...], **params: Any
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The padded images of a convolution, channels last, and where windows lie."""
     lhs_spec, rhs_spec, _ = params["dimension_numbers"]
-    window = [kernel_shape[axis] for axis in rhs_spec[2:]]
+    window = tuple(kernel_shape[axis] for axis in rhs_spec[2:])
     strides, spread = params["window_strides"], params["rhs_dilation"]
     lhs = channels_last(lhs, lhs_spec)
     lhs = lax.pad(
@@ -43,13 +73,27 @@ def shifted_images(
         ],
     )
     reach = [(size - 1) * s + 1 for size, s in zip(window, spread, strict=True)]
-    positions = [
+    positions = tuple(
         max(0, (size - r) // stride + 1)
         for size, r, stride in zip(lhs.shape[1:-1], reach, strides, strict=True)
-    ]
-    whole = lambda sizes: (1, *sizes, 1)
-    seen = (lhs.shape[0], *positions, lhs.shape[-1])
-    return list(in_windows(lhs, whole(window), whole(strides), whole(spread), seen))
+    )
+    return lhs, {
+        "window": window,
+        "strides": tuple(strides),
+        "dilations": tuple(spread),
+        "positions": positions,
+    }
+
+
+def _shifted(
+    x: jax.Array, *, positions: tuple[int, ...], **sizes: tuple[int, ...]
+) -> list[jax.Array]:
+    whole = {name: (1, *size, 1) for name, size in sizes.items()}
+    return list(in_windows(x, **whole, positions=(x.shape[0], *positions, x.shape[-1])))
+
+
+def _side_by_side(x: jax.Array, **windows: Any) -> jax.Array:
+    return jnp.concatenate(_shifted(x, **windows), -1)
 
 
 def in_windows(
@@ -75,6 +119,71 @@ def in_windows(
             for begin, count, stride in zip(start, positions, strides, strict=True)
         ]
         yield lax.slice(x, start, stop, strides)
+
+
+def _in_turn(
+    x: jax.Array,
+    *,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    positions: tuple[int, ...],
+) -> jax.Array:
+    """`_side_by_side` in a loop, whose program is as short for many offsets as for one.
+
+    The images are shifted where they are copied to, and exist nowhere else.
+    """
+    batch, channels = x.shape[0], x.shape[-1]
+    offsets = math.prod(window)
+    reach = [(n - 1) * stride + 1 for n, stride in zip(positions, strides, strict=True)]
+
+    def add(number: jax.Array, patches: jax.Array) -> jax.Array:
+        start, left = [], number
+        for size, dilation in zip(window[::-1], dilations[::-1], strict=True):
+            start.append(lax.rem(left, size) * dilation)
+            left = lax.div(left, size)
+        there = lax.dynamic_slice(
+            x,
+            (0, *start[::-1], 0),
+            (batch, *reach, channels),
+            allow_negative_indices=False,
+        )
+        there = lax.slice(there, [0] * x.ndim, there.shape, (1, *strides, 1))
+        at = (*[0] * (x.ndim - 1), number, 0)
+        return lax.dynamic_update_slice(
+            patches, there[..., None, :], at, allow_negative_indices=False
+        )
+
+    nothing = jnp.zeros_like(x, shape=(batch, *positions, offsets, channels))
+    patches = lax.fori_loop(0, offsets, add, nothing)
+    return patches.reshape(batch, *positions, offsets * channels)
+
+
+def _abstract(x: Any, *, window: Any, positions: Any, **_: Any) -> Any:
+    channels = math.prod(window) * x.shape[-1]
+    return x.update(shape=(x.shape[0], *positions, channels))
+
+
+def _transpose(cotangent: jax.Array, x: Any, **windows: Any) -> list[jax.Array]:
+    side_by_side = functools.partial(_side_by_side, **windows)
+    return list(jax.linear_transpose(side_by_side, x.aval)(cotangent))
+
+
+def _batch(operands: Any, axes: Any, **windows: Any) -> tuple[jax.Array, int]:
+    x = jnp.moveaxis(operands[0], axes[0], 0)
+    whole = x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+    patches = patches_p.bind(whole, **windows)
+    return patches.reshape(*x.shape[:2], *patches.shape[1:]), 0
+
+
+patches_p.def_impl(_side_by_side)
+patches_p.def_abstract_eval(_abstract)
+mlir.register_lowering(patches_p, mlir.lower_fun(_side_by_side, multiple_results=False))
+mlir.register_lowering(
+    patches_p, mlir.lower_fun(_in_turn, multiple_results=False), platform="cpu"
+)
+ad.deflinear2(patches_p, _transpose)
+batching.primitive_batchers[patches_p] = _batch
 
 
 def kernel_order(**params: Any) -> tuple[int, ...]:
