@@ -80,7 +80,8 @@ def plain_state_dict(state_dict: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
     Raises:
       ValueError: if it holds several dicts that may be meant, or none.
 
-    >>> list(plain_state_dict({"epoch": 3, "state_dict": {"module.fc.weight": 0}}))
+    >>> state_dict = {"module.fc.weight": np.zeros(2)}
+    >>> list(plain_state_dict({"epoch": 3, "state_dict": state_dict}))
     ['fc.weight']
     """
     if any(isinstance(value, Mapping) for value in state_dict.values()):
