@@ -14,7 +14,7 @@ from flax import nnx
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks._timing import interleaved
-from trustjax import bridge, evaluate, gradients, models, scores
+from trustjax import bridge, gradients, models, scores, scoring
 
 OF_LOGITS = scores.names(computable_from={"logits"})
 CLOSED_FORM = scores.names(computable_from={"logits", "features"})
@@ -121,7 +121,7 @@ def neighbours(rounds: int, points: int = 50_000, width: int = 128) -> None:
 
 def asked(names: tuple[str, ...], model: Any) -> Callable[..., Any]:
     """One jitted plan for a set of scores."""
-    return jax.jit(lambda p, x: evaluate.score_batch(names, model, p, x))
+    return jax.jit(lambda p, x: scoring.score_batch(names, model, p, x))
 
 
 def calls(

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from experiments import oberdiek2018_train
-from trustjax import bridge, data, evaluate, metrics, scores, train
+from trustjax import bridge, data, metrics, scores, scoring, train
 
 SCORES: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "max softmax": scores.max_softmax,
@@ -84,7 +84,7 @@ def main(
 ) -> None:
     """Prints both tables."""
     trained, test_set = oberdiek2018_train.trained(dataset, config, workdir)
-    results = evaluate.run(
+    results = scoring.run(
         ["logits"], *bridge.from_nnx(trained.model), data.batches(test_set, 250)
     )
     logits, labels = jnp.asarray(results.values["logits"]), jnp.asarray(results.labels)

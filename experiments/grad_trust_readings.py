@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import tyro
 
 from experiments import oberdiek2018_train
-from trustjax import bridge, data, evaluate, losses, metrics, scores, train
+from trustjax import bridge, data, losses, metrics, scores, scoring, train
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -31,16 +31,16 @@ def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return losses.squared_error(logits, jax.nn.one_hot(labels, logits.shape[-1]))
 
 
-def of_logits(fn, **options) -> evaluate.Ingredient:
+def of_logits(fn, **options) -> scoring.Ingredient:
     """A reading in closed form."""
-    return evaluate.Ingredient(
+    return scoring.Ingredient(
         lambda batch, logits: fn(logits, **options), needs=("logits",)
     )
 
 
-by_autodiff = functools.partial(evaluate.of_network, scores.counterfactual_grad_trust)
+by_autodiff = functools.partial(scoring.of_network, scores.counterfactual_grad_trust)
 
-READINGS: Mapping[str, evaluate.Ingredient] = {
+READINGS: Mapping[str, scoring.Ingredient] = {
     "max softmax": of_logits(scores.max_softmax),
     "last layer, cross entropy, k = 9": of_logits(scores.log_grad_trust),
     "last layer, cross entropy, k = 3": of_logits(scores.log_grad_trust, top_k=3),
@@ -72,11 +72,11 @@ def main(
 ) -> None:
     """Prints the table of readings."""
     trained, test_set = oberdiek2018_train.trained(dataset, config, workdir)
-    results = evaluate.run(
+    results = scoring.run(
         ["logits", *READINGS],
         *bridge.from_nnx(trained.model),
         data.batches(test_set, 250),
-        ingredients={**evaluate.INGREDIENTS, **READINGS},
+        ingredients={**scoring.INGREDIENTS, **READINGS},
     )
     correct = jnp.asarray(results.values["logits"].argmax(-1) == results.labels)
     print(f"{len(correct)} test examples, accuracy {correct.mean():.2%}")

@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import bridge, data, evaluate, gradients, metrics, models, scores
+from trustjax import bridge, data, gradients, metrics, models, scores, scoring
 
 CONFIG = luo2021.Pair()
 BASELINES = {
@@ -78,18 +78,18 @@ def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.n
     classifier = luo2021.classifier(pair, pair.classifier)
     split = models.split(classifier, at="embedding")
     _, params = bridge.from_nnx(classifier)
-    ingredients, given = dict(evaluate.INGREDIENTS), {}
+    ingredients, given = dict(scoring.INGREDIENTS), {}
     if not bridge.has_dropout(classifier):
         titles = [title for title in titles if title != "MC dropout"]
     if "MC dropout" in titles:
         stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
-        ingredients["dropout_logits"] = evaluate.dropout_logits(
+        ingredients["dropout_logits"] = scoring.dropout_logits(
             stochastic_fn, key=jax.random.key(0)
         )
 
-    def ask(part: str, names: Sequence[str]) -> evaluate.Results:
+    def ask(part: str, names: Sequence[str]) -> scoring.Results:
         batches = data.batches(luo2021.dataset(pair, part), 250)
-        return evaluate.run(
+        return scoring.run(
             names, split, params, batches, ingredients=ingredients, given=given
         )
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import tyro
 
-from trustjax import _progress, bridge, data, evaluate, train
+from trustjax import _progress, bridge, data, scoring, train
 
 CONFIG = train.Config()
 WORKDIR = pathlib.Path("checkpoints/oberdiek2018")
@@ -50,7 +50,7 @@ def main(
     """Trains the network, or goes on where it stopped; its accuracy on the test set."""
     result, test_set = trained(dataset, config, workdir)
     apply_fn, params = bridge.from_nnx(result.model)
-    test = evaluate.run(["logits"], apply_fn, params, data.batches(test_set, 500))
+    test = scoring.run(["logits"], apply_fn, params, data.batches(test_set, 500))
     accuracy = np.mean(test.values["logits"].argmax(-1) == test.labels).item()
     last = result.history[-1]
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -9,7 +9,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from trustjax import bridge, cli, data, evaluate, oracles, scores, train
+from trustjax import bridge, cli, data, oracles, scores, scoring, train
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -81,7 +81,7 @@ def test_report_is_three_files_that_agree(folder):
     assert accuracy > 0.8
     correct = arrays["logits"].argmax(axis=1) == arrays["labels"]
     assert accuracy == pytest.approx(correct.mean())
-    offered = scores.names(computable_from=evaluate.INGREDIENTS)
+    offered = scores.names(computable_from=scoring.INGREDIENTS)
     standard = {f"score_{name}" for name in offered}
     assert {name for name in arrays if name.startswith("score_")} == standard
 
@@ -134,7 +134,7 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
 
 
 def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):
-    run("evaluate", folder / "reports/digits/scores.npz", "--out", "again")
+    run("assess", folder / "reports/digits/scores.npz", "--out", "again")
     first, _ = read(folder / "reports/digits")
     again, _ = read(pathlib.Path("again"))
     assert again["headline"] == first["headline"]
@@ -169,15 +169,15 @@ def test_a_checkpoint_of_another_run_is_refused(folder, error_of):
     assert "seed" in message
 
 
-def test_evaluate_adds_the_scores_that_the_outputs_determine():
+def test_assess_adds_the_scores_that_the_outputs_determine():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(40, 3)) * 2
     labels = np.where(rng.random(40) < 0.8, logits.argmax(axis=1), 0)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.savez("logits.npz", logits=logits, labels=labels, score_mine=logits[:, 0])
     np.savez("probabilities.npz", probabilities=probabilities, labels=labels)
-    run("evaluate", "logits.npz")
-    run("evaluate", "probabilities.npz")
+    run("assess", "logits.npz")
+    run("assess", "probabilities.npz")
     of_logits, arrays = read(pathlib.Path("reports/logits"))
     _, of_probabilities = read(pathlib.Path("reports/probabilities"))
     assert {"score_mine", "score_energy", "score_grad_trust"} <= set(arrays)
@@ -189,10 +189,10 @@ def test_evaluate_adds_the_scores_that_the_outputs_determine():
     )
 
 
-def test_evaluate_says_what_is_wrong_with_a_file(error_of):
+def test_assess_says_what_is_wrong_with_a_file(error_of):
     np.savez("said.npz", logits=np.zeros((3, 2)), labels=[0, 1, 2])
-    assert "said.npz: labels" in error_of("evaluate", "said.npz")
-    assert "No such file" in error_of("evaluate", "missing.npz")
+    assert "said.npz: labels" in error_of("assess", "said.npz")
+    assert "No such file" in error_of("assess", "missing.npz")
 
 
 def test_list_names_what_is_here(capsys):
@@ -208,12 +208,12 @@ def test_softmax_under_the_key_logits_is_said_on_the_page_and_in_the_terminal(ca
     labels = np.arange(40) % 3
     np.savez("softmax.npz", logits=softmax.astype(np.float32), labels=labels)
     np.savez("named.npz", probabilities=softmax.astype(np.float32), labels=labels)
-    run("evaluate", "softmax.npz")
+    run("assess", "softmax.npz")
     assert "note: The logits are probabilities" in capsys.readouterr().out
     assert "The logits are probabilities" in pathlib.Path(
         "reports/softmax/index.html"
     ).read_text(encoding="utf-8")
-    run("evaluate", "named.npz")
+    run("assess", "named.npz")
     numbers, arrays = read(pathlib.Path("reports/softmax"))
     named, _ = read(pathlib.Path("reports/named"))
     assert numbers["headline"] == named["headline"]
@@ -225,7 +225,7 @@ def test_a_masked_class_is_taken(capsys):
     logits = np.random.default_rng(0).normal(size=(40, 3))
     logits[:, 2] = -np.inf
     np.savez("masked.npz", logits=logits, labels=np.arange(40) % 2)
-    run("evaluate", "masked.npz")
+    run("assess", "masked.npz")
     assert "report: reports/masked/index.html" in capsys.readouterr().out
     _, arrays = read(pathlib.Path("reports/masked"))
     offered = scores.names(computable_from={"logits"})
@@ -234,7 +234,7 @@ def test_a_masked_class_is_taken(capsys):
 
 def test_one_output_is_refused_in_one_line(error_of):
     np.savez("one.npz", logits=np.ones((4, 1)), labels=np.zeros(4, int))
-    said = error_of("evaluate", "one.npz").splitlines()
+    said = error_of("assess", "one.npz").splitlines()
     assert "one output z stands for two classes, give [0, z]" in said[0]
 
 
@@ -245,7 +245,7 @@ def test_logits_that_float32_saturates_or_cannot_hold_keep_their_order():
     np.savez("saturated.npz", logits=logits, labels=labels)
     np.savez("huge.npz", logits=1e300 * logits, labels=labels)
     for name in ("saturated", "huge"):
-        run("evaluate", f"{name}.npz")
+        run("assess", f"{name}.npz")
         numbers, _ = read(pathlib.Path("reports", name))
         auroc = {name: s["auroc"].get("value") for name, s in numbers["scores"].items()}
         expected = ["max_logit", "energy"]

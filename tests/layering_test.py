@@ -56,12 +56,12 @@ ALLOWED = {
     "scores": ENGINE,
     "explain": ENGINE,
     "introspection": METHODS,
-    "oracles": METHODS | {"train", "data", "metrics", "evaluate"},
+    "oracles": METHODS | {"train", "data", "metrics", "scoring"},
     "detectors": METHODS,
     "train": METHODS | {"data"},
     "assess": FOUNDATION | {"metrics", "statistics"},
     "report": FOUNDATION | {"assess", "metrics", "statistics"},
-    "evaluate": METHODS
+    "scoring": METHODS
     | {"data", "scores", "explain", "introspection", "detectors", "metrics"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)

@@ -10,7 +10,7 @@ from jax.sharding import AxisType
 
 from tests import golden_numbers
 from tests.interruption import killed_run
-from trustjax import bridge, data, evaluate, losses, models, oracles, train
+from trustjax import bridge, data, losses, models, oracles, scoring, train
 
 IMAGE_SHAPE = (6, 6, 1)
 CONFIG = oracles.Config(
@@ -352,7 +352,7 @@ def test_outcomes_are_computed_once(tmp_path, monkeypatch):
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "run", not_again)
+        patch.setattr(scoring, "run", not_again)
         again = oracles.outcomes(rows, jnp.float32(9), TRAIN, cache=tmp_path)
         chex.assert_trees_all_equal(again, found)
         with pytest.raises(AssertionError):
@@ -386,7 +386,7 @@ def test_records_without_an_outcome_are_refused(apply_fn, dataset, message):
 
 
 def test_a_trained_oracle_is_a_score(uninterrupted):
-    ask = lambda batches: evaluate.run(
+    ask = lambda batches: scoring.run(
         ["oracle", "max_softmax"],
         rows,
         jnp.float32(9),

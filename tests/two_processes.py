@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import problems
-from trustjax import data, evaluate, gradients, train
+from trustjax import data, gradients, scoring, train
 
 DEVICES_EACH = 2
 RECORDS, PER_BATCH = 24, 8
@@ -29,16 +29,16 @@ def statistics(params, x):
 
 def centred_logits(batches, **options):
     """An ingredient with a collective: it compares each example with all its batch."""
-    centred = evaluate.Ingredient(
+    centred = scoring.Ingredient(
         lambda batch, logits: logits - jnp.mean(logits, axis=0, keepdims=True),
         needs=("logits",),
     )
-    return evaluate.run(
+    return scoring.run(
         ["centred"],
         lambda params, x: x @ params,
         np.eye(4, 3, dtype=np.float32),
         batches,
-        ingredients={**evaluate.INGREDIENTS, "centred": centred},
+        ingredients={**scoring.INGREDIENTS, "centred": centred},
         **options,
     ).values["centred"]
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from trustjax import assess as assess
     from trustjax import bridge as bridge
     from trustjax import data as data
-    from trustjax import evaluate as evaluate
     from trustjax import gradients as gradients
     from trustjax import losses as losses
     from trustjax import metrics as metrics
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from trustjax import pipeline as pipeline
     from trustjax import report as report
     from trustjax import scores as scores
+    from trustjax import scoring as scoring
     from trustjax import statistics as statistics
     from trustjax import targets as targets
     from trustjax import train as train
@@ -36,7 +36,7 @@ _SUBPACKAGES = (
     "assess",
     "bridge",
     "data",
-    "evaluate",
+    "scoring",
     "gradients",
     "losses",
     "metrics",

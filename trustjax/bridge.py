@@ -151,7 +151,7 @@ def require_independent_rows(apply_fn: ApplyFn, params: Params, x: Any) -> None:
 
     So do networks in training mode: BatchNorm by the statistics of the batch, dropout
     with a key that is closed over. Per-example results are then of no example.
-    `evaluate.run` asks this of its first batch.
+    `scoring.run` asks this of its first batch.
 
     Args:
       apply_fn: `(params, x) -> logits`.

@@ -23,7 +23,7 @@ def report_command(
     _announce(made)
 
 
-def evaluate_command(
+def assess_command(
     predictions: tyro.conf.Positional[pathlib.Path],
     *,
     out: pathlib.Path | None = None,
@@ -75,7 +75,8 @@ def run() -> None:
     tyro.extras.subcommand_cli_from_dict(
         {
             "report": report_command,
-            "evaluate": evaluate_command,
+            "assess": assess_command,
+            "evaluate": assess_command,
             "list": list_command,
         },
         prog="trustjax",

@@ -101,7 +101,7 @@ def backward(
 
         def tapped(taps: Any, others: Any) -> tuple[jax.Array, Any]:
             merged = [others.get(i, p) for i, p in enumerate(parameters)]
-            results, inputs = transforms.evaluate(program, merged, places, taps)
+            results, inputs = transforms.run(program, merged, places, taps)
             value, outputs = jax.tree.unflatten(structure, results)
             return value, (inputs, outputs)
 

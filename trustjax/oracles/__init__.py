@@ -5,7 +5,7 @@ trained = oracles.fit(
     oracles.Config("cnn"), images["train"], images["validation"],
     train_outcomes=outcomes["train"], validation_outcomes=outcomes["validation"],
 )
-evaluate.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredients())
+scoring.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredients())
 """
 
 from trustjax.oracles._config import LOSSES as LOSSES

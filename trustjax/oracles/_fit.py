@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _validate, bridge, data, evaluate, models, train
+from trustjax import _validate, bridge, data, models, scoring, train
 from trustjax.oracles import _network, _step
 from trustjax.oracles._config import METRICS, Config
 from trustjax.oracles._outcomes import Outcomes
@@ -61,18 +61,18 @@ class TrainedOracle:
                 f"classifier's are {image_shape}"
             )
 
-    def ingredients(self) -> Mapping[str, evaluate.Ingredient]:
-        """What `evaluate.run(["oracle"], ...)` needs beside the usual ingredients.
+    def ingredients(self) -> Mapping[str, scoring.Ingredient]:
+        """What `scoring.run(["oracle"], ...)` needs beside the usual ingredients.
 
         Computing it raises a ValueError where images are not of `image_shape`.
         """
         oracle_fn, params = bridge.from_nnx(self.model)
 
-        def compute(batch: evaluate.Batch) -> jax.Array:
+        def compute(batch: scoring.Batch) -> jax.Array:
             self.require_shape(batch.x.shape[1:])
             return oracle_fn(params, batch.x)
 
-        return {**evaluate.INGREDIENTS, "oracle_output": evaluate.Ingredient(compute)}
+        return {**scoring.INGREDIENTS, "oracle_output": scoring.Ingredient(compute)}
 
 
 def fit(
@@ -199,8 +199,8 @@ class _Run(train.Run):
             validation_set,
             mesh,
             identity={
-                "outcomes": evaluate.fingerprint((train_outcomes, validation_outcomes)),
-                "initial_weights": evaluate.fingerprint(_network.weights(model)),
+                "outcomes": scoring.fingerprint((train_outcomes, validation_outcomes)),
+                "initial_weights": scoring.fingerprint(_network.weights(model)),
             },
             loss_fn=_step.loss_of(
                 config,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, _validate, data, evaluate
+from trustjax import _files, _validate, data, scoring
 from trustjax.typing import ApplyFn, Params
 
 _PROBED = 16
@@ -58,7 +58,7 @@ def outcomes(
     if cache is not None:
         first = next(iter(data.batches(dataset, min(_PROBED, len(dataset)))))
         logits = jax.jit(apply_fn)(params, first["image"])
-        known = evaluate.fingerprint((params, np.asarray(logits)))
+        known = scoring.fingerprint((params, np.asarray(logits)))
         path = pathlib.Path(cache, f"{dataset.fingerprint[:16]}-{known[:16]}.npz")
         kept = _files.kept_arrays(path)
         if kept is not None:
@@ -73,7 +73,7 @@ def outcomes(
 def _computed(
     apply_fn: ApplyFn, params: Params, dataset: data.Dataset, batch_size: int
 ) -> Outcomes:
-    results = evaluate.run(
+    results = scoring.run(
         ["logits"], apply_fn, params, data.batches(dataset, batch_size)
     )
     logits, labels = results.values["logits"], results.labels

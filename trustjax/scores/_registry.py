@@ -28,7 +28,7 @@ class Score:
       name: how users ask for it, and the key of its results.
       fn: `(*ingredients) -> [batch]`, higher = more trust.
       needs: the ingredients, in the order of `fn`'s arguments: `"logits"`,
-        `"features"`, or one that `evaluate.ingredients` adds.
+        `"features"`, or one that `scoring.ingredients` adds.
       title: its name in prose.
       paper: where it comes from.
       equation: its formula in one line of plain text.

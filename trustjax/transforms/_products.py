@@ -8,7 +8,7 @@ A kernel :math:`W` that enters a network once, as a factor of a product
 are small; what is made of them (a gradient, its moments) is decided layer by layer
 and example by example, and no more than one layer's gradients need exist at a time.
 
-`find_products` reads the traced network for such kernels. `evaluate` runs it with a
+`find_products` reads the traced network for such kernels. `run` runs it with a
 tap of zeros added to each product, whose gradient is the cotangent, and returns the
 inputs. Parameters that enter otherwise (biases, scales, shared or transformed
 kernels, bodies of loops) have no product; they are differentiated as usual.
@@ -102,7 +102,7 @@ def find_products(program: Any) -> dict[int, tuple[int, Product]]:
     return {n: (leaf, p) for n, (leaf, p) in found.items() if uses[leaf] == 1}
 
 
-def evaluate(
+def run(
     program: Any,
     arguments: Sequence[jax.Array],
     products: dict[int, tuple[int, Product]],

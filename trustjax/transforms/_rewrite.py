@@ -1,4 +1,4 @@
-"""The function transformation: trace, swap primitives for their twins, evaluate.
+"""The function transformation: trace, swap primitives for their twins, run.
 
 The swap is made in the traced program and not in the user's code, so it reaches
 everything that a call of the function reaches: bodies of `jit`, `remat`, `scan`,

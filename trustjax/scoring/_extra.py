@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from trustjax import scores
-from trustjax.evaluate._ingredients import Ingredient, of_network
-from trustjax.evaluate._loop import run
+from trustjax.scoring._ingredients import Ingredient, of_network
+from trustjax.scoring._loop import run
 from trustjax.typing import Params, SplitModel
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from trustjax import evaluate, scores
+from trustjax import scores, scoring
 from trustjax.typing import SplitModel
 
 NAMES = ("max_softmax", "grad_trust", "gradient_statistics", "logits")
@@ -59,10 +59,10 @@ def made_batches(records=21, batch_size=8):
 
 def test_plan_lists_each_ingredient_once_in_a_computable_order():
     ingredients = {
-        **evaluate.INGREDIENTS,
-        "doubled": evaluate.Ingredient(lambda batch, z: 2 * z, needs=("logits",)),
+        **scoring.INGREDIENTS,
+        "doubled": scoring.Ingredient(lambda batch, z: 2 * z, needs=("logits",)),
     }
-    assert evaluate.plan(
+    assert scoring.plan(
         ["doubled", "margin", "logits", "energy"], ingredients=ingredients
     ) == ("logits", "doubled")
 
@@ -71,13 +71,13 @@ def test_the_network_runs_once_however_many_scores_ask(params):
     calls = chex.assert_max_traces(features_fn, n=1)
     split = SplitModel(calls, head_fn)
     asked = [*scores.names(computable_from={"logits"}), "features", "logits"]
-    out = evaluate.score_batch(asked, split, params, jnp.ones((4, INPUTS)))
+    out = scoring.score_batch(asked, split, params, jnp.ones((4, INPUTS)))
     assert list(out) == asked
 
 
 def products_of(names, params, **options):
     """How many products of matrices the plan of some names takes."""
-    plan = lambda x: evaluate.score_batch(names, SPLIT, params, x, **options)
+    plan = lambda x: scoring.score_batch(names, SPLIT, params, x, **options)
     return str(jax.make_jaxpr(plan)(jnp.ones((4, INPUTS)))).count("dot_general[")
 
 
@@ -89,8 +89,8 @@ def test_one_forward_pass_gives_logits_features_and_gradients(params):
 
 
 def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):
-    own = evaluate.Ingredient(lambda batch, logits: 2 * logits, needs=("logits",))
-    ingredients = {**evaluate.INGREDIENTS, "gradient_statistics": own}
+    own = scoring.Ingredient(lambda batch, logits: 2 * logits, needs=("logits",))
+    ingredients = {**scoring.INGREDIENTS, "gradient_statistics": own}
     names = ["logits", "gradient_statistics"]
     asked = products_of(names, params, ingredients=ingredients)
     assert asked == products_of(["logits"], params)
@@ -98,7 +98,7 @@ def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):
 
 def test_scores_are_those_of_the_functions(params):
     x = jnp.asarray(made_batches()[0])
-    out = evaluate.score_batch(NAMES, SPLIT, params, x)
+    out = scoring.score_batch(NAMES, SPLIT, params, x)
     logits = SPLIT.apply_fn(params, x)
     np.testing.assert_allclose(out["max_softmax"], scores.max_softmax(logits))
     np.testing.assert_allclose(out["grad_trust"], scores.grad_trust(logits))
@@ -108,10 +108,10 @@ def test_scores_are_those_of_the_functions(params):
 
 def test_results_are_in_record_order_without_padding(params):
     images, batches = made_batches()
-    results = evaluate.run(NAMES, SPLIT, params, batches)
+    results = scoring.run(NAMES, SPLIT, params, batches)
     np.testing.assert_array_equal(results.index, np.arange(len(images)))
     np.testing.assert_array_equal(results.labels, np.arange(len(images)) % CLASSES)
-    expected = evaluate.score_batch(NAMES, SPLIT, params, jnp.asarray(images))
+    expected = scoring.score_batch(NAMES, SPLIT, params, jnp.asarray(images))
     chex.assert_trees_all_close(results.values, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -120,8 +120,8 @@ def test_sharded_results_are_the_unsharded_ones(params):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     chex.assert_trees_all_close(
-        evaluate.run(NAMES, SPLIT, params, batches, sharding=sharding),
-        evaluate.run(NAMES, SPLIT, params, batches),
+        scoring.run(NAMES, SPLIT, params, batches, sharding=sharding),
+        scoring.run(NAMES, SPLIT, params, batches),
         rtol=1e-5,
         atol=1e-6,
     )
@@ -155,9 +155,9 @@ def counted(model):
 
 def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
     _, batches = made_batches()
-    expected = evaluate.run(["energy"], SPLIT, params, batches)
+    expected = scoring.run(["energy"], SPLIT, params, batches)
     apply_fn, computed = counted(SPLIT.apply_fn)
-    run = lambda **more: evaluate.run(
+    run = lambda **more: scoring.run(
         ["energy"], apply_fn, params, batches, workdir=tmp_path, **more
     )
     with pytest.raises(KilledError):
@@ -176,7 +176,7 @@ def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
 def stopped(params, tmp_path):
     """A run that stopped after two of three batches: starts it again."""
     _, batches = made_batches()
-    run = lambda **more: evaluate.run(
+    run = lambda **more: scoring.run(
         ["energy"], SPLIT, params, batches, workdir=tmp_path, **more
     )
     with pytest.raises(KilledError):
@@ -189,7 +189,7 @@ def test_a_damaged_part_is_computed_again(stopped, params, tmp_path, size):
     first, second = sorted(tmp_path.rglob("part-*.npz"))
     second.write_bytes(second.read_bytes()[:size])
     (first.parent / ".part-000001-killed.npz").touch()
-    expected = evaluate.run(["energy"], SPLIT, params, made_batches()[1])
+    expected = scoring.run(["energy"], SPLIT, params, made_batches()[1])
     chex.assert_trees_all_equal(stopped(), expected)
     assert not list(tmp_path.iterdir())
 
@@ -205,14 +205,14 @@ def test_a_file_that_is_no_part_stays_and_is_named(stopped, tmp_path):
 def test_parts_of_other_parameters_or_data_are_not_taken(params, tmp_path):
     _, batches = made_batches()
     with pytest.raises(KilledError):
-        evaluate.run(
+        scoring.run(
             ["energy"], SPLIT, params, batches, workdir=tmp_path,
             on_batch=killed_after(2),
         )  # fmt: skip
     others = jax.tree.map(lambda leaf: 2 * leaf, params)
     chex.assert_trees_all_equal(
-        evaluate.run(["energy"], SPLIT, others, batches, workdir=tmp_path),
-        evaluate.run(["energy"], SPLIT, others, batches),
+        scoring.run(["energy"], SPLIT, others, batches, workdir=tmp_path),
+        scoring.run(["energy"], SPLIT, others, batches),
     )
 
 
@@ -221,11 +221,11 @@ def test_parts_of_other_options_and_constants_are_not_taken(params, tmp_path):
 
     def run(offset, factor, **more):
         constant = jnp.full(7, offset)
-        own = evaluate.Ingredient(
+        own = scoring.Ingredient(
             lambda batch, logits: factor * logits + constant.sum(), needs=("logits",)
         )
-        ingredients = {**evaluate.INGREDIENTS, "own": own}
-        return evaluate.run(
+        ingredients = {**scoring.INGREDIENTS, "own": own}
+        return scoring.run(
             ["own"], SPLIT, params, batches, ingredients=ingredients, **more
         )
 
@@ -237,32 +237,32 @@ def test_parts_of_other_options_and_constants_are_not_taken(params, tmp_path):
 
 def test_a_key_may_be_given(params):
     _, batches = made_batches()
-    noise = evaluate.Ingredient(
+    noise = scoring.Ingredient(
         lambda batch, logits, key: logits + jax.random.normal(key, logits.shape),
         needs=("logits", "key"),
     )
-    asked = lambda key: evaluate.run(
+    asked = lambda key: scoring.run(
         ["noise"],
         SPLIT,
         params,
         batches,
-        ingredients={**evaluate.INGREDIENTS, "noise": noise},
+        ingredients={**scoring.INGREDIENTS, "noise": noise},
         given={"key": key},
     ).values["noise"]
     assert np.isfinite(asked(jax.random.key(0))).all()
-    assert evaluate.fingerprint(jax.random.key(0)) != (
-        evaluate.fingerprint(jax.random.key(1))
+    assert scoring.fingerprint(jax.random.key(0)) != (
+        scoring.fingerprint(jax.random.key(1))
     )
 
 
 def test_dropout_does_not_depend_on_the_batches(params):
     noisy = lambda params, x, key: x + jax.random.normal(key, x.shape)
     ingredients = {
-        **evaluate.INGREDIENTS,
-        "dropout_logits": evaluate.dropout_logits(noisy, key=jax.random.key(0)),
+        **scoring.INGREDIENTS,
+        "dropout_logits": scoring.dropout_logits(noisy, key=jax.random.key(0)),
     }
     by_threes, by_fours = (
-        evaluate.run(
+        scoring.run(
             ["mc_dropout"],
             SPLIT,
             params,
@@ -276,22 +276,22 @@ def test_dropout_does_not_depend_on_the_batches(params):
 
 def test_one_example_is_enough(params):
     _, batches = made_batches(records=1)
-    assert evaluate.run(["margin"], SPLIT, params, batches).labels.shape == (1,)
+    assert scoring.run(["margin"], SPLIT, params, batches).labels.shape == (1,)
 
 
 def test_no_batches_are_an_error(params):
     with pytest.raises(ValueError, match="there are no batches to score"):
-        evaluate.run(["margin"], SPLIT, params, [])
+        scoring.run(["margin"], SPLIT, params, [])
 
 
 def test_an_unknown_name_says_what_exists(params):
     with pytest.raises(ValueError, match=r"must be one of max_softmax.*got 'maxsoft'"):
-        evaluate.run(["maxsoft"], SPLIT, params, [])
+        scoring.run(["maxsoft"], SPLIT, params, [])
 
 
 def test_features_of_a_network_in_one_piece_are_an_error(params):
     with pytest.raises(ValueError, match="give a SplitModel"):
-        evaluate.score_batch(["features"], SPLIT.apply_fn, params, jnp.ones((1, 6)))
+        scoring.score_batch(["features"], SPLIT.apply_fn, params, jnp.ones((1, 6)))
 
 
 def test_a_score_of_ones_own(params):
@@ -305,7 +305,7 @@ def test_a_score_of_ones_own(params):
     )
     scores.register(own)
     try:
-        out = evaluate.score_batch([own.name], SPLIT, params, jnp.ones((2, INPUTS)))
+        out = scoring.score_batch([own.name], SPLIT, params, jnp.ones((2, INPUTS)))
     finally:
         scores.unregister(own.name)
     features = features_fn(params, jnp.ones((2, INPUTS)))
@@ -330,7 +330,7 @@ def with_dropout(params, x):
 @pytest.mark.parametrize("names", [["max_softmax"], ["gradient_l2_norm"]])
 def test_a_network_in_training_mode_is_refused(model, names):
     with pytest.raises(ValueError, match=r"depends on its neighbours.*training mode"):
-        evaluate.run(names, model, DENSE, made_batches()[1])
+        scoring.run(names, model, DENSE, made_batches()[1])
 
 
 @pytest.mark.parametrize("rows", ["one", "all alike"])
@@ -341,14 +341,14 @@ def test_training_mode_shows_in_batches_of_one_and_of_copies(rows):
     else:
         batch["image"] = np.repeat(batch["image"][:1], 8, axis=0)
     with pytest.raises(ValueError, match="training mode"):
-        evaluate.run(["max_softmax"], in_training_mode, DENSE, [batch])
-    evaluate.run(["max_softmax"], lambda p, x: x @ p["dense"]["kernel"], DENSE, [batch])
+        scoring.run(["max_softmax"], in_training_mode, DENSE, [batch])
+    scoring.run(["max_softmax"], lambda p, x: x @ p["dense"]["kernel"], DENSE, [batch])
 
 
 def test_gradient_scores_beside_a_score_of_logits_do_not_change_it(params):
     batches = made_batches()[1]
-    alone = evaluate.run(["max_softmax"], SPLIT, params, batches)
-    beside = evaluate.run(["max_softmax", "gradient_l2_norm"], SPLIT, params, batches)
+    alone = scoring.run(["max_softmax"], SPLIT, params, batches)
+    beside = scoring.run(["max_softmax", "gradient_l2_norm"], SPLIT, params, batches)
     np.testing.assert_allclose(
         beside.values["max_softmax"], alone.values["max_softmax"], rtol=1e-5
     )
@@ -357,7 +357,7 @@ def test_gradient_scores_beside_a_score_of_logits_do_not_change_it(params):
 def test_a_network_that_ends_in_a_softmax_is_refused(params):
     softmax = lambda params, x: jax.nn.softmax(SPLIT.apply_fn(params, x))
     with pytest.raises(ValueError, match=r"returns probabilities.*before the softmax"):
-        evaluate.run(["max_softmax"], softmax, params, made_batches()[1])
+        scoring.run(["max_softmax"], softmax, params, made_batches()[1])
 
 
 def test_one_output_is_refused_with_the_remedy():
@@ -365,10 +365,10 @@ def test_one_output_is_refused_with_the_remedy():
     x = jnp.array([[2.0], [-1.0]])
     for names in (["max_softmax", "grad_trust"], ["gradient_l2_norm"]):
         with pytest.raises(ValueError, match=r"two classes.*give \[0, z\]"):
-            evaluate.score_batch(names, one, jnp.ones((1, 1)), x)
+            scoring.score_batch(names, one, jnp.ones((1, 1)), x)
     both = lambda params, x: jnp.pad(one(params, x), ((0, 0), (1, 0)))
     asked = ["max_softmax", "predictions"]
-    out = evaluate.score_batch(asked, both, jnp.ones((1, 1)), x)
+    out = scoring.score_batch(asked, both, jnp.ones((1, 1)), x)
     np.testing.assert_allclose(out["max_softmax"], [0.880797, 0.731059], rtol=1e-5)
     np.testing.assert_array_equal(out["predictions"], [1, 0])
 
@@ -390,7 +390,7 @@ class Output:
 def test_an_output_that_is_no_array_is_named(params, wrap, message, names):
     wrapped = lambda params, x: wrap(SPLIT.apply_fn(params, x))
     with pytest.raises(TypeError, match=message):
-        evaluate.score_batch(names, wrapped, params, jnp.ones((2, INPUTS)))
+        scoring.score_batch(names, wrapped, params, jnp.ones((2, INPUTS)))
 
 
 def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
@@ -405,9 +405,9 @@ def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
         "gradient_statistics",
     ]
     x = jnp.asarray(made_batches()[0])
-    got = evaluate.score_batch(names, model, more, x)
+    got = scoring.score_batch(names, model, more, x)
     chex.assert_trees_all_close(
-        got, evaluate.score_batch(names, SPLIT.apply_fn, params, x), rtol=1e-4
+        got, scoring.score_batch(names, SPLIT.apply_fn, params, x), rtol=1e-4
     )
 
 
@@ -415,6 +415,6 @@ def test_all_variables_of_a_linen_network_are_refused_for_gradients(params):
     whole = {"params": params, "batch_stats": {"mean": jnp.zeros(INPUTS)}}
     model = lambda v, x: SPLIT.apply_fn(v["params"], x - v["batch_stats"]["mean"][None])
     x = jnp.ones((2, INPUTS))
-    evaluate.score_batch(["max_softmax"], model, whole, x)
+    scoring.score_batch(["max_softmax"], model, whole, x)
     with pytest.raises(ValueError, match=r"collections params, batch_stats.*from_lin"):
-        evaluate.score_batch(["gradient_l2_norm"], model, whole, x)
+        scoring.score_batch(["gradient_l2_norm"], model, whole, x)

@@ -11,8 +11,8 @@ from jax.experimental import multihost_utils
 
 from trustjax import _network_questions
 from trustjax._fingerprint import fingerprint
-from trustjax.evaluate._ingredients import INGREDIENTS, Ingredient, plan, score_batch
-from trustjax.evaluate._parts import Parts
+from trustjax.scoring._ingredients import INGREDIENTS, Ingredient, plan, score_batch
+from trustjax.scoring._parts import Parts
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.evaluate_test import CLASSES, INPUTS, SPLIT, made_batches
-from tests.evaluate_test import params as params  # a fixture
-from trustjax import evaluate, gradients, scores
+from tests.scoring_test import CLASSES, INPUTS, SPLIT, made_batches
+from tests.scoring_test import params as params  # a fixture
+from trustjax import gradients, scores, scoring
 
 KEY = jax.random.key(0)
 
@@ -22,11 +22,11 @@ def flipped(x, key):
 
 
 EVERYTHING = {
-    **evaluate.INGREDIENTS,
-    "dropout_logits": evaluate.dropout_logits(noisy, key=KEY, num_samples=3),
-    "augmented_logits": evaluate.augmented_logits(flipped, key=KEY, num_samples=3),
-    "ensemble_logits": evaluate.ensemble_logits(),
-    "oracle_output": evaluate.Ingredient(lambda batch, z: z[:, :1], needs=("logits",)),
+    **scoring.INGREDIENTS,
+    "dropout_logits": scoring.dropout_logits(noisy, key=KEY, num_samples=3),
+    "augmented_logits": scoring.augmented_logits(flipped, key=KEY, num_samples=3),
+    "ensemble_logits": scoring.ensemble_logits(),
+    "oracle_output": scoring.Ingredient(lambda batch, z: z[:, :1], needs=("logits",)),
 }
 
 
@@ -34,19 +34,19 @@ EVERYTHING = {
 def given(params):
     _, batches = made_batches(records=60)
     fits = {
-        **evaluate.FITS,
+        **scoring.FITS,
         "knn_state": lambda features, labels: scores.fit_knn(
             features, normalised=False
         ),
     }
     members = jax.tree.map(lambda a: jnp.stack([a, -a]), params)
-    states = evaluate.fit_states(SPLIT, params, batches, fits=fits)
+    states = scoring.fit_states(SPLIT, params, batches, fits=fits)
     return {**states, "ensemble_params": members}
 
 
 def test_every_score_comes_from_one_plan_and_is_its_function(params, given):
     images, batches = made_batches()
-    results = evaluate.run(
+    results = scoring.run(
         scores.names(), SPLIT, params, batches, ingredients=EVERYTHING, given=given
     )
     assert set(results.values) == set(scores.names())
@@ -80,10 +80,10 @@ def test_what_no_score_asks_for_is_not_computed(params):
         raise AssertionError("computed")
 
     ingredients = {
-        **evaluate.INGREDIENTS,
-        "gradient_statistics": evaluate.Ingredient(forbidden),
+        **scoring.INGREDIENTS,
+        "gradient_statistics": scoring.Ingredient(forbidden),
     }
-    out = evaluate.score_batch(
+    out = scoring.score_batch(
         ["margin", "grad_norm"],
         SPLIT,
         params,
@@ -102,16 +102,16 @@ def test_a_score_of_ones_own_with_an_ingredient_of_ones_own(params):
         paper="none",
         equation="min_j h_j - t",
     )
-    lowest = evaluate.Ingredient(lambda batch, h: h.min(axis=-1), needs=("features",))
+    lowest = scoring.Ingredient(lambda batch, h: h.min(axis=-1), needs=("features",))
     x = jnp.asarray(made_batches()[0])
     scores.register(score)
     try:
-        out = evaluate.score_batch(
+        out = scoring.score_batch(
             ["lowest_feature"],
             SPLIT,
             params,
             x,
-            ingredients={**evaluate.INGREDIENTS, "lowest": lowest},
+            ingredients={**scoring.INGREDIENTS, "lowest": lowest},
             given={"threshold": jnp.float32(2.0)},
         )
     finally:
@@ -125,7 +125,7 @@ def test_a_state_that_is_not_given_is_named():
     with pytest.raises(
         ValueError, match="knn_distance needs 'knn_state', which is neither given nor"
     ):
-        evaluate.plan(["knn_distance"])
+        scoring.plan(["knn_distance"])
 
 
 def test_parts_of_a_run_with_other_states_are_not_taken(params, given, tmp_path):
@@ -133,7 +133,7 @@ def test_parts_of_a_run_with_other_states_are_not_taken(params, given, tmp_path)
     _, batches = made_batches()
     other = scores.fit_knn(np.eye(5), normalised=False)
     fitted = {"knn_state": given["knn_state"]}
-    ask = lambda given, **more: evaluate.run(
+    ask = lambda given, **more: scoring.run(
         ["knn_distance_of_one"], SPLIT, params, batches, given=given, **more
     )
     scores.register(
