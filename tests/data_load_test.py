@@ -467,3 +467,13 @@ def test_two_processes_prepare_at_once(tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     assert answers[0] == answers[1] == [1500, data.load("mnist5k").fingerprint]
     assert len(list(tmp_path.glob("mnist5k/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("fashion_minst", "fashion_mnist"), ("mnist_5k", "mnist5k")]
+)
+def test_a_misspelt_name_is_refused_with_the_nearest_ones(name, meant, tmp_path):
+    for ask in (data.require_known, data.load):
+        with pytest.raises(ValueError, match=f"Did you mean .*{meant}.*What is here"):
+            ask(name, data_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []

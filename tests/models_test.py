@@ -243,3 +243,23 @@ def test_vit_micro_cuts_every_image_into_sixteen_patches(side):
         split.features_fn, bridge.from_nnx(model)[1], np.zeros((2, side, side, 1))
     )
     assert features.shape == (2, 4, 4, 64)
+
+
+@pytest.mark.parametrize("image_shape", [(8, 8, 1), (7, 7, 3), (28, 28, 1)])
+def test_taking_names_the_networks_that_can_be_built(image_shape):
+    def can_be_built(name):
+        try:
+            models.load(name, image_shape=image_shape)
+        except ValueError:
+            return False
+        return True
+
+    small = ("cnn", "mlp", "vit_micro")
+    taking = models.taking(image_shape)
+    assert [name in taking for name in small] == [can_be_built(name) for name in small]
+
+
+def test_images_that_a_network_cannot_take_are_refused_with_those_that_can():
+    models.require_images("mlp", (8, 8, 1))
+    with pytest.raises(ValueError, match=r"at least 18x18.*got 8x8; .*taken by mlp"):
+        models.require_images("cnn", (8, 8, 1))

@@ -12,3 +12,4 @@ from trustjax.data._dataset import as_arrays as as_arrays
 from trustjax.data._dataset import from_arrays as from_arrays
 from trustjax.data._registry import load as load
 from trustjax.data._registry import names as names
+from trustjax.data._registry import require_known as require_known

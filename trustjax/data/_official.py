@@ -6,7 +6,7 @@ import pathlib
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,6 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         _store_arrays_as_png(builder)
         return builder
 
-    _require_known(name)
     builder = make_builder()
     if not _cache.is_prepared(builder):
         _records.keys(builder.info, name)
@@ -72,12 +71,17 @@ def prepared(name: str, root: pathlib.Path) -> _cache.Builder:
         ) from error
 
 
-def _require_known(name: str) -> None:
-    """Requires the name of a dataset, `set`, `set/config` or either with `:version`."""
+def require_known(name: str, others: Collection[str] = ()) -> None:
+    """Requires the name of a dataset, `set`, `set/config` or either with `:version`.
+
+    Args:
+      name: the name.
+      others: names of datasets beside those of tfds, which may be meant.
+    """
     base, _, config = name.partition(":")[0].partition("/")
     known = tfds.list_builders(with_community_datasets=False)
     if base not in known:
-        similar = difflib.get_close_matches(base, known)
+        similar = difflib.get_close_matches(base, {*known, *others})
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
         raise UnknownDatasetError(
             f"neither trustjax nor tensorflow-datasets has a dataset {name!r}.{hint}"

@@ -51,6 +51,24 @@ def names(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def require_known(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> None:
+    """Refuses a name that `load` cannot know, before anything is made.
+
+    Raises:
+      ValueError: naming the nearest names, and the datasets that are here.
+
+    >>> require_known("mnist6k")
+    Traceback (most recent call last):
+    trustjax.data._official.UnknownDatasetError: ... Did you mean mnist5k or ...
+    """
+    here = names(data_dir)
+    if name not in here:
+        try:
+            _official.require_known(name, here)
+        except _official.UnknownDatasetError as error:
+            raise _saying_what_is_here(error, name, here) from None
+
+
 def load(
     name: str,
     split: str = "test",
@@ -107,6 +125,7 @@ def load(
 
 def _prepared(name: str, data_dir: str | os.PathLike[str] | None) -> _cache.Builder:
     """The builder of a dataset, its records on disk."""
+    require_known(name, data_dir=data_dir)
     root = _cache.folder(data_dir)
     where = {"data_dir": os.fspath(root), "file_format": "array_record"}
     if packaged := _PACKAGED.get(name):
@@ -123,10 +142,15 @@ def _prepared(name: str, data_dir: str | os.PathLike[str] | None) -> _cache.Buil
     try:
         return _official.prepared(name, root)
     except _official.NotHereError as error:
-        advice = _FASHION_MNIST_ADVICE if name == "fashion_mnist" else ""
-        raise type(error)(
-            f"{error}{advice} What is here: {', '.join(names(data_dir))}."
-        ) from error.__cause__
+        here = names(data_dir)
+        raise _saying_what_is_here(error, name, here) from error.__cause__
+
+
+def _saying_what_is_here(
+    error: _official.NotHereError, name: str, here: tuple[str, ...]
+) -> _official.NotHereError:
+    advice = _FASHION_MNIST_ADVICE if name == "fashion_mnist" else ""
+    return type(error)(f"{error}{advice} What is here: {', '.join(here)}.")
 
 
 def _fashion_mnist_folder(

@@ -77,16 +77,61 @@ def has_dropout(name: str) -> bool:
     (True, False)
     """
     _validate.choice("model", name, names())
+    return bridge.has_dropout(_outlined(name, _MODELS[name].image_shape))
+
+
+def taking(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """The networks that take images of a shape, without building them.
+
+    Args:
+      image_shape: (height, width, channels).
+
+    Returns:
+      Their names, in alphabetical order.
+
+    >>> "cnn" in taking((28, 28, 1)), "cnn" in taking((8, 8, 1)), taking((7, 7, 1))[0]
+    (True, False, 'mlp')
+    """
+    return tuple(name for name in names() if _refusal(name, image_shape) is None)
+
+
+def require_images(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuses images that a network cannot take, without building it.
+
+    Raises:
+      ValueError: if the name is unknown, or saying what the network needs, and which
+        networks take such images.
+
+    >>> require_images("cnn", (8, 8, 1))
+    Traceback (most recent call last):
+    ValueError: cnn needs images of at least 18x18 pixels, got 8x8; such images are ...
+    """
+    _validate.choice("model", name, names())
+    refusal = _refusal(name, image_shape)
+    if refusal is not None:
+        raise ValueError(
+            f"{refusal}; such images are taken by {', '.join(taking(image_shape))}"
+        )
+
+
+def _refusal(name: str, image_shape: tuple[int, int, int]) -> ValueError | None:
+    try:
+        _outlined(name, image_shape)
+    except ValueError as refusal:
+        return refusal
+    return None
+
+
+def _outlined(name: str, image_shape: tuple[int, int, int]) -> Classifier:
+    """A network of shapes alone."""
     known = _MODELS[name]
 
     def build() -> Classifier:
         return known.build(
-            num_classes=known.num_classes,
-            image_shape=known.image_shape,
-            rngs=nnx.Rngs(0),
+            num_classes=known.num_classes, image_shape=image_shape, rngs=nnx.Rngs(0)
         )
 
-    return bridge.has_dropout(nnx.eval_shape(build))
+    return nnx.eval_shape(build)
 
 
 def create(
