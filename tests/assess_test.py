@@ -353,3 +353,14 @@ def test_no_order_of_the_classes_is_proposed_that_fits_noise():
     labels = np.arange(40) % 2
     swapped = _class_order.other(labels, 1 - labels, 2)
     assert swapped == (1.0, (1, 0))
+
+
+def test_alpha_and_beta_weigh_the_two_mistakes_by_hand():
+    answers = np.array([[0.9, 0.1], [0.8, 0.2]])
+    said = assess.Predictions(np.log(answers), np.array([0, 1]))
+    found = assess.assess(said, num_samples=50, alpha=2.0, beta=0.5)
+    trust = found.headline["net_trust_score"].value
+    assert trust == pytest.approx((0.9**2 + (1 - 0.8) ** 0.5) / 2)
+    assert (found.alpha, found.beta) == (2.0, 0.5)
+    with pytest.raises(ValueError, match="beta must not be negative, got -1"):
+        assess.assess(said, beta=-1.0)

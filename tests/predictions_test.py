@@ -29,10 +29,10 @@ def test_a_class_that_cannot_be_answered_has_probability_zero():
 
 def test_images_become_bytes_with_channels():
     said = assess.Predictions(LOGITS, LABELS, images=np.full((3, 4, 5), 0.5))
-    assert said.images is not None
-    assert said.images.shape == (3, 4, 5, 1)
-    assert said.images.dtype == np.uint8
-    assert said.images[0, 0, 0, 0] == 128
+    image = said.image(0)
+    assert image.shape == (4, 5, 1)
+    assert image.dtype == np.uint8
+    assert image[0, 0, 0] == 128
 
 
 def with_value(array, index, value):
@@ -244,3 +244,32 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
     np.savez(pickled, logits=LOGITS, labels=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="not of plain arrays"):
         assess.read_predictions(pickled)
+
+
+class Counting:
+    """Images that are made when they are asked for."""
+
+    def __init__(self, count, shape=(4, 4, 3)):
+        self.count, self.shape, self.asked = count, shape, []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return np.full(self.shape, index / 10, np.float32)
+
+
+def test_images_by_number_are_read_only_when_they_are_shown():
+    logits, labels = np.eye(3), np.arange(3)
+    images = Counting(3)
+    said = assess.Predictions(logits, labels, images=images)
+    assert images.asked == []
+    np.testing.assert_array_equal(said.image(2), np.full((4, 4, 3), 51, np.uint8))
+    assert images.asked == [2]
+    with pytest.raises(ValueError, match="4 images for 3 rows of logits"):
+        assess.Predictions(logits, labels, images=Counting(4))
+    with pytest.raises(ValueError, match=r"must have shape .* got \(1, 4, 4, 2\)"):
+        assess.Predictions(logits, labels, images=Counting(3, (4, 4, 2))).image(0)
+    with pytest.raises(ValueError, match="no images"):
+        assess.Predictions(logits, labels).image(0)

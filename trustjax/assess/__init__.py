@@ -10,6 +10,7 @@ from trustjax.assess._assessment import Mistake as Mistake
 from trustjax.assess._assessment import Quantity as Quantity
 from trustjax.assess._assessment import Reliability as Reliability
 from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
+from trustjax.assess._predictions import Images as Images
 from trustjax.assess._predictions import Predictions as Predictions
 from trustjax.assess._predictions import read_predictions as read_predictions
 from trustjax.assess._scores import all_scores as all_scores

@@ -27,6 +27,8 @@ def assess(
     confidence_level: float = 0.95,
     num_samples: int = 1000,
     seed: int = 0,
+    alpha: float = 1.0,
+    beta: float = 1.0,
 ) -> Assessment:
     """Computes every number and curve of a trust report.
 
@@ -43,6 +45,10 @@ def assess(
       num_samples: random draws, of the comparison of the scores and of the calibration
         errors of a calibrated network.
       seed: of the draws.
+      alpha: of question-answer trust: how much more a confident right answer is worth
+        than a hesitant one; 0 for all alike.
+      beta: of question-answer trust: how much more a confident wrong answer costs than
+        a hesitant one.
 
     Returns:
       The assessment.
@@ -73,15 +79,19 @@ def assess(
     """
     _validate.fraction("confidence_level", confidence_level)
     _validate.count("num_samples", num_samples)
+    _validate.not_negative("alpha", alpha)
+    _validate.not_negative("beta", beta)
     level = confidence_level
     scores, comparison = assess_scores(predictions, level, num_samples, seed)
-    numbers = _trust.measure(predictions)
+    numbers = _trust.measure(predictions, alpha=alpha, beta=beta)
     confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
         num_errors=int(np.sum(~predictions.correct)),
         confidence_level=level,
         num_samples=num_samples,
+        alpha=alpha,
+        beta=beta,
         headline=_trust.headline(predictions, numbers, level),
         other_class_order=_class_order.other(
             predictions.labels, predictions.predicted, len(predictions.class_names)

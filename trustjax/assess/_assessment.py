@@ -159,6 +159,9 @@ class Assessment:
         together: those of the scores, the classes, the gradient statistics and the
         other data sets are a family each.
       num_samples: random draws behind the comparison of the scores.
+      alpha: reward of confidence in right answers: an exponent of question-answer
+        trust.
+      beta: penalty of confidence in wrong answers, likewise.
       headline: `accuracy`, `net_trust_score`, `net_trust_score_uniform`,
         `confidence_when_right`, `confidence_when_wrong`, each with an interval of its
         own.
@@ -187,6 +190,8 @@ class Assessment:
     num_errors: int
     confidence_level: float
     num_samples: int
+    alpha: float
+    beta: float
     headline: Mapping[str, Quantity]
     other_class_order: ClassOrder | None
     scores: tuple[ScoreAssessment, ...]

@@ -4,13 +4,26 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from trustjax import _npz, _questions
 from trustjax._questions import refuse_rows
 from trustjax.statistics import GradientStatistics
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images by number: an array of them, or what reads one when it is asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """One of them, `[height, width]` or `[height, width, channels]`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +40,9 @@ class Predictions:
       score_titles: name -> how the page writes it; the name in words where missing.
       score_info: name -> one sentence on what the score is, and where it is from.
       images: `[examples, height, width]` or `[..., channels]` with one or three
-        channels, uint8 or floats in [0, 1]; None if there are none to show.
+        channels, uint8 or floats in [0, 1]; or anything with a length that gives one
+        of them by its number, so that only those shown are read. None if there are
+        none to show.
       gradient_statistics: of the same examples, values `[examples, groups,
         statistics]`; None if there are none.
       out_of_distribution: data set -> score name -> `[others]`: the same scores on
@@ -62,7 +77,7 @@ class Predictions:
     scores: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     score_titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     score_info: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    images: np.ndarray | None = None
+    images: Images | None = None
     gradient_statistics: GradientStatistics | None = None
     out_of_distribution: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict
@@ -91,8 +106,12 @@ class Predictions:
                 for name, values in self.scores.items()
             },
         )
-        if self.images is not None:
+        if isinstance(self.images, np.ndarray | list):
             self._set("images", _checked_images(np.asarray(self.images), count))
+        elif self.images is not None and len(self.images) != count:
+            raise ValueError(
+                f"there are {len(self.images)} images for {count} rows of logits"
+            )
         if self.gradient_statistics is not None:
             table = _checked_gradients(self.gradient_statistics, count)
             self._set("gradient_statistics", table)
@@ -108,6 +127,19 @@ class Predictions:
                 for dataset, scores in self.out_of_distribution.items()
             },
         )
+
+    def image(self, index: int) -> np.ndarray:
+        """One image, `[height, width, 1 or 3]`, uint8.
+
+        Raises:
+          ValueError: if there are no images, or what is there is not one.
+        """
+        if self.images is None:
+            raise ValueError("these predictions have no images")
+        if isinstance(self.images, np.ndarray):
+            return self.images[index]
+        (image,) = _checked_images(np.asarray(self.images[index])[None], 1)
+        return image
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # frozen: only __post_init__ may

@@ -40,19 +40,23 @@ class TrustNumbers(NamedTuple):
     calibration_error: np.ndarray
 
 
-def measure(predictions: Predictions) -> TrustNumbers:
-    """Computes all trust metrics at once."""
+def measure(
+    predictions: Predictions, *, alpha: float = 1.0, beta: float = 1.0
+) -> TrustNumbers:
+    """Computes all trust metrics at once; `alpha` and `beta` as `assess` takes them."""
     numbers = _measure(
         jnp.asarray(predictions.confidence, jnp.float32),
         jnp.asarray(predictions.correct),
         jnp.asarray(predictions.labels, jnp.int32),
         jnp.asarray(predictions.predicted, jnp.int32),
         num_classes=len(predictions.class_names),
+        alpha=alpha,
+        beta=beta,
     )
     return TrustNumbers(**jax.tree.map(np.asarray, numbers))
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
+@functools.partial(jax.jit, static_argnames=("num_classes", "alpha", "beta"))
 def _measure(
     confidence: jax.Array,
     correct: jax.Array,
@@ -60,8 +64,10 @@ def _measure(
     predicted: jax.Array,
     *,
     num_classes: int,
+    alpha: float,
+    beta: float,
 ) -> dict[str, Any]:
-    trust = metrics.question_answer_trust(confidence, correct)
+    trust = metrics.question_answer_trust(confidence, correct, alpha=alpha, beta=beta)
     net = functools.partial(metrics.net_trust_score, trust, labels, num_classes)
     return {
         "trust": trust,

@@ -50,11 +50,10 @@ def pictures(
     names = [c.name for c in found.classes]
 
     def picture(index: int) -> Picture:
-        assert predictions.images is not None
         answer = names[predictions.predicted[index]]
         label = names[predictions.labels[index]]
         confidence = float(predictions.confidence[index])
-        source, pixelated = data_address(predictions.images[index])
+        source, pixelated = data_address(predictions.image(index))
         return Picture(
             source=source,
             alternative=f"example {index}: answered {answer} with confidence "

@@ -23,6 +23,8 @@ def to_json(found: Assessment) -> str:
         "num_errors": found.num_errors,
         "confidence_level": found.confidence_level,
         "num_samples": found.num_samples,
+        "alpha": found.alpha,
+        "beta": found.beta,
         "headline": found.headline,
         "other_class_order": None
         if found.other_class_order is None

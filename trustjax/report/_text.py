@@ -205,6 +205,15 @@ def gallery(found: Assessment) -> str:
     )
 
 
+def _question_answer_trust(found: Assessment) -> str:
+    if found.alpha == found.beta == 1:
+        return "The confidence of a right answer; one minus that of a wrong one."
+    return (
+        f"The confidence of a right answer to the power of {found.alpha:g} (alpha); "
+        f"one minus that of a wrong one to the power of {found.beta:g} (beta)."
+    )
+
+
 def terms(found: Assessment) -> list[tuple[str, str]]:
     """The words of the page."""
     level = f"{100 * found.confidence_level:g}{THIN}%"
@@ -218,10 +227,7 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "Any number that claims to say how far an answer can be trusted; higher is "
             "more. No score has seen the true label.",
         ),
-        (
-            "Question-answer trust",
-            "The confidence of a right answer; one minus that of a wrong one.",
-        ),
+        ("Question-answer trust", _question_answer_trust(found)),
         (
             "NetTrustScore",
             "The mean question-answer trust over all examples (Wong et al. 2020). With "
