@@ -364,3 +364,9 @@ def test_alpha_and_beta_weigh_the_two_mistakes_by_hand():
     assert (found.alpha, found.beta) == (2.0, 0.5)
     with pytest.raises(ValueError, match="beta must not be negative, got -1"):
         assess.assess(said, beta=-1.0)
+
+
+def test_progress_hears_of_every_part(said):
+    heard = []
+    assess.assess(said, num_samples=50, progress=lambda *call: heard.append(call))
+    assert heard == [("assessing", done, 5, {}) for done in range(1, 6)]

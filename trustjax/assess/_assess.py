@@ -1,5 +1,7 @@
 """From per-example arrays to an `Assessment`."""
 
+from typing import TypeVar
+
 import numpy as np
 
 from trustjax import _validate
@@ -17,8 +19,11 @@ from trustjax.assess._scores import (
     assess_scores,
     dense_ranks,
 )
+from trustjax.typing import ProgressFn
 
 GALLERY_SIZE = 12
+
+_Found = TypeVar("_Found")
 
 
 def assess(
@@ -29,6 +34,7 @@ def assess(
     seed: int = 0,
     alpha: float = 1.0,
     beta: float = 1.0,
+    progress: ProgressFn | None = None,
 ) -> Assessment:
     """Computes every number and curve of a trust report.
 
@@ -49,6 +55,7 @@ def assess(
         than a hesitant one; 0 for all alike.
       beta: of question-answer trust: how much more a confident wrong answer costs than
         a hesitant one.
+      progress: hears, as the task `"assessing"`, how many of the parts are done.
 
     Returns:
       The assessment.
@@ -82,8 +89,14 @@ def assess(
     _validate.not_negative("alpha", alpha)
     _validate.not_negative("beta", beta)
     level = confidence_level
-    scores, comparison = assess_scores(predictions, level, num_samples, seed)
-    numbers = _trust.measure(predictions, alpha=alpha, beta=beta)
+    part = _Parts(progress)
+    scores, comparison = part(assess_scores(predictions, level, num_samples, seed))
+    numbers = part(_trust.measure(predictions, alpha=alpha, beta=beta))
+    reliability = part(
+        _trust.reliability(predictions, numbers, level, num_samples, seed)
+    )
+    gradients = part(_gradients(predictions, level, num_samples, seed))
+    others = part(_out_of_distribution(predictions, level, num_samples, seed))
     confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
@@ -105,12 +118,28 @@ def assess(
         trust_matrix=numbers.matrix,
         confusion=confusion,
         mistakes=_mistakes(confusion, confidence),
-        reliability=_trust.reliability(predictions, numbers, level, num_samples, seed),
-        gradients=_gradients(predictions, level, num_samples, seed),
-        out_of_distribution=_out_of_distribution(predictions, level, num_samples, seed),
+        reliability=reliability,
+        gradients=gradients,
+        out_of_distribution=others,
         gallery=_gallery(predictions, scores[0].name),
         run=predictions.run,
     )
+
+
+class _Parts:
+    """Counts the parts of an assessment that take a while, and hands them on."""
+
+    TOTAL = 5
+
+    def __init__(self, progress: ProgressFn | None):
+        self._progress = progress
+        self._done = 0
+
+    def __call__(self, found: _Found) -> _Found:
+        self._done += 1
+        if self._progress is not None:
+            self._progress("assessing", self._done, self.TOTAL, {})
+        return found
 
 
 def _mistakes(confusion: np.ndarray, confidence: np.ndarray) -> tuple[Mistake, ...]:
