@@ -94,3 +94,86 @@ def test_page_opens_whole(tab, page_path, width, dark):
     assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
     ink, paper = tab.evaluate(COLOURS)
     assert (ink > paper) == dark, "light ink on dark paper, or the other way round"
+
+
+COLUMN = """
+(name, column) => [...document.querySelectorAll(`#figure-${name} tbody tr`)].map(
+  row => row.cells[column].textContent)
+"""
+HEAD = "(name, column) => document.querySelectorAll(`#figure-${name} thead th`)[column]"
+
+
+@pytest.fixture
+def open_tab(tab, page_path):
+    tab.open(page_path, width=1280, height=900)
+    return tab
+
+
+def column(tab, table, number):
+    return tab.evaluate(f"({COLUMN})('{table}', {number})")
+
+
+def click(tab, table, number):
+    tab.evaluate(f"({HEAD})('{table}', {number}).querySelector('button').click()")
+    return tab.evaluate(f"({HEAD})('{table}', {number}).ariaSort")
+
+
+def test_a_click_sorts_numbers_as_numbers(open_tab):
+    assert click(open_tab, "scores", 5) == "descending"
+    aurc = [float(text) for text in column(open_tab, "scores", 5)]
+    assert aurc == sorted(aurc, reverse=True)
+    for direction in ("descending", "ascending"):
+        assert click(open_tab, "scores", 7) == direction
+        *ranges, last = column(open_tab, "scores", 7)
+        assert last == "not defined", "what has no number is last, whichever way"
+        numbers = [float(text) for text in ranges]
+        assert numbers == sorted(numbers, reverse=direction == "descending")
+
+
+def test_a_third_click_gives_the_table_back(open_tab):
+    given = column(open_tab, "mistakes", 0)
+    assert click(open_tab, "mistakes", 0) == "ascending"
+    names = column(open_tab, "mistakes", 0)
+    assert names == sorted(given, key=str.lower)
+    assert click(open_tab, "mistakes", 0) == "descending"
+    assert click(open_tab, "mistakes", 0) is None
+    assert column(open_tab, "mistakes", 0) == given
+
+
+def test_one_column_at_a_time_is_sorted_and_said_so(open_tab):
+    click(open_tab, "mistakes", 2)
+    click(open_tab, "mistakes", 3)
+    assert open_tab.evaluate(f"({HEAD})('mistakes', 2).ariaSort") is None
+    assert open_tab.evaluate(f"({HEAD})('mistakes', 3).ariaSort") == "descending"
+
+
+def test_a_key_sorts_as_a_click_does(open_tab):
+    given = column(open_tab, "gradients", 1)
+    open_tab.evaluate(f"({HEAD})('gradients', 1).querySelector('button').focus()")
+    enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+    open_tab.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **enter)
+    open_tab.call("Input.dispatchKeyEvent", type="keyUp", **enter)
+    assert column(open_tab, "gradients", 1) == sorted(given, reverse=True)
+    assert open_tab.evaluate("document.activeElement.tagName") == "BUTTON"
+
+
+def test_every_figure_file_can_be_seen_alone(tab, page_path):
+    figures = sorted((page_path.parent / "figures").glob("*.svg"))
+    assert len(figures) == 6
+    for path in figures:
+        tab.open(path, width=800, height=600)
+        assert tab.complaints() == []
+        assert tab.evaluate("document.documentElement.tagName") == "svg"
+        width, height = tab.evaluate(
+            "(box => [box.width, box.height])(document.querySelector('path')"
+            ".ownerSVGElement.getBoundingClientRect())"
+        )
+        assert width > 300
+        assert height > 200
+        assert "var(" not in path.read_text()
+        beyond = """[...document.querySelectorAll('text')].filter(text => {
+          const box = text.getBoundingClientRect();
+          const whole = document.documentElement.getBoundingClientRect();
+          return box.right > whole.right + 1 || box.left < whole.left - 1;
+        }).map(text => text.textContent)"""
+        assert tab.evaluate(beyond) == [], path.name

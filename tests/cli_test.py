@@ -75,7 +75,8 @@ def read(report):
 def test_report_is_three_files_that_agree(folder):
     report = folder / "reports/digits"
     names = {path.name for path in report.iterdir()}
-    assert names == {"index.html", "metrics.json", "scores.npz"}
+    files = {"index.html", "metrics.json", "scores.npz"}
+    assert names == files | {"figures", "tables"}
     numbers, arrays = read(report)
     accuracy = numbers["headline"]["accuracy"]["value"]
     assert accuracy > 0.8

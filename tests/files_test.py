@@ -112,6 +112,68 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
+def everything(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write_nested(folder, text, names, leaving=()):
+    with _files.written_together(folder, names, leaving) as new:
+        for name in names:
+            (new / name).write_text(text)
+
+
+def test_files_in_folders_change_together_and_those_that_leave_go(tmp_path):
+    write_nested(tmp_path, "old", ["a/b/1.txt", "a/2.txt", "3.txt"])
+    (tmp_path / "a" / "notes.txt").write_text("the user's")
+    write_nested(tmp_path, "new", ["a/2.txt", "4.txt"], ["a/b/1.txt", "a/2.txt"])
+    assert everything(tmp_path) == {
+        "a/2.txt": "new",
+        "4.txt": "new",
+        "3.txt": "old",
+        "a/notes.txt": "the user's",
+    }
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_what_leaves_is_gone_after_a_kill_too(tmp_path, moved):
+    write_nested(tmp_path, "old", ["a/1.txt", "a/2.txt", "3.txt"])
+    replace, calls = os.replace, []
+
+    def killed(*paths):
+        if len(calls) == moved:
+            raise Killed
+        calls.append(paths)
+        replace(*paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            write_nested(tmp_path, "new", ["a/2.txt", "3.txt"], ["a/1.txt"])
+    write_nested(tmp_path, "newer", ["4.txt"])
+    assert everything(tmp_path) == {"a/2.txt": "new", "3.txt": "new", "4.txt": "newer"}
+
+
+def test_a_failure_takes_nothing_away(tmp_path):
+    write_nested(tmp_path, "old", ["a/1.txt", "a/2.txt"])
+    with (
+        pytest.raises(RuntimeError),
+        _files.written_together(tmp_path, ["a/2.txt"], ["a/1.txt"]),
+    ):
+        raise RuntimeError
+    assert everything(tmp_path) == {"a/1.txt": "old", "a/2.txt": "old"}
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything(tmp_path):
+    (tmp_path / "a").write_text("the user's")
+    with pytest.raises(OSError, match=r"/a is no folder"):
+        write_nested(tmp_path, "new", ["a/1.txt"])
+    assert everything(tmp_path) == {"a": "the user's"}
+
+
 def test_files_are_readable_as_usual(tmp_path):
     write(tmp_path, "new")
     umask = os.umask(0)

@@ -1,16 +1,29 @@
 """The files of a report: strict, reproducible, whole or not at all, without gaps."""
 
+import csv
 import dataclasses
 import html.parser
+import io
 import json
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from tests import made_up
 from trustjax import assess, report
-from trustjax.report import _gallery, _json, _page, _style, _tables, _text
+from trustjax.report import (
+    _gallery,
+    _json,
+    _names,
+    _page,
+    _section,
+    _style,
+    _tables,
+    _text,
+    _trust_report,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +53,7 @@ class Elements(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        self._hidden = tag == "style"
+        self._hidden = tag in {"style", "script"}
 
     def handle_endtag(self, tag):
         self._hidden = False
@@ -66,9 +79,17 @@ def sections(page):
     return {attributes.get("id") for attributes in page.named("section")}
 
 
-def test_folder_holds_three_files_and_nothing_else(folder):
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"index.html", "metrics.json", "scores.npz"}
+FIGURES = {"risk", "histograms", "scatter", "reliability", "spectrum", "densities"}
+TABLES = {"scores", "matrix", "mistakes", "gradients", "strangers"}
+BESIDE = {f"figures/{name}.svg" for name in FIGURES}
+BESIDE |= {f"tables/{name}.csv" for name in TABLES}
+
+
+def test_folder_holds_its_files_and_nothing_else(folder):
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert names == {"index.html", "metrics.json", "scores.npz"} | BESIDE
+    listed = json.loads((folder / "metrics.json").read_text())["files"]
+    assert set(listed) == {"scores.npz"} | BESIDE
 
 
 def test_metrics_are_strict_json(folder, found):
@@ -90,7 +111,8 @@ def test_metrics_are_strict_json(folder, found):
 
 def test_what_is_not_defined_is_null_with_a_reason(said):
     all_right = dataclasses.replace(said, labels=said.predicted)
-    numbers = json.loads(_json.to_json(assess.assess(all_right, num_samples=5)))
+    found = assess.assess(all_right, num_samples=5)
+    numbers = json.loads(_json.to_text(_json.of_assessment(found)))
     assert numbers["scores"]["coin"]["auroc"] == {
         "value": None,
         "not_defined": "every answer is right",
@@ -100,8 +122,8 @@ def test_what_is_not_defined_is_null_with_a_reason(said):
 def test_a_column_that_does_not_rank_has_no_best(found):
     table = _tables.scores(found)
     marked = {
-        column.metric: [row["cells"][i]["best"] for row in table["rows"]]
-        for i, column in enumerate(table["columns"])
+        column.name: [row.cells[i].kind == "best" for row in table.rows]
+        for i, column in enumerate(table.columns)
     }
     assert not any(marked.pop("auac_range"))
     assert all(map(any, marked.values()))
@@ -118,17 +140,18 @@ def test_scores_can_be_read_back(folder, said):
 
 
 def test_the_same_assessment_gives_the_same_page(folder, found, said):
-    again = _page.render(found, said)
-    assert again == (folder / "index.html").read_text("utf-8")
+    again = _trust_report.rendered(found, said)
+    assert again.html == (folder / "index.html").read_text("utf-8")
+    assert again.files == {name: (folder / name).read_text("utf-8") for name in BESIDE}
 
 
 def test_page_stands_alone(page):
     assert page.named("html")[0]["lang"] == "en"
-    assert not page.named("script")
+    assert page.named("script") == [{}], "one, in the page itself"
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href"):
             address = attributes.get(name, "#")
-            local = address in {"metrics.json", "scores.npz"}
+            local = address in {"metrics.json", "scores.npz"} | BESIDE
             assert local or address.startswith(("#", "data:")), (tag, address)
     identifiers = [a["id"] for _, a in page.tags if "id" in a]
     assert len(identifiers) == len(set(identifiers))
@@ -143,7 +166,7 @@ def test_page_refers_to_nothing_that_is_not_there(page):
 
 
 def test_everything_to_see_is_described(page):
-    assert len(page.named("figure")) == len(page.named("figcaption")) == 14
+    assert len(page.named("figure")) == len(page.named("figcaption")) == 15
     assert len(page.named("svg")) == 6
     assert all(svg["aria-label"] and svg["role"] == "img" for svg in page.named("svg"))
     images = page.named("img")
@@ -172,7 +195,9 @@ def test_parts_without_data_are_left_out():
     plain = made_up.predictions(full=False)
     scores = {"margin": plain.scores["margin"]}
     plain = dataclasses.replace(plain, scores=scores)
-    page = Elements(_page.render(assess.assess(plain, num_samples=50), plain))
+    page = Elements(
+        _trust_report.rendered(assess.assess(plain, num_samples=50), plain).html
+    )
     assert sections(page) == {"headline", "scores", "classes", "terms", "run"}
     figures = {attributes.get("id") for attributes in page.named("figure")}
     assert "figure-scatter" not in figures
@@ -187,7 +212,7 @@ def test_what_is_not_defined_is_said_on_the_page(said, case):
     odd = dataclasses.replace(said, labels=labels)
     if case == "one example":
         odd = assess.Predictions(said.logits[:1], labels[:1])
-    page = Elements(_page.render(assess.assess(odd, num_samples=5), odd))
+    page = Elements(_trust_report.rendered(assess.assess(odd, num_samples=5), odd).html)
     assert not re.search(r"\bnan\b(?!</td>)|None", page.text.replace("rate nan", ""))
     reason = "no answer is right" if case == "all wrong" else "no answer is wrong"
     assert f"not defined: {reason}" in page.text
@@ -198,7 +223,7 @@ def test_an_empty_class_is_said_on_the_page(said):
     labels = np.where(said.labels == 4, 0, said.labels)
     names = ("ant", "bee", "cat", "dog", "yeti")
     odd = assess.Predictions(said.logits, labels, class_names=names)
-    page = Elements(_page.render(assess.assess(odd, num_samples=5), odd))
+    page = Elements(_trust_report.rendered(assess.assess(odd, num_samples=5), odd).html)
     assert "Trust in yeti is not defined: no example has such a label." in page.text
 
 
@@ -212,14 +237,111 @@ def test_a_thousand_classes_and_many_examples_stay_small(found):
     wide = dataclasses.replace(
         found, classes=classes, confusion=cells.astype(int), trust_matrix=cells
     )
-    text = _page.render(wide, many)
+    text = _trust_report.rendered(wide, many).html
     assert len(text) < 1_000_000
-    assert len(_json.to_json(wide)) < 1_000_000
+    assert len(_json.to_text(_json.of_assessment(wide))) < 1_000_000
     page = Elements(text)
     figures = {attributes.get("id") for attributes in page.named("figure")}
     assert "figure-spectrum" in figures
     assert "figure-matrix" not in figures, "nobody can read a million cells"
     assert "figure-mistakes" in figures
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_table_is_a_csv_file_with_every_digit_and_every_row(folder, found):
+    scores = rows_of((folder / "tables/scores.csv").read_text("utf-8"))
+    assert [row["Score"] for row in scores] == [s.title for s in found.scores]
+    for row, score in zip(scores, found.scores, strict=True):
+        auroc = score.numbers["auroc"]
+        ends = [float(row[f"auroc{end}"]) for end in ("", " low", " high")]
+        assert ends == [auroc.value, auroc.low, auroc.high]
+    assert next(r for r in scores if r["Score"] == "GradTrust")["auac_range"] == ""
+    mistakes = rows_of((folder / "tables/mistakes.csv").read_text("utf-8"))
+    assert len(mistakes) == len(found.mistakes) > _tables.MOST_MISTAKES
+    assert sum(int(row["count"]) for row in mistakes) == found.num_errors
+
+
+def test_names_are_whole_in_a_csv_file():
+    names = _names.Names()
+    long = 'a "name", with a comma and $ ' + "x" * 60
+    (marked,) = names.marked([long])
+    assert marked != long
+    cells = [_section.Cell("0.50", 0.5, also={"count": 3}), _section.Cell(marked)]
+    columns = [_section.Column("trust", "Trust"), _section.Column("twin", "Twin")]
+    row = _section.Row(marked, cells)
+    table = _section.Table("t", "T", "class", columns, [row], "", rest=[row])
+    assert rows_of(_page.to_csv(table, names)) == 2 * [
+        {"class": long, "trust": "0.5", "trust count": "3", "twin": long}
+    ]
+
+
+def test_a_section_is_left_out_by_its_own_declaration():
+    class Subject(NamedTuple):
+        numbers: dict[str, int] | None
+
+    asked = []
+
+    def drawn(subject):
+        asked.append(subject)
+        return [[None], [_section.Terms([("a", "b")]), None]]
+
+    section = _section.Section("s", "S", drawn, needs=("numbers",))
+    assert section.filled(Subject(None)) is None
+    assert section.filled(Subject({})) is None
+    assert asked == [], "what is left out is not drawn"
+    filled = section.filled(Subject({"a": 1}))
+    assert filled is not None
+    assert [len(row) for row in filled.rows] == [1]
+    nothing = dataclasses.replace(section, drawn=lambda subject: [[None]])
+    assert nothing.filled(Subject({"a": 1})) is None
+
+
+def test_a_page_of_other_sections_is_another_list():
+    table = _section.Table("t", "T", "", [], [_section.Row("only", [])], "caption")
+    page = _section.Page(
+        kind="Another page",
+        title=str,
+        facts=lambda subject: ["a fact"],
+        verdict=lambda subject: ["*1* is one."],
+        notes=lambda subject: [],
+        sections=(_section.Section("one", "One", lambda subject: [[table]]),),
+        footer="",
+    )
+    made = _page.render(page, "about <this>", _names.Names())
+    elements = Elements(made.html)
+    assert sections(elements) == {"one"}
+    assert "Another page: about <this>" in elements.text
+    assert made.files.keys() == {"tables/t.csv"}
+
+
+def test_files_that_the_new_report_has_not_go_with_the_old_one(said, tmp_path):
+    plain = made_up.predictions(full=False)
+    full_found, plain_found = (assess.assess(s, num_samples=5) for s in (said, plain))
+    report.write(full_found, said, tmp_path)
+    mine = (tmp_path / "figures/mine.svg", tmp_path / "tables/mine.csv")
+    for path in mine:
+        path.write_text("the user's")
+    report.write(plain_found, plain, tmp_path)
+    assert not (tmp_path / "tables/gradients.csv").exists()
+    assert (tmp_path / "tables/scores.csv").exists()
+    assert all(path.read_text() == "the user's" for path in mine)
+
+
+@pytest.mark.parametrize(
+    "listed", ["nothing", ["../mine.txt", "notes.txt", "figures/../notes.svg", 3]]
+)
+def test_a_strange_list_of_files_takes_nothing_away(found, said, tmp_path, listed):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    kept = (tmp_path / "mine.txt", folder / "notes.txt", folder / "notes.svg")
+    for path in kept:
+        path.write_text("the user's")
+    (folder / "metrics.json").write_text(json.dumps({"files": listed}))
+    report.write(found, said, folder)
+    assert all(path.read_text() == "the user's" for path in kept)
 
 
 def test_an_unwritable_folder_is_an_error(found, said, tmp_path):
@@ -235,7 +357,7 @@ def test_a_failure_leaves_the_old_report(found, said, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no figure")
 
-    monkeypatch.setattr(_page._class_figures, "spectrum", fail)
+    monkeypatch.setattr(_trust_report._class_figures, "spectrum", fail)
     with pytest.raises(RuntimeError, match="no figure"):
         report.write(found, said, tmp_path)
     assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
@@ -314,7 +436,9 @@ def test_a_page_with_one_error_claims_nothing():
     labels = said.predicted.copy()
     labels[0] = (labels[0] + 1) % 3
     said = dataclasses.replace(said, labels=labels)
-    page = Elements(_page.render(assess.assess(said, num_samples=20), said))
+    page = Elements(
+        _trust_report.rendered(assess.assess(said, num_samples=20), said).html
+    )
     assert "1 answer is wrong, and it takes 10" in page.text
     assert "behind by more than chance" not in page.text
     assert "≈ best" not in page.text

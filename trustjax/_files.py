@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 _BEING_WRITTEN, _COMPLETE = ".trustjax-new", ".trustjax-complete"
+_LEAVING = ".trustjax-leaving"  # within a complete set: files that it replaces
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def written_together(
-    folder: str | os.PathLike[str], names: Sequence[str]
+    folder: str | os.PathLike[str], names: Sequence[str], leaving: Sequence[str] = ()
 ) -> Iterator[pathlib.Path]:
     """Yields a new folder, whose files take their places in `folder` on success.
 
@@ -62,7 +63,9 @@ def written_together(
 
     Args:
       folder: where the files belong. It is made if it is missing.
-      names: the files, in the order in which they take their places.
+      names: the files, in the order in which they take their places. They may lie in
+        folders of their own, `"figures/a.svg"`, which are there in the new folder.
+      leaving: files of an older set that the new one has not: taken away with it.
 
     Yields:
       The folder to write them to.
@@ -87,11 +90,17 @@ def written_together(
         for name in names:
             if (folder / name).is_dir():
                 raise OSError(f"{folder / name} is a folder")
+            parent = (folder / name).parent
+            if parent.exists() and not parent.is_dir():
+                raise OSError(f"{parent} is no folder")
         new.mkdir()
+        for name in names:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
         try:
             yield new
             for name in names:
                 _publish(new / name)
+            (new / _LEAVING).write_text("\n".join(set(leaving).difference(names)))
             new.rename(complete)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
@@ -166,13 +175,23 @@ def _publish(path: pathlib.Path) -> None:
 
 
 def _take_places(complete: pathlib.Path, names: Sequence[str]) -> None:
-    """Moves what is left of a complete set to its places."""
+    """Moves what is left of a complete set to its places, and what it replaces away."""
     if not complete.exists():
         return
-    left = {path.name for path in complete.iterdir()}
+    leaving = complete / _LEAVING
+    for name in leaving.read_text().splitlines() if leaving.exists() else ():
+        (complete.parent / name).unlink(missing_ok=True)
+    leaving.unlink(missing_ok=True)
+    left = {
+        str(path.relative_to(complete))
+        for path in complete.rglob("*")
+        if not path.is_dir()
+    }
     for name in [*(n for n in names if n in left), *sorted(left.difference(names))]:
-        os.replace(complete / name, complete.parent / name)
-    complete.rmdir()
+        place = complete.parent / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(complete / name, place)
+    shutil.rmtree(complete)
 
 
 @contextlib.contextmanager

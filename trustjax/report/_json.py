@@ -13,12 +13,17 @@ from trustjax.assess import Assessment, Quantity
 MOST_CLASSES = 100  # a matrix of more classes is left to scores.npz
 
 
-def to_json(found: Assessment) -> str:
-    """Every number of an assessment, without JSON's NaN and Infinity extensions."""
+def to_text(content: Mapping[str, Any]) -> str:
+    """Strict JSON, without the extensions NaN and Infinity."""
+    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def of_assessment(found: Assessment) -> dict[str, Any]:
+    """Every number of an assessment."""
     matrices = {}
     if len(found.classes) <= MOST_CLASSES:
         matrices = {"trust_matrix": found.trust_matrix, "confusion": found.confusion}
-    content = {
+    return {
         "num_examples": found.num_examples,
         "num_errors": found.num_errors,
         "confidence_level": found.confidence_level,
@@ -80,7 +85,6 @@ def to_json(found: Assessment) -> str:
         "out_of_distribution": found.out_of_distribution,
         "run": found.run,
     }
-    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def _comparison(found: metrics.Comparison) -> dict[str, Any]:

@@ -108,50 +108,14 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and name.isprintable() and "*" not in name
 
 
-class OnPage:
-    """The names of an assessment as a page writes them.
+class Names:
+    """The names of a page: each is marked once, and becomes an element there."""
 
-    Args:
-      found: the assessment with the names that were given.
-
-    Attributes:
-      found: the same with marked names where they need it, for words and tables.
-    """
-
-    def __init__(self, found: Assessment):
+    def __init__(self):
         self._full: dict[str, str] = {}
-        titles = self._marked([score.title for score in found.scores])
-        classes = self._marked([c.name for c in found.classes])
-        others = dict(
-            zip(
-                found.out_of_distribution,
-                self._marked(list(found.out_of_distribution)),
-                strict=True,
-            )
-        )
-        gradients = found.gradients
-        if gradients is not None:
-            groups = tuple(self._marked(gradients.groups))
-            gradients = dataclasses.replace(gradients, groups=groups)
-        self.found = dataclasses.replace(
-            found,
-            scores=tuple(
-                dataclasses.replace(score, title=title)
-                for score, title in zip(found.scores, titles, strict=True)
-            ),
-            classes=tuple(
-                dataclasses.replace(c, name=name)
-                for c, name in zip(found.classes, classes, strict=True)
-            ),
-            gradients=gradients,
-            out_of_distribution={
-                others[name]: numbers
-                for name, numbers in found.out_of_distribution.items()
-            },
-            run=_isolated(found.run),
-        )
 
-    def _marked(self, names: Sequence[str]) -> list[str]:
+    def marked(self, names: Sequence[str]) -> list[str]:
+        """Names of one kind, marked where they need it, short and told apart."""
         written = []
         for name, short in zip(names, shortened(names, LONGEST), strict=True):
             if short == name and _is_plain(name):
@@ -177,6 +141,10 @@ class OnPage:
         )
         return markupsafe.escape(whole)
 
+    def plain(self, value: str) -> str:
+        """Text for a file: each marked name whole, without marks."""
+        return MARKED.sub(lambda found: self._full.get(found[1], found[1]), value)
+
     def _element(self, short: str) -> markupsafe.Markup:
         full = self._full.get(short, short)
         if full == short:
@@ -184,12 +152,45 @@ class OnPage:
         return markupsafe.Markup('<bdi title="{}">{}</bdi>').format(full, short)
 
 
-def _isolated(value: Any) -> Any:
+def of_assessment(names: Names, found: Assessment) -> Assessment:
+    """The assessment with marked names where they need it, for words and tables."""
+    titles = names.marked([score.title for score in found.scores])
+    classes = names.marked([c.name for c in found.classes])
+    others = dict(
+        zip(
+            found.out_of_distribution,
+            names.marked(list(found.out_of_distribution)),
+            strict=True,
+        )
+    )
+    gradients = found.gradients
+    if gradients is not None:
+        groups = tuple(names.marked(gradients.groups))
+        gradients = dataclasses.replace(gradients, groups=groups)
+    return dataclasses.replace(
+        found,
+        scores=tuple(
+            dataclasses.replace(score, title=title)
+            for score, title in zip(found.scores, titles, strict=True)
+        ),
+        classes=tuple(
+            dataclasses.replace(c, name=name)
+            for c, name in zip(found.classes, classes, strict=True)
+        ),
+        gradients=gradients,
+        out_of_distribution={
+            others[name]: numbers for name, numbers in found.out_of_distribution.items()
+        },
+        run=isolated(found.run),
+    )
+
+
+def isolated(value: Any) -> Any:
     """What was run, with every text that is not plain marked; nothing is shortened."""
     if isinstance(value, Mapping):
-        return {key: _isolated(item) for key, item in value.items()}
+        return {key: isolated(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_isolated(item) for item in value]
+        return [isolated(item) for item in value]
     if isinstance(value, str) and not _is_plain(value):
         return f"{FIRST}{cleaned(value)}{LAST}"
     return value

@@ -1,10 +1,11 @@
 """The look of the figures: one palette for light and dark, one kind of axes."""
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 from trustjax import _extras
 from trustjax.report import _names
@@ -33,6 +34,9 @@ VARIABLES = {
 }
 SERIES = ((RIGHT, "-"), (GREEN, "--"), (PURPLE, "-."), (GOLD, (0, (1, 1))), (SKY, "-"))
 """Colour and dash of the first few lines: told apart without colour, too."""
+
+FONTS = "DejaVu Sans, Liberation Sans, Arial, sans-serif"
+MARGIN = 12  # points around a figure that is a file
 
 WIDTH = 420  # points: drawn at about the size of a phone, enlarged on a desk
 
@@ -81,7 +85,8 @@ _FIRST_STAND_IN, _STAND_INS = 0x2500, 128
 _STAND_IN = re.compile("([\u2500-\u257f])\\1*")
 
 
-class Drawing(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Drawing:
     """A figure of the page.
 
     Attributes:
@@ -91,10 +96,17 @@ class Drawing(NamedTuple):
       caption: one sentence: what to look for.
     """
 
+    macro: ClassVar[str] = "figure"
+
     name: str
     title: str
     svg: str
     caption: str
+
+    @property
+    def file(self) -> str:
+        """Where the figure lies beside the page."""
+        return f"figures/{self.name}.svg"
 
 
 class Labels:
@@ -197,6 +209,33 @@ def _for_page(svg: str, name: str, alternative: str) -> str:
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return opening + svg[svg.index(">") + 1 :]
+
+
+def standalone(svg: str) -> str:
+    """An element of the page as a file: its own size, font, colours and ground."""
+    view = re.search(r'viewBox="([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)"', svg)
+    assert view is not None, "every figure has a view box"
+    _, _, width, height = view.groups()
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(f"var(--{variable})", colour)
+    # In the page, what a label takes beyond the edge is shown; here there is a margin.
+    x, y, broad, tall = (
+        f"{end:g}"
+        for end in (
+            -MARGIN,
+            -MARGIN,
+            float(width) + 2 * MARGIN,
+            float(height) + 2 * MARGIN,
+        )
+    )
+    opening = (
+        f'<svg width="{broad}pt" height="{tall}pt" viewBox="{x} {y} {broad} {tall}" '
+        f'font-family="{FONTS}" '
+    )
+    svg = svg.replace(f'<svg class="plot" {view[0]} ', opening, 1)
+    end = svg.index(">") + 1
+    ground = f'<rect x="{x}" y="{y}" width="{broad}" height="{tall}" fill="{PAPER}"/>'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:end]}{ground}{svg[end:]}\n'
 
 
 def _rounded(attribute: str) -> str:

@@ -1,41 +1,42 @@
 """The tables of the page: scores, trust matrix, gradients, other data sets."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from trustjax.assess import Assessment, Quantity, ScoreAssessment
-from trustjax.report import _text
+from trustjax.report import _section, _text
 
 MOST_CLASSES = 20  # a matrix of more cannot be read
 MOST_GROUPS = 24
 MOST_MISTAKES = 9
+MOST_BESIDE = 12  # rows of a matrix that leave room for another table
 LONGEST_LEVEL = 4  # letters of a class name that fit across a cell of the matrix
 PICKS = {"higher is better": max, "lower is better": min}
 DEEPEST = 55  # per cent of colour in a cell: text stays readable on it
 
 
-class Column(NamedTuple):
+class Metric(NamedTuple):
     """A column of the table of scores."""
 
-    metric: str
+    name: str
     title: str
     better: str
     hint: str
     scale: float = 1.0
     digits: int = 3
-    forest: bool = False
+    tracked: bool = False
 
 
-COLUMNS = (
-    Column(
+METRICS = (
+    Metric(
         "auroc",
         "AUROC",
         "higher is better",
         "How often a right answer scores higher than a wrong one",
-        forest=True,
+        tracked=True,
     ),
-    Column(
+    Metric(
         "fpr_at_95_tpr",
         "FPR95, %",
         "lower is better",
@@ -43,13 +44,13 @@ COLUMNS = (
         scale=100,
         digits=1,
     ),
-    Column(
+    Metric(
         "aupr_error",
         "AUPR-error",
         "higher is better",
         "Average precision at finding the errors",
     ),
-    Column(
+    Metric(
         "aurc",
         "AURC × 1000",
         "lower is better",
@@ -57,14 +58,14 @@ COLUMNS = (
         scale=1000,
         digits=2,
     ),
-    Column(
+    Metric(
         "auac_quantile",
         "AUAC, quantile",
         "higher is better",
         "Mean accuracy of what a threshold at the score's quantiles keeps",
         digits=4,
     ),
-    Column(
+    Metric(
         "auac_range",
         "AUAC, range",
         "scale matters",
@@ -74,14 +75,48 @@ COLUMNS = (
 )
 
 
-def scores(found: Assessment) -> dict[str, Any]:
-    """The table of scores: its columns, rows, scale and notes."""
-    columns = [
-        column
-        for column in COLUMNS
-        if any(column.metric in score.numbers for score in found.scores)
+def scores(found: Assessment) -> _section.Table:
+    """The table of scores."""
+    shown = [
+        metric
+        for metric in METRICS
+        if any(metric.name in score.numbers for score in found.scores)
     ]
-    best = {column.metric: _best(found, column) for column in columns}
+    best = {metric.name: _best(found, metric) for metric in shown}
+    track = _section.Track(
+        f"{100 * found.confidence_level:g} % interval", *_ends(found)
+    )
+    return _section.Table(
+        name="scores",
+        title="All scores, each against right and wrong",
+        corner="Score",
+        columns=[
+            _section.Column(
+                metric.name,
+                metric.title,
+                metric.better,
+                metric.hint,
+                track if metric.tracked else None,
+            )
+            for metric in shown
+        ],
+        rows=[
+            _section.Row(
+                score.title,
+                [_cell(score, metric, best) for metric in shown],
+                _tied(found, score),
+                score.info,
+            )
+            for score in found.scores
+        ],
+        caption=_caption(found),
+        kind="scores",
+        infos="What each score is" if any(s.info for s in found.scores) else "",
+    )
+
+
+def _ends(found: Assessment) -> tuple[float, float]:
+    """Between which ends the intervals of AUROC are drawn."""
     ends = [
         end
         for score in found.scores
@@ -93,27 +128,7 @@ def scores(found: Assessment) -> dict[str, Any]:
     lowest = np.floor(20 * min(ends, default=0.0)) / 20
     in_view = found.scores[0].numbers["auroc"].low or 0.0
     lowest = max(lowest, min(highest - 0.25, np.floor(20 * in_view) / 20))
-    forest = {"low": lowest, "high": highest}
-    return {
-        "columns": columns,
-        "rows": [
-            {
-                "title": score.title,
-                "info": score.info,
-                "tied": _tied(found, score),
-                "cells": [_cell(score, column, best) for column in columns],
-            }
-            for score in found.scores
-        ],
-        "forest": {name: round(float(end), 2) for name, end in forest.items()},
-        "any_tied": any(_tied(found, score) for score in found.scores),
-        "table_note": _note(found),
-        "infos": [
-            {"title": score.title, "info": score.info}
-            for score in found.scores
-            if score.info
-        ],
-    }
+    return round(float(lowest), 2), round(float(highest), 2)
 
 
 def _tied(found: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
@@ -128,35 +143,50 @@ def _tied(found: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
     return "≈ best", "not distinguishable from the best"
 
 
-def _shown(quantity: Quantity, column: Column) -> str:
+def _shown(quantity: Quantity, metric: Metric) -> str:
     if quantity.value is None:
         return "not defined"
-    return f"{column.scale * quantity.value:.{column.digits}f}"
+    return f"{metric.scale * quantity.value:.{metric.digits}f}"
 
 
-def _best(found: Assessment, column: Column) -> str | None:
+def _best(found: Assessment, metric: Metric) -> str | None:
     """The best value as it is shown, so that equal-looking cells are all marked."""
     shown = [
-        _shown(score.numbers[column.metric], column)
+        _shown(score.numbers[metric.name], metric)
         for score in found.scores
-        if score.numbers[column.metric].value is not None
+        if score.numbers[metric.name].value is not None
     ]
-    if column.better not in PICKS:  # a column that does not rank the scores
+    if metric.better not in PICKS:  # a column that does not rank the scores
         return None
-    return PICKS[column.better](shown, key=float, default=None)
+    return PICKS[metric.better](shown, key=float, default=None)
 
 
 def _cell(
-    score: ScoreAssessment, column: Column, best: dict[str, str | None]
-) -> dict[str, Any]:
-    quantity = score.numbers[column.metric]
-    text = _shown(quantity, column)
-    return {
-        "text": text,
-        "best": quantity.value is not None and text == best[column.metric],
-        "hint": quantity.not_defined,
-        "quantity": quantity if column.forest else None,
-    }
+    score: ScoreAssessment, metric: Metric, best: dict[str, str | None]
+) -> _section.Cell:
+    quantity = score.numbers[metric.name]
+    text = _shown(quantity, metric)
+    if quantity.value is None:
+        return _section.Cell(text, kind="none", hint=quantity.not_defined)
+    return _section.Cell(
+        text,
+        *quantity[:3],
+        kind="best" if text == best[metric.name] else "",
+    )
+
+
+def _caption(found: Assessment) -> str:
+    tied = any(_tied(found, score) for score in found.scores)
+    marks = (
+        "; ≈ AUROC not distinguishable from the best; = the same order as the best"
+        if tied
+        else ""
+    )
+    return (
+        f"★ best in its column here{marks}. The intervals hold together; they say less "
+        "about a difference than the scores' comparison does, for what is hard is hard "
+        f"for all of them. {_note(found)}"
+    ).rstrip()
 
 
 def _note(found: Assessment) -> str:
@@ -172,57 +202,76 @@ def _note(found: Assessment) -> str:
     )
 
 
-def trust_matrix(found: Assessment) -> dict[str, Any] | None:
+def trust_matrix(found: Assessment) -> _section.Table | None:
     """Mean trust by label and answer; None for more classes than can be read."""
     names = [c.name for c in found.classes]
     if not 1 < len(names) <= MOST_CLASSES:
         return None
 
-    def cell(label: int, answer: int) -> dict[str, Any]:
+    def cell(label: int, answer: int) -> _section.Cell:
         count, trust = found.confusion[label, answer], found.trust_matrix[label, answer]
         if not count:
-            return {"text": "", "small": "", "kind": "", "level": 0, "hint": ""}
+            return _section.Cell("", also={"count": 0}, level=0)
         right = label == answer
-        return {
-            "text": f"{trust:.2f}",
-            "small": f"{count:,}",
-            "kind": "right" if right else "wrong",
-            "level": round(DEEPEST * float(trust if right else 1 - trust)),
-            "hint": f"{count:,} × {names[label]} answered {names[answer]}: "
+        return _section.Cell(
+            f"{trust:.2f}",
+            float(trust),
+            also={"count": int(count)},
+            small=f"{count:,}",
+            kind="right" if right else "wrong",
+            level=round(DEEPEST * float(trust if right else 1 - trust)),
+            hint=f"{count:,} × {names[label]} answered {names[answer]}: "
             f"mean trust {trust:.3f}",
-        }
+        )
 
     places = range(len(names))
     upright = max(map(len, names)) > LONGEST_LEVEL
-    return {
-        "name": "matrix",
-        "title": "Trust matrix: label in rows, answer in columns",
-        "corner": "",
-        "width": 90 / len(names),
-        "kind": "square upright" if upright else "square",
-        "columns": names,
-        "rows": [
-            {"name": names[i], "cells": [cell(i, j) for j in places]} for i in places
-        ],
-        "caption": "Look for deep orange away from the diagonal: confusions that the "
+    return _section.Table(
+        name="matrix",
+        title="Trust matrix: label in rows, answer in columns",
+        corner="label",
+        columns=[_section.Column(name, name) for name in names],
+        rows=[_section.Row(names[i], [cell(i, j) for j in places]) for i in places],
+        caption="Look for deep orange away from the diagonal: confusions that the "
         "network is sure of (large: mean trust; small: how many examples).",
-    }
+        kind="square heat upright" if upright else "square heat",
+        width=90 / len(names),
+    )
 
 
-def mistakes(found: Assessment) -> list[dict[str, str]]:
-    """The most frequent kinds of error."""
-    return [
-        {
-            "label": found.classes[mistake.label].name,
-            "answer": found.classes[mistake.answer].name,
-            "count": f"{mistake.count:,}",
-            "confidence": _text.percent(mistake.confidence),
-        }
-        for mistake in found.mistakes[:MOST_MISTAKES]
+def mistakes(found: Assessment) -> _section.Table | None:
+    """The most frequent kinds of error; None if there is no error."""
+    if not found.mistakes:
+        return None
+    rows = [
+        _section.Row(
+            found.classes[mistake.label].name,
+            [
+                _section.Cell(found.classes[mistake.answer].name),
+                _section.Cell(f"{mistake.count:,}", mistake.count),
+                _section.Cell(_text.percent(mistake.confidence), mistake.confidence),
+            ],
+        )
+        for mistake in found.mistakes
     ]
+    return _section.Table(
+        name="mistakes",
+        title="The most frequent mistakes",
+        corner="Label",
+        columns=[
+            _section.Column("answer", "Answer"),
+            _section.Column("count", "Count"),
+            _section.Column("mean confidence", "Mean confidence"),
+        ],
+        rows=rows[:MOST_MISTAKES],
+        rest=rows[MOST_MISTAKES:],
+        caption="Look for frequent mistakes made with high confidence: no threshold on "
+        "confidence will catch those.",
+        kind="mistakes",
+    )
 
 
-def gradients(found: Assessment) -> dict[str, Any] | None:
+def gradients(found: Assessment) -> _section.Table | None:
     """Layers by statistics: how well each tells right from wrong."""
     table = found.gradients
     if table is None or not np.isfinite(table.auroc).any():
@@ -232,15 +281,15 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
     weakest = np.maximum(np.maximum(table.low, 1 - table.high), 0.5)
     strongest_end = np.maximum(table.high, 1 - table.low)
     best = np.unravel_index(np.nanargmax(strength), strength.shape)
-    rows = np.arange(len(table.groups))
-    if len(rows) > MOST_GROUPS:
+    shown = set(range(len(table.groups)))
+    if len(shown) > MOST_GROUPS:
         strongest = np.argsort(-np.nanmax(strength, axis=1), kind="stable")
-        rows = np.sort(strongest[:MOST_GROUPS])
+        shown = set(strongest[:MOST_GROUPS].tolist())
 
-    def cell(row: int, column: int) -> dict[str, Any]:
+    def cell(row: int, column: int) -> _section.Cell:
         value = table.auroc[row, column]
         if not np.isfinite(value):
-            return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
+            return _section.Cell("–", level=0)
         larger = "right" if value >= 0.5 else "wrong"
         told = weakest[row, column] > 0.5
         hint = (
@@ -249,38 +298,43 @@ def gradients(found: Assessment) -> dict[str, Any] | None:
             else "not distinguishable from a coin"
         )
         ends = f"{weakest[row, column]:.3f} to {strongest_end[row, column]:.3f}"
-        return {
-            "text": f"{strength[row, column]:.3f} {'↑' if value >= 0.5 else '↓'}",
-            "small": "",
-            "kind": "top" if (row, column) == best else "",
-            "level": round(DEEPEST * 2 * float(strength[row, column] - 0.5)) * told,
-            "hint": f"{hint}; interval {ends}",
-        }
+        return _section.Cell(
+            f"{strength[row, column]:.3f} {'↑' if value >= 0.5 else '↓'}",
+            float(strength[row, column]),
+            float(weakest[row, column]),
+            float(strongest_end[row, column]),
+            also={"larger means": larger},
+            kind="top" if (row, column) == best else "",
+            level=round(DEEPEST * 2 * float(strength[row, column] - 0.5)) * int(told),
+            hint=f"{hint}; interval {ends}",
+        )
 
     rivals = int(np.sum(strongest_end >= weakest[best])) - 1
-    columns = range(len(table.statistics))
-    left_out = len(table.groups) - len(rows)
-    return {
-        "name": "gradients",
-        "title": "Gradient statistics, from the input (top) to the output (bottom)",
-        "corner": "layer",
-        "width": 0,
-        "kind": "",
-        "columns": [name.replace("_", " ") for name in table.statistics],
-        "rows": [
-            {"name": table.groups[row], "cells": [cell(row, c) for c in columns]}
-            for row in rows.tolist()
+    rows = [
+        _section.Row(name, [cell(row, c) for c in range(len(table.statistics))])
+        for row, name in enumerate(table.groups)
+    ]
+    left_out = len(rows) - len(shown)
+    return _section.Table(
+        name="gradients",
+        title="Gradient statistics, from the input (top) to the output (bottom)",
+        corner="layer",
+        columns=[
+            _section.Column(name, name.replace("_", " ")) for name in table.statistics
         ],
-        "caption": "Look for blue: that statistic of that layer knows when the network "
+        rows=[row for place, row in enumerate(rows) if place in shown],
+        rest=[row for place, row in enumerate(rows) if place not in shown],
+        caption="Look for blue: that statistic of that layer knows when the network "
         "is wrong; ↑ larger means right, ↓ larger means wrong. Without colour: not "
         "distinguishable from a coin. Outlined: the best here; the intervals of "
         f"{rivals} of the {table.auroc.size - 1} other cells reach as high (point at a "
         "cell for its interval: all hold together)."
-        + (f" {left_out} weaker layers are left out." if left_out else ""),
-    }
+        + (f" {left_out} weaker layers are in the file only." if left_out else ""),
+        kind="heat",
+    )
 
 
-def strangers(found: Assessment) -> dict[str, Any] | None:
+def strangers(found: Assessment) -> _section.Table | None:
     """Scores by other data sets: how well each keeps strangers out."""
     datasets = list(found.out_of_distribution)
     names = [
@@ -300,37 +354,38 @@ def strangers(found: Assessment) -> dict[str, Any] | None:
         if found.out_of_distribution[dataset]
     }
 
-    def cell(score: ScoreAssessment, dataset: str) -> dict[str, Any]:
+    def cell(score: ScoreAssessment, dataset: str) -> _section.Cell:
         numbers = found.out_of_distribution[dataset].get(score.name)
         if numbers is None:
-            return {"text": "–", "small": "", "kind": "", "level": 0, "hint": ""}
+            return _section.Cell("–", level=0)
         auroc, passing = numbers["auroc"], numbers["fpr_at_95_tpr"]
         value, low, high = (end or 0.0 for end in auroc[:3])
         worse = high < 0.5
         told = worse or low > 0.5
-        return {
-            "text": f"{value:.3f}",
-            "small": f"{100 * (passing.value or 0.0):.0f} % pass",
-            "kind": "top" if high >= reached[dataset] else "wrong" if worse else "",
-            "level": round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * told,
-            "hint": f"{_text.interval(auroc, _text.number)}; "
+        return _section.Cell(
+            f"{value:.3f}",
+            *auroc[:3],
+            also={"share that passes": passing.value},
+            small=f"{100 * (passing.value or 0.0):.0f} % pass",
+            kind="top" if high >= reached[dataset] else "wrong" if worse else "",
+            level=round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told),
+            hint=f"{_text.interval(auroc, _text.number)}; "
             f"{_text.interval(passing, _text.percent)} pass",
-        }
+        )
 
-    return {
-        "name": "strangers",
-        "title": "Telling the test set from other data",
-        "corner": "score",
-        "width": 0,
-        "kind": "",
-        "columns": datasets,
-        "rows": [
-            {"name": score.title, "cells": [cell(score, d) for d in datasets]}
+    return _section.Table(
+        name="strangers",
+        title="Telling the test set from other data",
+        corner="score",
+        columns=[_section.Column(dataset, dataset) for dataset in datasets],
+        rows=[
+            _section.Row(score.title, [cell(score, d) for d in datasets])
             for score in names
         ],
-        "caption": "Look for a row that is blue in every column: that score also warns "
+        caption="Look for a row that is blue in every column: that score also warns "
         "of inputs the network was never meant to see (orange: worse than chance; "
         "without colour: not distinguishable from it; outlined: the best for that data "
         "set, and all whose intervals reach as high; point at a cell for its interval: "
         "all hold together).",
-    }
+        kind="heat",
+    )

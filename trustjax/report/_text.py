@@ -196,6 +196,16 @@ def gradients(found: Assessment) -> str:
     )
 
 
+def strangers() -> str:
+    """What the table of other data sets says."""
+    return (
+        "A trustworthy score is low on inputs that belong to none of the classes. Each "
+        "cell says how often an image of the test set scores higher than one of the "
+        "other set (AUROC; 0.5 is chance, 1 is perfect) and, below it, how many of the "
+        "others still pass a threshold that 95 % of the test set passes."
+    )
+
+
 def gallery(found: Assessment) -> str:
     """What the pictures are ordered by."""
     return (

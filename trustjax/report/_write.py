@@ -1,30 +1,35 @@
-"""The files of a report: the old ones or the new ones, whole."""
+"""The files of a page: the old ones or the new ones, whole."""
 
+import json
 import os
 import pathlib
+import re
+from collections.abc import Mapping
 
 import numpy as np
 
 from trustjax import _files
 from trustjax.assess import Assessment, Predictions
-from trustjax.report import _json, _page
+from trustjax.report import _json, _page, _trust_report
 
-_NAMES = ("scores.npz", "metrics.json", "index.html")
+_OURS = re.compile(r"(figures/[\w-]+\.svg|tables/[\w-]+\.csv|[\w-]+\.npz)")
 
 
 def write(
     assessment: Assessment, predictions: Predictions, out: str | os.PathLike[str]
 ) -> pathlib.Path:
-    """Writes `metrics.json`, `scores.npz` and `index.html`.
+    """Writes `index.html`, `metrics.json`, `scores.npz`, `figures/` and `tables/`.
 
-    All three are written before the first takes the place of an old one, so that an
+    All files are written before the first takes the place of an old one, so that an
     error or a full disk leaves the old report as it was. `index.html` stands alone;
-    the same assessment gives the same bytes.
+    the others hold its figures (SVG), its tables (CSV), every number on it and every
+    example's outputs and scores. The same assessment gives the same bytes.
 
     Args:
       assessment: what `assess.assess` found.
       predictions: what it was found from, for the images and the per-example file.
-      out: the folder; made if it is missing.
+      out: the folder; made if it is missing. Files of an older page in it that the new
+        one has not are taken away, all others are left alone.
 
     Returns:
       The path of `index.html`.
@@ -32,9 +37,6 @@ def write(
     Raises:
       OSError: if the folder cannot be made or written, or the disk is full.
     """
-    folder = pathlib.Path(out)
-    page = _page.render(assessment, predictions)
-    numbers = _json.to_json(assessment)
     arrays = {
         predictions.outputs: predictions.logits
         if predictions.outputs == "logits"
@@ -43,8 +45,34 @@ def write(
         "class_names": np.array(predictions.class_names),
         **{f"score_{name}": values for name, values in predictions.scores.items()},
     }
-    with _files.written_together(folder, _NAMES) as new:
-        np.savez_compressed(new / "scores.npz", allow_pickle=False, **arrays)
-        (new / "metrics.json").write_text(numbers, encoding="utf-8")
-        (new / "index.html").write_text(page, encoding="utf-8")
+    page = _trust_report.rendered(assessment, predictions)
+    return _write(page, _json.of_assessment(assessment), pathlib.Path(out), arrays)
+
+
+def _write(
+    page: _page.Rendered,
+    numbers: Mapping[str, object],
+    folder: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+) -> pathlib.Path:
+    beside = (["scores.npz"] if arrays else []) + sorted(page.files)
+    text = _json.to_text({**numbers, "files": beside})
+    names = [*beside, "metrics.json", "index.html"]
+    leaving = _files_of_the_page_in(folder)
+    with _files.written_together(folder, names, leaving) as new:
+        if arrays:
+            np.savez_compressed(new / "scores.npz", allow_pickle=False, **arrays)
+        for name, content in page.files.items():
+            (new / name).write_text(content, encoding="utf-8")
+        (new / "metrics.json").write_text(text, encoding="utf-8")
+        (new / "index.html").write_text(page.html, encoding="utf-8")
     return folder / "index.html"
+
+
+def _files_of_the_page_in(folder: pathlib.Path) -> list[str]:
+    """What an older page in the folder says lies beside it, if there is one."""
+    try:
+        listed = json.loads((folder / "metrics.json").read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # no page, or one that names no files: then none are known as its own
+    return [name for name in listed if isinstance(name, str) and _OURS.fullmatch(name)]
