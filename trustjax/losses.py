@@ -35,7 +35,7 @@ def predicted_cross_entropy(
     [0.693]
 
     References:
-      Oberdiek, Rottmann and Gottschalk 2018, section 3.
+      Oberdiek, Rottmann and Gottschalk 2018 (arXiv:1805.08440), section 3.
     """
     z = _numerics.at_least_float32(_inputs.logits(logits))
     return -jnp.sum(_numerics.log_softmax(z), axis=-1, where=_numerics.is_predicted(z))
@@ -111,7 +111,7 @@ def binary_cross_entropy(
     [0.693]
 
     References:
-      Lee, Prabhushankar and AlRegib 2023 (Purview).
+      Lee, Prabhushankar and AlRegib 2023 (Purview, arXiv:2304.02834).
     """
     z, t = _logits_and_targets(logits, targets)
     _validate.probabilities("targets", t)
@@ -185,9 +185,10 @@ def steep_slope_loss(
     ['0.632', '0.239', '4.432']
 
     References:
-      Luo et al. 2021, eq. 8, whose printed signs are reversed: the sign here is that of
-      the authors' code and of their text. Their code has offsets :math:`\beta^\pm` as
-      well, 0 by default; here they are :math:`z \mp \beta^\pm`, for the caller to take.
+      Luo et al. 2021 (arXiv:2110.00054), eq. 8, whose printed signs are reversed: the
+      sign here is that of the authors' code and of their text. Their code has offsets
+      :math:`\beta^\pm` as well, 0 by default; here they are :math:`z \mp \beta^\pm`,
+      for the caller to take.
     """
     z, correct = _outputs_and_outcomes(z, correct)
     check_alphas(alpha_positive, alpha_negative)
@@ -227,7 +228,8 @@ def steep_slope_bound(
     0.1111
 
     References:
-      Luo et al. 2021, theorem 3.1 (Hoeffding's inequality and a union bound).
+      Luo et al. 2021 (arXiv:2110.00054), theorem 3.1 (Hoeffding's inequality and a
+      union bound).
     """
     _validate.count("num_examples", num_examples)
     check_alphas(alpha_positive, alpha_negative)
@@ -269,9 +271,10 @@ def oracle_cross_entropy(
     [0.693]
 
     References:
-      Luo et al. 2021, eq. 4. The authors' code broadcasts `[batch, 1]` against
-      `[batch]`, so that each output is compared with every outcome; this is the loss
-      of the paper. Theirs also adds 1e-7 inside the logarithms.
+      Luo et al. 2021 (arXiv:2110.00054), eq. 4. The authors' code broadcasts
+      `[batch, 1]` against `[batch]`, so that each output is compared with every
+      outcome; this is the loss of the paper. Theirs also adds 1e-7 inside the
+      logarithms.
     """
     z, correct = _outputs_and_outcomes(z, correct)
     return jax.nn.softplus(-_towards(_finite(z), correct))
@@ -306,8 +309,8 @@ def oracle_focal_loss(
     0.173
 
     References:
-      Luo et al. 2021, eq. 5; Lin et al. 2017. The authors' code differs as it does for
-      `oracle_cross_entropy`.
+      Luo et al. 2021 (arXiv:2110.00054), eq. 5; Lin et al. 2017 (arXiv:1708.02002). The
+      authors' code differs as it does for `oracle_cross_entropy`.
     """
     z, correct = _outputs_and_outcomes(z, correct)
     _validate.not_negative("gamma", gamma)
@@ -345,7 +348,8 @@ def true_class_probability_loss(
     0.160
 
     References:
-      Corbiere et al. 2019, eq. 5; Luo et al. 2021, eq. 6.
+      Corbiere et al. 2019 (arXiv:1910.04851), eq. 5; Luo et al. 2021
+      (arXiv:2110.00054), eq. 6.
     """
     z = _inputs.floats("z", z, "batch")
     p = _inputs.floats("probability", probability, "batch")
@@ -384,8 +388,9 @@ def class_balanced_weights(
     ['1.800', '0.200']
 
     References:
-      Cui et al. 2019, eq. 4, and the normalisation of section 4.1. Luo et al. 2021,
-      appendix H, compare with it; their code has no effective numbers.
+      Cui et al. 2019 (arXiv:1901.05555), eq. 4, and the normalisation of section 4.1.
+      Luo et al. 2021 (arXiv:2110.00054), appendix H, compare with it; their code has no
+      effective numbers.
     """
     counts = _inputs.whole_numbers("counts", counts, "classes")
     _validate.none_negative("counts", counts)

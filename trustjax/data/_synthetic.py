@@ -41,7 +41,9 @@ _OVERSAMPLING = 4
 def uniform_noise(
     image_shape: Shape, *, num_examples: int | None = None, seed: int = 0
 ) -> Dataset:
-    """Every value independent and uniform over the 256 levels (Liang et al. 2018).
+    """Every value independent and uniform over the 256 levels.
+
+    The uniform noise of Liang et al. 2018 (arXiv:1706.02690).
 
     Args:
       image_shape: height, width, channels.
@@ -64,7 +66,8 @@ def normal_noise(
 ) -> Dataset:
     """Every value independent and normal, mean 1/2, variance 1, clipped to [0, 1].
 
-    The Gaussian noise of Liang et al. 2018: 31 % of the values are black, 31 % white.
+    The Gaussian noise of Liang et al. 2018 (arXiv:1706.02690): 31 % of the values are
+    black, 31 % white.
 
     Args:
       image_shape: height, width, channels.

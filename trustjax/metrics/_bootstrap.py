@@ -109,7 +109,7 @@ def bootstrap(
     49.5 True
 
     References:
-      Efron and Tibshirani 1993, chapters 13 and 14.
+      Efron and Tibshirani 1993 (doi:10.1007/978-1-4899-4541-9), chapters 13 and 14.
     """
     _validate.choice("method", method, METHODS)
     _validate.open_fraction("level", level)
@@ -181,7 +181,7 @@ def paired_bootstrap(
     1.0 True
 
     References:
-      Efron and Tibshirani 1993, chapter 8.
+      Efron and Tibshirani 1993 (doi:10.1007/978-1-4899-4541-9), chapter 8.
     """
     own, others = (
         array if isinstance(array, tuple) else (array,) for array in (first, second)

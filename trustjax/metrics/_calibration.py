@@ -67,7 +67,8 @@ def reliability_curve(
     [0.        0.6666667] [1 3]
 
     References:
-      DeGroot and Fienberg 1983; Guo et al. 2017.
+      DeGroot and Fienberg 1983 (doi:10.2307/2987588); Guo et al. 2017
+      (arXiv:1706.04599).
     """
     return curve_of_totals(*bin_totals(confidence, correct, bins, weights))
 
@@ -115,7 +116,8 @@ def expected_calibration_error(
     0.1875
 
     References:
-      Naeini et al. 2015; Guo et al. 2017, eq. 3.
+      Naeini et al. 2015 (doi:10.1609/aaai.v29i1.9602); Guo et al. 2017
+      (arXiv:1706.04599), eq. 3.
     """
     _validate.positive("norm", norm)
     return weighted_error(*bin_totals(confidence, correct, bins, weights), norm=norm)
@@ -153,7 +155,7 @@ def maximum_calibration_error(
     0.2500
 
     References:
-      Naeini et al. 2015.
+      Naeini et al. 2015 (doi:10.1609/aaai.v29i1.9602).
     """
     gap, count = _bin_gaps(confidence, correct, bins, weights)
     return jnp.where(jnp.sum(count) == 0, jnp.nan, jnp.max(gap))
@@ -237,7 +239,8 @@ def adaptive_calibration_error(
     0.1875
 
     References:
-      Nguyen and O'Connor 2015; Nixon et al. 2019, for the predicted class.
+      Nguyen and O'Connor 2015 (arXiv:1508.05154); Nixon et al. 2019 (arXiv:1904.01685),
+      for the predicted class.
     """
     _check(confidence, correct, bins, weights)
     ranking = rank(lax.stop_gradient(confidence), correct, weights)
@@ -286,7 +289,8 @@ def classwise_calibration_error(
     0.2500
 
     References:
-      Kull et al. 2019, eq. 4; the static calibration error of Nixon et al. 2019.
+      Kull et al. 2019 (arXiv:1910.12656), eq. 4; the static calibration error of Nixon
+      et al. 2019 (arXiv:1904.01685).
     """
     _validate.probabilities_and_labels(probabilities, labels, weights)
     classes = probabilities.shape[1]

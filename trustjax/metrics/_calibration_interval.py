@@ -72,8 +72,8 @@ def calibration_error_interval(
     True
 
     References:
-      Broecker and Smith 2007 draw such outcomes to judge a reliability diagram; Kumar
-      et al. 2019 on the bias.
+      Broecker and Smith 2007 (doi:10.1175/WAF993.1) draw such outcomes to judge a
+      reliability diagram; Kumar et al. 2019 (arXiv:1909.10155) on the bias.
     """
     _validate.count("num_samples", num_samples)
     _validate.open_fraction("level", level)

@@ -77,8 +77,9 @@ def auroc(
     0.5
 
     References:
-      Hendrycks and Gimpel 2017. Equal to scikit-learn's `roc_auc_score`; TCP's and the
-      steep slope loss's code set 1 where only one kind is present.
+      Hendrycks and Gimpel 2017 (arXiv:1610.02136). Equal to scikit-learn's
+      `roc_auc_score`; TCP's and the steep slope loss's code set 1 where only one kind
+      is present.
     """
     return auroc_of(rank(scores, correct, weights))
 
@@ -122,7 +123,7 @@ def aupr_success(
     0.9167
 
     References:
-      Hendrycks and Gimpel 2017. Step-wise as in scikit-learn's
+      Hendrycks and Gimpel 2017 (arXiv:1610.02136). Step-wise as in scikit-learn's
       `average_precision_score`, without the optimistic linear interpolation.
     """
     return aupr_success_of(rank(scores, correct, weights))
@@ -167,9 +168,9 @@ def aupr_error(
     0.5
 
     References:
-      Corbiere et al. 2019. The steep slope loss's large-scale code ranks the errors by
-      the score as it is, not negated: its Table 1 column is another quantity, in which
-      low is good.
+      Corbiere et al. 2019 (arXiv:1910.04851). The steep slope loss's large-scale code
+      ranks the errors by the score as it is, not negated: its Table 1 column is another
+      quantity, in which low is good.
     """
     return aupr_error_of(rank(scores, correct, weights))
 
@@ -216,8 +217,9 @@ def fpr_at_tpr(
     0.5
 
     References:
-      Liang et al. 2018. The code of TCP and of the steep slope loss scans 10,000
-      thresholds for a TPR in [.9495, .9505], and reports nothing if there is none.
+      Liang et al. 2018 (arXiv:1706.02690). The code of TCP and of the steep slope loss
+      scans 10,000 thresholds for a TPR in [.9495, .9505], and reports nothing if there
+      is none.
     """
     _validate.fraction("tpr", tpr)
     _validate.choice("interpolation", interpolation, ("none", "linear"))

@@ -85,10 +85,11 @@ def selection_with_guaranteed_risk(
     0.91
 
     References:
-      Geifman and El-Yaniv 2017, algorithm 1 and lemma 3.1. The authors' code takes the
-      last threshold that its binary search visits, whatever its bound, and cuts through
-      ties. The search passes a small set by: of its first half too little can be said.
-      A grid that does not depend on the outcomes tries all examples first.
+      Geifman and El-Yaniv 2017 (arXiv:1705.08500), algorithm 1 and lemma 3.1. The
+      authors' code takes the last threshold that its binary search visits, whatever its
+      bound, and cuts through ties. The search passes a small set by: of its first half
+      too little can be said. A grid that does not depend on the outcomes tries all
+      examples first.
     """
     _validate.open_fraction("risk", risk)
     _validate.open_fraction("delta", delta)
@@ -125,10 +126,11 @@ def _select(ranking: Ranking, risk: float, delta: float) -> GuaranteedSelection:
 def binomial_upper_bound(
     successes: jax.Array, count: jax.Array, log_chance: jax.Array
 ) -> jax.Array:
-    r"""The rate at which so few successes have this chance (Clopper and Pearson 1934).
+    r"""The rate at which so few successes have this chance.
 
-    Solves :math:`P(X \le e) = \mathrm{chance}` for the rate of the binomial
-    :math:`X`, by bisection; right to six digits in float32 for a million draws.
+    The bound of Clopper and Pearson 1934 (doi:10.1093/biomet/26.4.404). Solves
+    :math:`P(X \le e) = \mathrm{chance}` for the rate of the binomial :math:`X`, by
+    bisection; right to six digits in float32 for a million draws.
     """
     rate = successes / count
 

@@ -73,8 +73,8 @@ def brier_score(
     0.3125
 
     References:
-      Brier 1950. The sum over the classes, as there; scikit-learn halves it if asked
-      to scale by half.
+      Brier 1950 (doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2). The sum over the
+      classes, as there; scikit-learn halves it if asked to scale by half.
     """
     _validate.probabilities_and_labels(probabilities, labels, weights)
     return _brier_score(probabilities, labels, weights)
@@ -119,7 +119,8 @@ def brier_decomposition(
     0.171875 0.5
 
     References:
-      Murphy 1973; the part within the bins, Stephenson et al. 2008.
+      Murphy 1973 (doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2); the part within
+      the bins, Stephenson et al. 2008 (doi:10.1175/2007WAF2006116.1).
     """
     _validate.probabilities_and_labels(probabilities, labels, weights)
     _validate.count("bins", bins)
@@ -163,7 +164,8 @@ def negative_log_likelihood(
     1.040
 
     References:
-      Good 1952. scikit-learn's `log_loss` on the probabilities.
+      Good 1952 (doi:10.1111/j.2517-6161.1952.tb00104.x). scikit-learn's `log_loss` on
+      the probabilities.
     """
     _check_logits(logits, labels, weights)
     return _negative_log_likelihood(logits, labels, weights)
@@ -214,7 +216,7 @@ def fit_temperature(
     6.0
 
     References:
-      Guo et al. 2017, section 4.2.
+      Guo et al. 2017 (arXiv:1706.04599), section 4.2.
     """
     _check_logits(logits, labels, weights)
     _validate.count("max_steps", max_steps)

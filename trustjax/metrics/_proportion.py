@@ -48,7 +48,7 @@ def proportion_interval(
     1.0 0.9119 1.0
 
     References:
-      Clopper and Pearson 1934.
+      Clopper and Pearson 1934 (doi:10.1093/biomet/26.4.404).
     """
     _validate.open_fraction("level", level)
     successes, trials = jnp.asarray(successes), jnp.asarray(trials)

@@ -48,8 +48,8 @@ def singular_value_spectrum(
     [2.618 0.382]
 
     References:
-      Kokilepersaud et al. 2024, as in AlRegib and Prabhushankar 2025, "Dimensional
-      collapse"; Jing et al. 2022.
+      Kokilepersaud et al. 2024 (arXiv:2406.06848), as in AlRegib and Prabhushankar
+      2025, "Dimensional collapse"; Jing et al. 2022 (arXiv:2110.09348).
     """
     _validate.rank("features", features, "n features")
     _validate.some_examples("features", features)
@@ -98,7 +98,8 @@ def effective_rank(
     2.0
 
     References:
-      Roy and Vetterli 2007; Garrido et al. 2023 (RankMe) does not centre.
+      Roy and Vetterli 2007; Garrido et al. 2023 (RankMe, arXiv:2210.02885) does not
+      centre.
     """
     values = jnp.sqrt(singular_value_spectrum(features, weights=weights))
     share = _numerics.divide_no_nan(values, jnp.sum(values), otherwise=jnp.nan)

@@ -68,8 +68,9 @@ def risk_coverage_curve(
     [0.25 0.5  0.75 1.  ] [0.    0.    0.333 0.25 ]
 
     References:
-      El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017. The points are those of
-      FD-Shifts (Jaeger et al. 2023), which appends one at coverage 0.
+      El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017 (arXiv:1705.08500). The points
+      are those of FD-Shifts (Jaeger et al. 2023, arXiv:2211.15259), which appends one
+      at coverage 0.
     """
     return _curve_of(rank(scores, correct, weights))
 
@@ -120,8 +121,9 @@ def aurc(
     0.1146
 
     References:
-      Geifman et al. 2019; Jaeger et al. 2023 (FD-Shifts, which prints it times 1000);
-      Corbiere et al. 2019 (ConfidNet); Lafage et al. 2025 (torch-uncertainty, which
+      Geifman et al. 2019 (arXiv:1805.08206); Jaeger et al. 2023 (arXiv:2211.15259,
+      FD-Shifts, which prints it times 1000); Corbiere et al. 2019 (ConfidNet,
+      arXiv:1910.04851); Lafage et al. 2025 (arXiv:2511.10282, torch-uncertainty, which
       splits ties in the order of the data).
     """
     _validate.choice("convention", convention, CONVENTIONS)
@@ -167,8 +169,8 @@ def excess_aurc(
     0.0803
 
     References:
-      Geifman et al. 2019; Jaeger et al. 2023. The steep slope loss's small-scale code
-      prints the AURC itself under this name.
+      Geifman et al. 2019 (arXiv:1805.08206); Jaeger et al. 2023 (arXiv:2211.15259). The
+      steep slope loss's small-scale code prints the AURC itself under this name.
     """
     _validate.choice("convention", convention, CONVENTIONS)
     return excess_aurc_of(rank(scores, correct, weights), convention)
@@ -214,7 +216,7 @@ def augrc(
     0.09375
 
     References:
-      Traub et al. 2024.
+      Traub et al. 2024 (arXiv:2407.01032).
     """
     _validate.choice("convention", convention, CONVENTIONS)
     return augrc_of(rank(scores, correct, weights), convention)
@@ -257,8 +259,8 @@ def coverage_at_risk(
     1.0
 
     References:
-      Geifman and El-Yaniv 2017. No promise beyond these examples: see
-      `selection_with_guaranteed_risk`.
+      Geifman and El-Yaniv 2017 (arXiv:1705.08500). No promise beyond these examples:
+      see `selection_with_guaranteed_risk`.
     """
     _validate.fraction("risk", risk)
     return coverage_at_risk_of(rank(scores, correct, weights), risk)
@@ -301,7 +303,7 @@ def risk_at_coverage(
     0.5
 
     References:
-      Geifman and El-Yaniv 2017.
+      Geifman and El-Yaniv 2017 (arXiv:1705.08500).
     """
     _validate.fraction("coverage", coverage)
     return risk_at_coverage_of(rank(scores, correct, weights), coverage)

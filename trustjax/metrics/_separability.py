@@ -50,8 +50,9 @@ def kl_separability(
     Array(1., dtype=float32)
 
     References:
-      Luo et al. 2021, appendix G, for standard deviations with ddof = 1. The authors'
-      code lacks the 2 in the denominator: for equal Gaussians it gives 0.5, not 0.
+      Luo et al. 2021 (arXiv:2110.00054), appendix G, for standard deviations with
+      ddof = 1. The authors' code lacks the 2 in the denominator: for equal Gaussians it
+      gives 0.5, not 0.
     """
     right, wrong, apart = _gaussians(
         positive, negative, positive_weights, negative_weights
@@ -93,7 +94,8 @@ def bhattacharyya_distance(
     Array(0.25, dtype=float32)
 
     References:
-      Luo et al. 2021, appendix G, for standard deviations with ddof = 1.
+      Luo et al. 2021 (arXiv:2110.00054), appendix G, for standard deviations with
+      ddof = 1.
     """
     right, wrong, apart = _gaussians(
         positive, negative, positive_weights, negative_weights

@@ -106,8 +106,8 @@ def smooth_aurc(
     0.2778
 
     References:
-      Zhou et al. 2024 (population AURC as a weighted mean); the sigmoid ranks are those
-      of Qin et al. 2010.
+      Zhou et al. 2024 (arXiv:2410.15361, population AURC as a weighted mean); the
+      sigmoid ranks are those of Qin et al. 2010 (doi:10.1007/s10791-009-9124-x).
     """
     above, counts = _comparisons(scores, correct, temperature, weights)
     # Of what an example counts, one example is itself and the rest are equal to it.

@@ -78,8 +78,8 @@ def tpr_tnr(
     0.5 0.5
 
     References:
-      Luo et al. 2021, section 4 and `compute_performance`; Corbiere et al. 2019 trust
-      scores on the threshold, too.
+      Luo et al. 2021 (arXiv:2110.00054), section 4 and `compute_performance`; Corbiere
+      et al. 2019 (arXiv:1910.04851) trust scores on the threshold, too.
     """
     _validate.scores_and_outcomes(scores, correct, weights)
     counts = _weights.counted(weights, scores.shape[0])
@@ -135,7 +135,8 @@ def detection_error(
     0.25
 
     References:
-      Liang et al. 2018 (ODIN), at a TPR of 95 %; Lee et al. 2018, at its best.
+      Liang et al. 2018 (ODIN, arXiv:1706.02690), at a TPR of 95 %; Lee et al. 2018
+      (arXiv:1807.03888), at its best.
     """
     if tpr is not None:
         _validate.fraction("tpr", tpr)
@@ -180,7 +181,8 @@ def balanced_threshold(
     0.75 0.75
 
     References:
-      Oberdiek et al. 2018, eq. 7, for an uncertainty: its sign and order reversed.
+      Oberdiek et al. 2018 (arXiv:1805.08440), eq. 7, for an uncertainty: its sign and
+      order reversed.
     """
     return _balanced_threshold_of(rank(scores, correct, weights))
 

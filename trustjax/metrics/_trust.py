@@ -79,7 +79,7 @@ def question_answer_trust(
     [0.75 0.25]
 
     References:
-      Wong et al. 2020, eq. 3, with alpha = beta = 1.
+      Wong et al. 2020 (arXiv:2009.05835), eq. 3, with alpha = beta = 1.
     """
     _check_answers(confidence, correct)
     _validate.example_weights(weights, confidence=confidence)
@@ -130,7 +130,7 @@ def trust_spectrum(
     [0.75  nan 0.25]
 
     References:
-      Wong et al. 2020, eq. 5. TrustPy gives 0 to an empty class.
+      Wong et al. 2020 (arXiv:2009.05835), eq. 5. TrustPy gives 0 to an empty class.
     """
     total, count = _class_totals(trust, labels, num_classes, weights)
     return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)
@@ -166,7 +166,8 @@ def conditional_trust_spectra(
     [0.75  nan] [ nan 0.25]
 
     References:
-      Wong et al. 2020, eqs. 4 and 5, restricted; TrustPy's conditional NetTrustScore.
+      Wong et al. 2020 (arXiv:2009.05835), eqs. 4 and 5, restricted; TrustPy's
+      conditional NetTrustScore.
     """
     _validate.rank("correct", correct, "n")
     _validate.same_length(trust=trust, correct=correct)
@@ -211,7 +212,7 @@ def trust_matrix(
      [0.25  nan]]
 
     References:
-      Hryniowski, Wang and Wong 2020, "Where Does Trust Break Down?".
+      Hryniowski, Wang and Wong 2020 (arXiv:2009.14701), "Where Does Trust Break Down?".
     """
     _validate.labels(labels=labels, predictions=predictions)
     total, count = cell_totals(trust, labels, predictions, num_classes, weights)
@@ -263,7 +264,8 @@ def net_trust_score(
     0.417
 
     References:
-      Wong et al. 2020, eq. 6. Table 1 is the sample mean: P(z) = N_z / N.
+      Wong et al. 2020 (arXiv:2009.05835), eq. 6. Table 1 is the sample mean: P(z) =
+      N_z / N.
     """
     total, count = _class_totals(trust, labels, num_classes, weights)
     return expectation_over_classes(total, count, prior)
@@ -314,8 +316,8 @@ def trust_density(
     [0.39 0.49 0.74 1.52 2.13]
 
     References:
-      Wong et al. 2020, section 2.2. TrustPy does not reflect: near 1 it loses 44 % of
-      the mass with 5 examples and 13 % with 500.
+      Wong et al. 2020 (arXiv:2009.05835), section 2.2. TrustPy does not reflect: near 1
+      it loses 44 % of the mass with 5 examples and 13 % with 500.
     """
     _check_trust(trust, weights)
     _validate.rank("grid", grid, "grid")
@@ -359,8 +361,8 @@ def expected_confidence(
     0.75 0.5
 
     References:
-      Wong et al. 2020, eqs. 7 and 8. As printed they divide by all questions; Table 1
-      follows only if they are conditional means, as here.
+      Wong et al. 2020 (arXiv:2009.05835), eqs. 7 and 8. As printed they divide by all
+      questions; Table 1 follows only if they are conditional means, as here.
     """
     _check_answers(confidence, correct)
     _validate.some_examples("confidence", confidence)

@@ -8,7 +8,9 @@ from trustjax import _validate
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The choices of a training run; the defaults are those of Oberdiek et al. 2018.
+    """The choices of a training run.
+
+    The defaults are those of Oberdiek et al. 2018 (arXiv:1805.08440).
 
     Attributes:
       model: a name of `models.names()`.
