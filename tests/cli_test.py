@@ -82,6 +82,10 @@ def test_report_is_three_files_that_agree(folder):
     assert accuracy > 0.8
     correct = arrays["logits"].argmax(axis=1) == arrays["labels"]
     assert accuracy == pytest.approx(correct.mean())
+    assert arrays["index"].tolist() == list(range(len(correct)))
+    # Weights and biases of 64 inputs (8x8), two layers of 256 units, 10 classes.
+    parameters = 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    assert numbers["run"]["num_parameters"] == parameters
     offered = scores.names(computable_from=scoring.INGREDIENTS)
     standard = {f"score_{name}" for name in offered}
     assert {name for name in arrays if name.startswith("score_")} == standard

@@ -76,6 +76,8 @@ TABLE = GradientStatistics(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
         ({"images": np.zeros((2, 4, 4))}, r"images must have shape \[3, height"),
         ({"images": np.zeros((3, 4, 4, 2))}, "1 or 3"),
         ({"images": np.zeros((3, 4, 4), np.int64)}, "uint8 or floats"),
+        ({"index": np.arange(2)}, r"index must be integers of shape \(3,\), got int64"),
+        ({"index": np.arange(3.0)}, r"index must be integers of shape .*, got float64"),
         ({"images": np.full((3, 4, 4), 2.0)}, r"floats must be in \[0, 1\]: 3 rows"),
         (
             {"gradient_statistics": dataclasses.replace(TABLE, groups=("a",))},

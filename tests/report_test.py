@@ -139,6 +139,17 @@ def test_scores_can_be_read_back(folder, said):
         np.testing.assert_array_equal(read.scores[name], values)
 
 
+def test_record_numbers_can_be_read_back(found, said, tmp_path):
+    assert assess.read_predictions(report_of(found, said, tmp_path)).index is None
+    numbered = dataclasses.replace(said, index=np.arange(len(said.labels))[::-1])
+    read = assess.read_predictions(report_of(found, numbered, tmp_path))
+    np.testing.assert_array_equal(read.index, numbered.index)
+
+
+def report_of(found, said, folder):
+    return report.write(found, said, folder).parent / "scores.npz"
+
+
 def test_the_same_assessment_gives_the_same_page(folder, found, said):
     again = _trust_report.rendered(found, said)
     assert again.html == (folder / "index.html").read_text("utf-8")

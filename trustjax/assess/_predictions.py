@@ -45,6 +45,8 @@ class Predictions:
         none to show.
       gradient_statistics: of the same examples, values `[examples, groups,
         statistics]`; None if there are none.
+      index: `[examples]`, integers: which record of the test set each example is; None
+        if it is not known. Networks are compared on the same records only.
       out_of_distribution: data set -> score name -> `[others]`: the same scores on
         inputs that belong to none of the classes.
       run: how the arrays came to be: versions, configuration, seed, data set and its
@@ -78,6 +80,7 @@ class Predictions:
     score_titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     score_info: Mapping[str, str] = dataclasses.field(default_factory=dict)
     images: Images | None = None
+    index: np.ndarray | None = None
     gradient_statistics: GradientStatistics | None = None
     out_of_distribution: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict
@@ -112,6 +115,8 @@ class Predictions:
             raise ValueError(
                 f"there are {len(self.images)} images for {count} rows of logits"
             )
+        if self.index is not None:
+            self._set("index", _checked_index(np.asarray(self.index), count))
         if self.gradient_statistics is not None:
             table = _checked_gradients(self.gradient_statistics, count)
             self._set("gradient_statistics", table)
@@ -192,6 +197,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     class_names         optional, `[classes]`: strings
     score_<name>        optional, `[examples]`: a score of yours, higher = more trust
     images              optional, `[examples, height, width(, channels)]`
+    index               optional, `[examples]`: integers, the record of the test set
+                        that each example is
     ==================  ============================================================
 
     Write it with `np.savez("predictions.npz", logits=..., labels=...)`. The
@@ -223,7 +230,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
-    known = {"logits", "probabilities", "labels", "class_names", "images"}
+    known = {"logits", "probabilities", "labels", "class_names", "images", "index"}
     scores = {
         name.removeprefix("score_"): values
         for name, values in arrays.items()
@@ -256,6 +263,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
         class_names=tuple(np.char.decode(names) if names.dtype.kind == "S" else names),
         scores=scores,
         images=arrays.get("images"),
+        index=arrays.get("index"),
         outputs=outputs,
     )
 
@@ -361,6 +369,15 @@ def _checked_images(images: np.ndarray, count: int) -> np.ndarray:
         )
     refuse_rows("images of floats must be in [0, 1]", ~((images >= 0) & (images <= 1)))
     return np.round(images * 255).astype(np.uint8)
+
+
+def _checked_index(index: np.ndarray, count: int) -> np.ndarray:
+    if index.shape != (count,) or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"index must be integers of shape ({count},), got {index.dtype} of shape "
+            f"{index.shape}"
+        )
+    return index.astype(np.int64)
 
 
 def _checked_gradients(table: GradientStatistics, count: int) -> GradientStatistics:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from trustjax import (
+    bridge,
     data,
     oracles,
     scores,
@@ -45,11 +46,13 @@ def of_report(
         name: str(value) if isinstance(value, pathlib.Path) else value
         for name, value in dataclasses.asdict(config).items()
     }
+    _, params = bridge.from_nnx(trained.model)
     return {
         "command": command,
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
         "model": config.model,
+        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "seed": config.seed,
         "report": chosen,
         "training": dataclasses.asdict(trained.config),

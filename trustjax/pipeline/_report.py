@@ -103,6 +103,7 @@ def trust_report(
         score_titles=_provenance.titles(names),
         score_info=_provenance.captions(names),
         images=images,
+        index=results.index,
         gradient_statistics=results.values.get(_scored.HEAT_MAP),
         out_of_distribution={
             other: scored(dataset) for other, dataset in others.items()

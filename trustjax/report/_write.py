@@ -43,6 +43,7 @@ def write(
         else predictions.probabilities,
         "labels": predictions.labels,
         "class_names": np.array(predictions.class_names),
+        **({} if predictions.index is None else {"index": predictions.index}),
         **{f"score_{name}": values for name, values in predictions.scores.items()},
     }
     page = _trust_report.rendered(assessment, predictions)
