@@ -105,7 +105,7 @@ def load(
         `trustjax` in the user's cache folder.
 
     Returns:
-      The split. Its records are in memory if they take less than 512 MiB there.
+      The split. Its records are in memory if they take less than 256 MiB there.
 
     Raises:
       ValueError: if there is no such dataset or split, or if a file is truncated.
