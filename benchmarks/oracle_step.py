@@ -18,7 +18,7 @@ from benchmarks._timing import interleaved
 from trustjax import oracles
 
 BATCH, SIDE, STEPS, ROUNDS = 256, 28, 10, 30
-CONFIG = oracles.Config(
+CONFIG = oracles.OracleConfig(
     "cnn", alpha_positive=2.0, alpha_negative=5.0, learning_rate=1e-3
 )
 

@@ -79,7 +79,7 @@ def table(title: str, rows: Mapping[str, metrics.Summary]) -> str:
 
 def main(
     dataset: str = "fashion_mnist",
-    config: train.Config = oberdiek2018_train.CONFIG,
+    config: train.TrainConfig = oberdiek2018_train.CONFIG,
     workdir: pathlib.Path = oberdiek2018_train.WORKDIR,
 ) -> None:
     """Prints both tables."""

@@ -66,7 +66,7 @@ READINGS: Mapping[str, scoring.Ingredient] = {
 
 def main(
     dataset: str = "mnist5k",
-    config: train.Config = oberdiek2018_train.CONFIG,
+    config: train.TrainConfig = oberdiek2018_train.CONFIG,
     workdir: pathlib.Path = oberdiek2018_train.WORKDIR,
     num_samples: int = 2000,
 ) -> None:

@@ -111,7 +111,7 @@ class Pair:
         """As the paper writes it."""
         return f"<{self.oracle}, {self.classifier}>"
 
-    def oracle_config(self, loss: str, seed: int, **changes) -> oracles.Config:
+    def oracle_config(self, loss: str, seed: int, **changes) -> oracles.OracleConfig:
         """The oracle's choices for one row: the same for all but the loss."""
         alpha_positive, alpha_negative = STEEPNESS.get(self.oracle, (2.0, 5.0))
         choices = {
@@ -120,7 +120,7 @@ class Pair:
             **LOSSES[loss],
             **changes,
         }
-        return oracles.Config(
+        return oracles.OracleConfig(
             model=self.oracle,
             epochs=self.oracle_epochs,
             schedule=self.schedule,
@@ -129,7 +129,7 @@ class Pair:
             **choices,
         )
 
-    def classifier_config(self, model: str) -> train.Config:
+    def classifier_config(self, model: str) -> train.TrainConfig:
         """The choices of a classifier of either kind."""
         few = CLASSIFIER_EPOCHS.get(self.dataset, {})
         epochs = self.classifier_epochs or few.get(model)

@@ -22,12 +22,12 @@ import tyro
 
 from trustjax import _progress, bridge, data, scoring, train
 
-CONFIG = train.Config()
+CONFIG = train.TrainConfig()
 WORKDIR = pathlib.Path("checkpoints/oberdiek2018")
 
 
 def trained(
-    dataset: str, config: train.Config, workdir: pathlib.Path
+    dataset: str, config: train.TrainConfig, workdir: pathlib.Path
 ) -> tuple[train.TrainResult, data.Dataset]:
     """The network, trained on from where it stopped, and the test set."""
     parts = {part: data.load(dataset, part) for part in ("train", "validation", "test")}
@@ -44,7 +44,7 @@ def trained(
 
 def main(
     dataset: str = "mnist5k",
-    config: train.Config = CONFIG,
+    config: train.TrainConfig = CONFIG,
     workdir: pathlib.Path = WORKDIR,
 ) -> float:
     """Trains the network, or goes on where it stopped; its accuracy on the test set."""

@@ -116,7 +116,7 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
         for part, images in digits.items()
     }
     oracles.fit(
-        oracles.Config(model="mlp", epochs=1),
+        oracles.OracleConfig(model="mlp", epochs=1),
         digits["train"],
         digits["validation"],
         train_outcomes=found["train"],

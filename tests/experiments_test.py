@@ -19,7 +19,7 @@ luo2021_study = pytest.importorskip("experiments.luo2021_study")
 
 
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
-    config = train.Config(epochs=2)
+    config = train.TrainConfig(epochs=2)
     accuracy = oberdiek2018_train.main("mnist5k", config, tmp_path)
     assert accuracy > 0.6  # chance is 0.1
     out, err = capsys.readouterr()

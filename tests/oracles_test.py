@@ -13,7 +13,7 @@ from tests.interruption import killed_run
 from trustjax import bridge, data, losses, models, oracles, scoring, train
 
 IMAGE_SHAPE = (6, 6, 1)
-CONFIG = oracles.Config(
+CONFIG = oracles.OracleConfig(
     model="mlp", epochs=4, batch_size=16, learning_rate=0.01, class_balance=0.9
 )
 
@@ -191,7 +191,7 @@ def test_eight_devices_train_like_one(uninterrupted):
 @pytest.mark.parametrize("name", ["cnn", "resnet8", "vit_micro"])
 def test_a_step_of_each_network_is_the_same_on_eight_devices(name):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    config = oracles.Config(model=name, optimizer="sgd", learning_rate=0.1)
+    config = oracles.OracleConfig(model=name, optimizer="sgd", learning_rate=0.1)
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.random((16, 20, 20, 1), np.float32),
@@ -226,7 +226,7 @@ def types_multiplied(jaxpr):
 @pytest.mark.parametrize("name", ["mlp", "resnet8"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_step_multiplies_in_its_precision_alone(name, precision):
-    config = oracles.Config(model=name, precision=precision)
+    config = oracles.OracleConfig(model=name, precision=precision)
     model = oracles.create(config, (8, 8, 1))
     state, step = oracles.make_train_step(model, config, steps_per_epoch=1)
     batch = {

@@ -15,7 +15,9 @@ from trustjax.train import _loop, _step
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
-CONFIG = train.Config(model="mlp", epochs=4, batch_size=16, learning_rate=0.05, l2=1e-4)
+CONFIG = train.TrainConfig(
+    model="mlp", epochs=4, batch_size=16, learning_rate=0.05, l2=1e-4
+)
 
 
 def stripes(count, seed, split):
@@ -202,7 +204,7 @@ def test_datasets_that_do_not_fit(train_set, validation, message):
 )
 def test_config_names_what_is_wrong(changes, message):
     with pytest.raises(ValueError, match=message):
-        train.Config(**changes)
+        train.TrainConfig(**changes)
 
 
 def test_unknown_model_lists_what_exists():
@@ -227,7 +229,7 @@ def linear_problem():
 
 def test_train_step_is_sgd_with_momentum_and_l2_on_real_examples_only():
     model, batch = linear_problem()
-    config = train.Config(model="mlp", learning_rate=0.1, momentum=0.9, l2=0.01)
+    config = train.TrainConfig(model="mlp", learning_rate=0.1, momentum=0.9, l2=0.01)
     state, train_step = train.make_train_step(model, config, steps_per_epoch=1)
     apply_fn, params = bridge.from_nnx(model)
 
@@ -320,7 +322,7 @@ def test_max_shift_is_part_of_the_run(uninterrupted):
 
 
 def test_plateau_goes_down_to_the_minimum_and_ends():
-    config = train.Config(patience=1, minimum_learning_rate=0.005)
+    config = train.TrainConfig(patience=1, minimum_learning_rate=0.005)
     plateau, rates = Plateau(0.1), []
     while not plateau.over(config):
         rates.append(plateau.learning_rate)

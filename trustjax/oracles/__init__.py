@@ -2,7 +2,7 @@
 
 outcomes = {part: oracles.outcomes(apply_fn, params, images[part]) for part in images}
 trained = oracles.fit(
-    oracles.Config("cnn"), images["train"], images["validation"],
+    oracles.OracleConfig("cnn"), images["train"], images["validation"],
     train_outcomes=outcomes["train"], validation_outcomes=outcomes["validation"],
 )
 scoring.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredients())
@@ -10,8 +10,8 @@ scoring.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredien
 
 from trustjax.oracles._config import LOSSES as LOSSES
 from trustjax.oracles._config import METRICS as METRICS
-from trustjax.oracles._config import Config as Config
-from trustjax.oracles._fit import Epoch as Epoch
+from trustjax.oracles._config import OracleConfig as OracleConfig
+from trustjax.oracles._fit import OracleEpoch as OracleEpoch
 from trustjax.oracles._fit import TrainedOracle as TrainedOracle
 from trustjax.oracles._fit import fit as fit
 from trustjax.oracles._fit import load as load

@@ -20,8 +20,8 @@ _PRECISIONS = ("bfloat16", "float32")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(train.Config):
-    r"""The choices of an oracle's training; those of `train.Config`, and these.
+class OracleConfig(train.TrainConfig):
+    r"""The choices of an oracle's training; those of `train.TrainConfig`, and these.
 
     With the schedule `"plateau"` training ends when `metric` stagnates at the lowest
     learning rate; with `"cosine"` it takes all its epochs. Either way the weights of

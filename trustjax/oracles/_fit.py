@@ -12,12 +12,12 @@ import numpy as np
 
 from trustjax import _validate, bridge, data, models, scoring, train
 from trustjax.oracles import _network, _step
-from trustjax.oracles._config import METRICS, Config
+from trustjax.oracles._config import METRICS, OracleConfig
 from trustjax.oracles._outcomes import Outcomes
 from trustjax.typing import ProgressFn
 
 
-class Epoch(NamedTuple):
+class OracleEpoch(NamedTuple):
     """What one pass over the training set came to.
 
     Attributes:
@@ -48,8 +48,8 @@ class TrainedOracle:
     """
 
     model: models.Classifier
-    config: Config
-    history: tuple[Epoch, ...]
+    config: OracleConfig
+    history: tuple[OracleEpoch, ...]
     step: int
     image_shape: tuple[int, int, int]
 
@@ -76,7 +76,7 @@ class TrainedOracle:
 
 
 def fit(
-    config: Config,
+    config: OracleConfig,
     train_set: data.Dataset,
     validation_set: data.Dataset,
     *,
@@ -118,7 +118,7 @@ def fit(
     """
     shape = _known(train_set.image_shape)
     model = _network.create(config, shape, classifier=classifier)
-    run = _Run(
+    run = _OracleRun(
         model,
         config,
         train_set,
@@ -148,8 +148,8 @@ def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
                     f"{checkpoints.workdir} holds a classifier, not an oracle"
                 )
             with checkpoints.of_this_version(document):
-                config = Config(**identity["config"])
-                position = train.Position.from_json(document["position"], Epoch)
+                config = OracleConfig(**identity["config"])
+                position = train.Position.from_json(document["position"], OracleEpoch)
             shape = tuple(identity["image_shape"])
             model = _network.create(config, shape)
             state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
@@ -175,15 +175,15 @@ class _Best(NamedTuple):
         return cls(*jax.tree.map(jnp.copy, (state.params, state.statistics)))
 
 
-class _Run(train.Run):
+class _OracleRun(train.Run):
     """The training of an oracle."""
 
-    epoch_type = Epoch
+    epoch_type = OracleEpoch
 
     def __init__(
         self,
         model: models.Classifier,
-        config: Config,
+        config: OracleConfig,
         train_set: data.Dataset,
         validation_set: data.Dataset,
         mesh: jax.sharding.Mesh | None,
@@ -220,7 +220,7 @@ class _Run(train.Run):
         everywhere = None if mesh is None else jax.NamedSharding(mesh, jax.P())
 
         @functools.partial(jax.jit, out_shardings=everywhere)
-        def measured(state: train.TrainState, batch: train.Batch):
+        def measured(state: train.TrainState, batch: train.TrainBatch):
             return outputs(state, batch["image"])[:, 0], batch["index"], batch["mask"]
 
         self.measured = measured
@@ -265,7 +265,7 @@ class _Run(train.Run):
 
 def _trained(
     model: models.Classifier,
-    config: Config,
+    config: OracleConfig,
     best: _Best,
     position: train.Position,
     image_shape: Any,

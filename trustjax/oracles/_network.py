@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from trustjax import _numerics, models
-from trustjax.oracles._config import Config
+from trustjax.oracles._config import OracleConfig
 
 _EPSILON = 1e-7
 
@@ -50,7 +50,7 @@ class SignedDistance(nnx.Module):
 
 
 def create(
-    config: Config,
+    config: OracleConfig,
     image_shape: tuple[int, int, int],
     *,
     classifier: models.Classifier | None = None,
@@ -70,7 +70,7 @@ def create(
       ValueError: if the classifier's backbone has other weights or shapes than the
         oracle's, naming the first that differs.
 
-    >>> oracle = create(Config("cnn"), (28, 28, 1))
+    >>> oracle = create(OracleConfig("cnn"), (28, 28, 1))
     >>> oracle(jnp.zeros((2, 28, 28, 1))).shape
     (2, 1)
     """

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import _numerics, losses, models, train
-from trustjax.oracles._config import Config
+from trustjax.oracles._config import OracleConfig
 
 
-def loss_of(config: Config, *, num_wrong: int = 1, num_right: int = 1):
+def loss_of(config: OracleConfig, *, num_wrong: int = 1, num_right: int = 1):
     """The loss that a config names, as `train.make_train_step` takes it.
 
     Args:
@@ -22,7 +22,7 @@ def loss_of(config: Config, *, num_wrong: int = 1, num_right: int = 1):
     counts = jnp.array([num_wrong, num_right])
     weights = losses.class_balanced_weights(counts, beta=config.class_balance)
 
-    def loss_fn(outputs: jax.Array, batch: train.Batch) -> jax.Array:
+    def loss_fn(outputs: jax.Array, batch: train.TrainBatch) -> jax.Array:
         z, correct = _numerics.at_least_float32(outputs[:, 0]), batch["correct"]
         return weights[correct.astype(jnp.int32)] * unweighted(z, correct, batch)
 
@@ -45,7 +45,7 @@ def loss_of(config: Config, *, num_wrong: int = 1, num_right: int = 1):
 
 def make_train_step(
     model: models.Classifier,
-    config: Config,
+    config: OracleConfig,
     *,
     steps_per_epoch: int,
     num_wrong: int = 1,
@@ -73,6 +73,6 @@ def make_train_step(
     )
 
 
-def compute_dtype(config: Config):
+def compute_dtype(config: OracleConfig):
     """What the network computes in; None for the type of its weights."""
     return jnp.bfloat16 if config.precision == "bfloat16" else None

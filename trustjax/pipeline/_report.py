@@ -172,7 +172,7 @@ def predictions_report(
     return Report(page, assessment, given.notes)
 
 
-def _train_config(config: ReportConfig) -> train.Config:
+def _train_config(config: ReportConfig) -> train.TrainConfig:
     changes: dict[str, Any] = {"seed": config.seed}
     if config.epochs is not None:
         changes["epochs"] = config.epochs

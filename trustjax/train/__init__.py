@@ -8,17 +8,17 @@ from trustjax.train._checkpoint import (
     DamagedCheckpointWarning as DamagedCheckpointWarning,
 )
 from trustjax.train._checkpoint import last_checkpoint as last_checkpoint
-from trustjax.train._config import Config as Config
+from trustjax.train._config import TrainConfig as TrainConfig
 from trustjax.train._config import config_for as config_for
 from trustjax.train._fit import TrainResult as TrainResult
 from trustjax.train._fit import fit as fit
 from trustjax.train._fit import load as load
 from trustjax.train._loop import NonFiniteLossError as NonFiniteLossError
 from trustjax.train._loop import Run as Run
-from trustjax.train._position import Epoch as Epoch
 from trustjax.train._position import Position as Position
-from trustjax.train._step import Batch as Batch
+from trustjax.train._position import TrainEpoch as TrainEpoch
 from trustjax.train._step import BatchLossFn as BatchLossFn
+from trustjax.train._step import TrainBatch as TrainBatch
 from trustjax.train._step import TrainState as TrainState
 from trustjax.train._step import TrainStep as TrainStep
 from trustjax.train._step import assign as assign

@@ -7,7 +7,7 @@ from trustjax import _validate
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class TrainConfig:
     """The choices of a training run.
 
     The defaults are those of Oberdiek et al. 2018 (arXiv:1805.08440).
@@ -65,12 +65,12 @@ class Config:
         _validate.fraction("momentum", self.momentum)
 
 
-def config_for(model: str, **changes: Any) -> Config:
+def config_for(model: str, **changes: Any) -> TrainConfig:
     """The choices that suit a network of this library.
 
     Args:
       model: a name of `models.names()`.
-      **changes: attributes of `Config` to set otherwise.
+      **changes: attributes of `TrainConfig` to set otherwise.
 
     Returns:
       The paper's recipe for `cnn`; AdamW with a cosine schedule for the others.
@@ -79,7 +79,7 @@ def config_for(model: str, **changes: Any) -> Config:
     ('sgd', 'adamw')
     """
     if model == "cnn":
-        return Config(**changes)
+        return TrainConfig(**changes)
     recipe = dict(
         model=model,
         epochs=30,
@@ -89,4 +89,4 @@ def config_for(model: str, **changes: Any) -> Config:
         l2=0.0,
         weight_decay=0.05,
     )
-    return Config(**{**recipe, **changes})
+    return TrainConfig(**{**recipe, **changes})

@@ -11,8 +11,8 @@ from flax import nnx
 
 from trustjax import data, models
 from trustjax.train import _checkpoint, _loop, _step
-from trustjax.train._config import Config
-from trustjax.train._position import Epoch, Position
+from trustjax.train._config import TrainConfig
+from trustjax.train._position import Position, TrainEpoch
 from trustjax.typing import ProgressFn
 
 
@@ -29,14 +29,14 @@ class TrainResult:
     """
 
     model: models.Classifier
-    config: Config
-    history: tuple[Epoch, ...]
+    config: TrainConfig
+    history: tuple[TrainEpoch, ...]
     step: int
     class_names: tuple[str, ...]
 
 
 def fit(
-    config: Config,
+    config: TrainConfig,
     train: data.Dataset,
     validation: data.Dataset,
     *,
@@ -77,7 +77,7 @@ def fit(
       OSError: if a checkpoint cannot be written, as on a full disk.
     """
     model = _create(config, train.class_names, train.image_shape)
-    run = _Run(
+    run = _ClassifierRun(
         model,
         config,
         train,
@@ -108,7 +108,7 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
                     f"{checkpoints.workdir} holds an oracle, not a classifier"
                 )
             with checkpoints.of_this_version(document):
-                config = Config(**identity["config"])
+                config = TrainConfig(**identity["config"])
                 position = Position.from_json(document["position"])
             names = identity["class_names"]
             model = _create(config, names, identity["image_shape"])
@@ -122,10 +122,10 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
     return result
 
 
-class _Run(_loop.Run):
+class _ClassifierRun(_loop.Run):
     """The training of a classifier."""
 
-    epoch_type = Epoch
+    epoch_type = TrainEpoch
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -147,7 +147,9 @@ class _Run(_loop.Run):
         return sum(map(int, correct)) / len(self.validation)
 
 
-def _create(config: Config, class_names: Any, image_shape: Any) -> models.Classifier:
+def _create(
+    config: TrainConfig, class_names: Any, image_shape: Any
+) -> models.Classifier:
     return models.create(
         config.model,
         num_classes=len(class_names),
@@ -160,7 +162,7 @@ def _result(
     model: models.Classifier,
     state: _step.TrainState,
     position: Position,
-    config: Config,
+    config: TrainConfig,
     class_names: Any,
 ) -> TrainResult:
     _step.assign(model, state.params, state.statistics)

@@ -15,7 +15,7 @@ from flax import nnx
 
 from trustjax import _validate, data
 from trustjax.train import _checkpoint, _step
-from trustjax.train._config import Config
+from trustjax.train._config import TrainConfig
 from trustjax.train._position import Plateau, Position
 from trustjax.typing import ProgressFn
 
@@ -45,12 +45,12 @@ class Run(abc.ABC):
     """
 
     epoch_type: Any
-    """The named tuple that holds an epoch's numbers, in the order of `Epoch`."""
+    """The named tuple that holds an epoch's numbers, in the order of `TrainEpoch`."""
 
     def __init__(
         self,
         model: nnx.Module,
-        config: Config,
+        config: TrainConfig,
         train: data.Dataset,
         validation: data.Dataset,
         mesh: jax.sharding.Mesh | None,
@@ -243,7 +243,7 @@ def filled(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**{name: array[rows] for name, array in batch.items()}, "mask": mask}
 
 
-def _batch_size_per_process(config: Config, mesh: jax.sharding.Mesh | None) -> int:
+def _batch_size_per_process(config: TrainConfig, mesh: jax.sharding.Mesh | None) -> int:
     devices = 1 if mesh is None else mesh.shape["data"]
     parts = math.lcm(devices, jax.process_count())
     if config.batch_size % parts:

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from trustjax.train._config import Config
+from trustjax.train._config import TrainConfig
 
 
-class Epoch(NamedTuple):
+class TrainEpoch(NamedTuple):
     """What one pass over the training set came to.
 
     Attributes:
@@ -27,7 +27,8 @@ class Epoch(NamedTuple):
 class Plateau(NamedTuple):
     """The learning rate, and what the validation accuracy has done at it.
 
-    >>> plateau, config = Plateau(0.1), Config(patience=2, minimum_learning_rate=0.01)
+    >>> config = TrainConfig(patience=2, minimum_learning_rate=0.01)
+    >>> plateau = Plateau(config.learning_rate)
     >>> for accuracy in (0.8, 0.9, 0.9, 0.7, 0.7, 0.7):
     ...     plateau = plateau.after(accuracy, config)
     ...     print(plateau.learning_rate, plateau.waited, plateau.over(config))
@@ -43,7 +44,7 @@ class Plateau(NamedTuple):
     best_accuracy: float = -1.0
     waited: int = 0
 
-    def after(self, accuracy: float, config: Config) -> "Plateau":
+    def after(self, accuracy: float, config: TrainConfig) -> "Plateau":
         """After an epoch: divides the learning rate by 10 where accuracy stagnates."""
         if accuracy > self.best_accuracy:
             return Plateau(self.learning_rate, accuracy)
@@ -53,11 +54,11 @@ class Plateau(NamedTuple):
         lower = max(self.learning_rate / 10, config.minimum_learning_rate)
         return Plateau(lower, self.best_accuracy)
 
-    def over(self, config: Config) -> bool:
+    def over(self, config: TrainConfig) -> bool:
         """Whether the accuracy stagnates at the lowest learning rate."""
         return self._lowest(config) and self.waited >= config.patience
 
-    def _lowest(self, config: Config) -> bool:
+    def _lowest(self, config: TrainConfig) -> bool:
         return self.learning_rate <= config.minimum_learning_rate
 
 
@@ -67,23 +68,23 @@ class Position:
 
     Attributes:
       plateau: the learning rate.
-      epoch_type: the named tuple of an epoch: `Epoch`, or one with its five fields
+      epoch_type: the named tuple of an epoch: `TrainEpoch`, or one with its five fields
         by other names.
       step: steps taken.
       history: one entry per epoch.
     """
 
     plateau: Plateau
-    epoch_type: Any = Epoch
+    epoch_type: Any = TrainEpoch
     step: int = 0
     history: list[Any] = dataclasses.field(default_factory=list)
 
-    def finished(self, config: Config) -> bool:
+    def finished(self, config: TrainConfig) -> bool:
         """Whether the run is at its end."""
         stagnates = config.schedule == "plateau" and self.plateau.over(config)
         return stagnates or len(self.history) >= config.epochs
 
-    def end_epoch(self, loss: float, measured: float, config: Config) -> None:
+    def end_epoch(self, loss: float, measured: float, config: TrainConfig) -> None:
         """Notes an epoch that has ended, and adapts the learning rate."""
         number, rate = len(self.history) + 1, self.plateau.learning_rate
         self.history.append(self.epoch_type(number, self.step, loss, measured, rate))
@@ -99,7 +100,9 @@ class Position:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], epoch_type: Any = Epoch) -> "Position":
+    def from_json(
+        cls, values: dict[str, Any], epoch_type: Any = TrainEpoch
+    ) -> "Position":
         """The inverse of `to_json`."""
         return cls(
             plateau=Plateau(**values["plateau"]),

@@ -10,13 +10,13 @@ import optax
 from flax import nnx
 
 from trustjax import bridge, transforms
-from trustjax.train._config import Config
+from trustjax.train._config import TrainConfig
 from trustjax.typing import Params
 
-Batch = Mapping[str, Any]
+TrainBatch = Mapping[str, Any]
 """`image`, `mask` and the targets of a batch; where `mask` is False is padding."""
 
-BatchLossFn = Callable[[jax.Array, Batch], jax.Array]
+BatchLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
 """`(outputs, batch) -> [batch]`: the loss of each example, nothing averaged."""
 
 
@@ -41,18 +41,18 @@ class TrainState(NamedTuple):
     first_bad_step: jax.Array
 
 
-TrainStep = Callable[[TrainState, Batch, jax.typing.ArrayLike], TrainState]
+TrainStep = Callable[[TrainState, TrainBatch, jax.typing.ArrayLike], TrainState]
 """`(state, batch, scale) -> state`; `scale` multiplies the learning rate."""
 
 
-def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+def cross_entropy(logits: jax.Array, batch: TrainBatch) -> jax.Array:
     """The cross entropy to the true classes, `batch["label"]`."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
 
 
 def make_train_step(
     model: nnx.Module,
-    config: Config,
+    config: TrainConfig,
     *,
     steps_per_epoch: int,
     loss_fn: BatchLossFn = cross_entropy,
@@ -111,7 +111,10 @@ def make_train_step(
 
     @functools.partial(jax.jit, donate_argnums=1)
     def train_step(
-        seed: jax.Array, state: TrainState, batch: Batch, scale: jax.typing.ArrayLike
+        seed: jax.Array,
+        state: TrainState,
+        batch: TrainBatch,
+        scale: jax.typing.ArrayLike,
     ) -> TrainState:
         dropout_key, shift_key = jax.random.split(jax.random.fold_in(seed, state.step))
         images = batch["image"]
@@ -170,12 +173,12 @@ def make_outputs(
 
 def make_count_correct(
     model: nnx.Module,
-) -> Callable[[TrainState, Batch], jax.Array]:
+) -> Callable[[TrainState, TrainBatch], jax.Array]:
     """A jitted `(state, batch) -> number of examples classified right`."""
     outputs = make_outputs(model)
 
     @jax.jit
-    def count_correct(state: TrainState, batch: Batch) -> jax.Array:
+    def count_correct(state: TrainState, batch: TrainBatch) -> jax.Array:
         predictions = jnp.argmax(outputs(state, batch["image"]), axis=-1)
         return jnp.sum((predictions == batch["label"]) & batch["mask"])
 
@@ -216,7 +219,7 @@ def _in_training_mode(model: nnx.Module, compute_dtype: Any) -> nnx.Module:
     )
 
 
-def _direction(config: Config) -> optax.GradientTransformation:
+def _direction(config: TrainConfig) -> optax.GradientTransformation:
     """The optimiser without its learning rate."""
     if config.optimizer == "sgd":
         return optax.trace(decay=config.momentum)
@@ -226,7 +229,7 @@ def _direction(config: Config) -> optax.GradientTransformation:
     )
 
 
-def _schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
+def _schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
     if config.schedule == "plateau":
         return optax.constant_schedule(config.learning_rate)
     return optax.warmup_cosine_decay_schedule(
