@@ -1,4 +1,4 @@
-"""Per-example arrays in, every number and curve of a trust report out."""
+"""Per-example arrays in, every number and curve of a page out."""
 
 from trustjax.assess._assess import assess as assess
 from trustjax.assess._assessment import Assessment as Assessment
@@ -10,6 +10,10 @@ from trustjax.assess._assessment import Mistake as Mistake
 from trustjax.assess._assessment import Quantity as Quantity
 from trustjax.assess._assessment import Reliability as Reliability
 from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
+from trustjax.assess._compare import compare as compare
+from trustjax.assess._networks import ClassComparison as ClassComparison
+from trustjax.assess._networks import NetworkAssessment as NetworkAssessment
+from trustjax.assess._networks import NetworkComparison as NetworkComparison
 from trustjax.assess._predictions import Images as Images
 from trustjax.assess._predictions import Predictions as Predictions
 from trustjax.assess._predictions import read_predictions as read_predictions

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trustjax import metrics
-from trustjax.assess import _intervals
+from trustjax.assess import _draws, _intervals
 
 
 class Placements(NamedTuple):
@@ -57,6 +57,19 @@ def placements(ranks: np.ndarray, correct: np.ndarray) -> Placements:
         of_right[:, column] = lower[right] / max(num_wrong, 1)
         of_wrong[:, column] = higher[wrong] / max(num_right, 1)
     return Placements(of_right, of_wrong)
+
+
+def influences(placed: Placements, correct: np.ndarray) -> np.ndarray:
+    """How much each example moves each AUROC, `[examples, scores]`; NaN where that is.
+
+    Args:
+      placed: the placements.
+      correct: `[examples]`.
+    """
+    moved = np.empty((len(correct), placed.of_right.shape[1]))
+    for which, of_each in ((correct, placed.of_right), (~correct, placed.of_wrong)):
+        moved[which] = (of_each - placed.auroc) * (len(correct) / max(which.sum(), 1))
+    return moved
 
 
 def intervals(
@@ -119,10 +132,7 @@ def _errors(placed: Placements, num_samples: int, seed: int) -> np.ndarray:
     for of_each in placed:
         centred = of_each - of_each.mean(axis=0)
         covariance += centred.T @ centred / len(of_each) ** 2
-    variances, directions = np.linalg.eigh(covariance)
-    factors = directions * np.sqrt(np.maximum(variances, 0))
-    normal = np.random.default_rng(seed).standard_normal((num_samples, size))
-    return normal @ factors.T
+    return _draws.normal_errors(covariance, num_samples, seed)
 
 
 def _means(

@@ -179,14 +179,16 @@ def densities(predictions: Predictions, numbers: TrustNumbers) -> dict[int, np.n
     order = present[np.argsort(numbers.spectrum[present], kind="stable")]
     if len(order) > 2 * DENSITY_CLASSES:
         order = np.concatenate([order[:DENSITY_CLASSES], order[-DENSITY_CLASSES:]])
-    trust = jnp.asarray(numbers.trust)
-    grid = jnp.asarray(DENSITY_GRID, jnp.float32)
     return {
-        int(index): np.asarray(
-            _density(trust, grid, jnp.asarray(predictions.labels == index))
-        )
+        int(index): density(numbers.trust, predictions.labels == index)
         for index in order
     }
+
+
+def density(trust: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The density of the trust of some of the examples, on `DENSITY_GRID`."""
+    grid = jnp.asarray(DENSITY_GRID, jnp.float32)
+    return np.asarray(_density(jnp.asarray(trust), grid, jnp.asarray(where)))
 
 
 @jax.jit
