@@ -94,10 +94,10 @@ def test_equally_good_scores_are_rarely_called_worse():
         drawn = 0.02 * (shared + own)  # correlated at 0.5
         values, samples = 0.8 + drawn[0], 0.8 + drawn[0] + drawn[1:]
         names = [str(index) for index in range(10)]
-        found = metrics.compare_resampled(
+        comparison = metrics.compare_resampled(
             dict(zip(names, values.tolist(), strict=True)), samples, np.arange(400) % 2
         )
-        wrong += bool(found.behind.any())
+        wrong += bool(comparison.behind.any())
         lead = samples[:, [values.argmax()]] - samples
         unadjusted += (np.quantile(lead, 0.025, axis=0) > 0).any()
     assert wrong <= 10

@@ -238,11 +238,11 @@ def test_two_networks_are_compared_on_the_same_rows():
 
 def test_noise_with_one_error_is_not_told_apart():
     noise = np.random.default_rng(0).normal(size=(2, 40)).astype(np.float32)
-    found = metrics.paired_bootstrap(
+    difference = metrics.paired_bootstrap(
         metrics.auroc, noise[0], noise[1], [jnp.arange(40) > 0], key=jax.random.key(0)
     )
-    assert not found.distinguishable
-    assert jnp.isnan(found.low)
+    assert not difference.distinguishable
+    assert jnp.isnan(difference.low)
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])

@@ -56,17 +56,17 @@ def calibrated(size, seed, exponent=1.0):
 
 
 def test_calibrated_confidence_may_have_no_error():
-    found = [
+    intervals = [
         metrics.calibration_error_interval(
             *calibrated(300, seed), key=KEY, num_samples=100
         )
         for seed in range(20)
     ]
-    assert np.mean([low == 0 for _, low, _ in found]) >= 0.9
-    for value, low, high in found:
+    assert np.mean([low == 0 for _, low, _ in intervals]) >= 0.9
+    for value, low, high in intervals:
         assert low <= value <= high
     naive = metrics.expected_calibration_error(*calibrated(300, 0))
-    assert np.median([value for value, _, _ in found]) < naive / 2
+    assert np.median([value for value, _, _ in intervals]) < naive / 2
 
 
 def test_calibration_error_of_counted_examples_is_that_of_repeated_ones():
@@ -112,16 +112,16 @@ def test_calibration_error_interval_at_its_limits():
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_bootstrap_makes_no_interval_of_a_biased_metric(method):
     confidence, correct = calibrated(500, 2)
-    found = metrics.bootstrap(
+    interval = metrics.bootstrap(
         metrics.expected_calibration_error,
         [confidence, correct],
         key=KEY,
         num_samples=100,
         method=method,
     )
-    assert found.value > 0
-    assert jnp.isnan(found.low)
-    assert jnp.isnan(found.high)
+    assert interval.value > 0
+    assert jnp.isnan(interval.low)
+    assert jnp.isnan(interval.high)
 
 
 @jax.jit

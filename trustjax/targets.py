@@ -87,8 +87,8 @@ def top_k_counterfactuals(
         return left & (classes != best[:, None]), best
 
     not_predicted = classes != predicted_class(z)[:, None]
-    _, found = jax.lax.scan(next_best, not_predicted, length=k)
-    return found.T
+    _, ranked = jax.lax.scan(next_best, not_predicted, length=k)
+    return ranked.T
 
 
 def contrast_class(

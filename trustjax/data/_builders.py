@@ -219,8 +219,8 @@ class FashionMnist(_ArrayBuilder, skip_registration=True):
 
 def idx_file(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
     """The file of this name in the folder, raw or gzipped, if there is one."""
-    found = (folder / f"{stem}{suffix}" for suffix in ("", ".gz"))
-    return next((path for path in found if path.is_file()), None)
+    paths = (folder / f"{stem}{suffix}" for suffix in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_idx(content: bytes) -> np.ndarray:
@@ -254,13 +254,13 @@ def _require_fashion_mnist(name: str, content: bytes, stem: str) -> None:
     if hashlib.sha256(content).hexdigest() == _FASHION_MNIST_SHA256[stem]:
         return
     try:
-        found = read_idx(content)
+        array = read_idx(content)
     except ValueError as error:
         raise ValueError(f"{name} is truncated or damaged: {error}") from error
     raise ValueError(
         f"{name} is truncated or damaged, or of another dataset than Fashion-MNIST "
-        f"(MNIST's files have the same names): it holds {found.dtype} of shape "
-        f"{found.shape}. data.from_arrays makes a dataset of any arrays"
+        f"(MNIST's files have the same names): it holds {array.dtype} of shape "
+        f"{array.shape}. data.from_arrays makes a dataset of any arrays"
     )
 
 
@@ -274,9 +274,9 @@ def _gunzipped(name: str, content: bytes) -> bytes:
 
 def _check(name: str, content: bytes, sha256: str) -> None:
     """Requires the content that the published numbers are made from."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
         raise ValueError(
             f"{name} is truncated or damaged: its content of {len(content):,} bytes "
-            f"has SHA-256 {found}, not {sha256}"
+            f"has SHA-256 {digest}, not {sha256}"
         )

@@ -45,10 +45,10 @@ def names(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     >>> {"digits", "mnist5k"} <= set(names())
     True
     """
-    found = {*_PACKAGED, *SYNTHETIC, *_prepared_before(_cache.folder(data_dir))}
+    here = {*_PACKAGED, *SYNTHETIC, *_prepared_before(_cache.folder(data_dir))}
     if _fashion_mnist_folder(data_dir) is not None:
-        found.add("fashion_mnist")
-    return tuple(sorted(found))
+        here.add("fashion_mnist")
+    return tuple(sorted(here))
 
 
 def require_known(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> None:

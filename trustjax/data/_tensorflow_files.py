@@ -28,14 +28,14 @@ def provided() -> Iterator[None]:
     if importlib.util.find_spec("tensorflow") is not None:
         yield
         return
-    # Where etils keeps the module that the lazy import has found.
+    # Where etils keeps the module that a lazy import stands for.
     lazy: Any = lazy_imports_utils.tensorflow
-    found = lazy.__dict__
-    found["_module"] = _StandIn("tensorflow")
+    imported = lazy.__dict__
+    imported["_module"] = _StandIn("tensorflow")
     try:
         yield
     finally:
-        found.pop("_module", None)
+        imported.pop("_module", None)
 
 
 class _StandIn(types.ModuleType):

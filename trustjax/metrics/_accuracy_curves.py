@@ -228,8 +228,8 @@ def aufc_of(
         """`[PERCENTS, groups]`: how many of each group pass each threshold."""
         index = passed * num_groups + groups
         cells = (PERCENTS + 1) * num_groups
-        found = jnp.where(possible, counts, 0)
-        totals = _weights.segment_total(found, index, cells)
+        counted = jnp.where(possible, counts, 0)
+        totals = _weights.segment_total(counted, index, cells)
         totals = totals.reshape(PERCENTS + 1, num_groups)
         return jnp.cumsum(totals[::-1], axis=0)[-2::-1]
 

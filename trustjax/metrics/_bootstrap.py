@@ -280,5 +280,5 @@ def _bca(value: Array, resampled: Array, left_out: Array, level: Array) -> Inter
 def _quantiles(resampled: Array, levels: Array) -> Array:
     """The quantile of each column at its own level, NaN left out."""
     columns = resampled.reshape(resampled.shape[0], -1)
-    found = jax.vmap(jnp.nanquantile, in_axes=(1, 0))(columns, levels.reshape(-1))
-    return found.reshape(levels.shape)
+    quantiles = jax.vmap(jnp.nanquantile, in_axes=(1, 0))(columns, levels.reshape(-1))
+    return quantiles.reshape(levels.shape)

@@ -30,11 +30,11 @@ def calibration_error_interval(
 
     .. math:: \mathrm{conf}_b + \lambda\, (\mathrm{acc}_b - \mathrm{conf}_b)
 
-    in each bin, from calibrated, :math:`\lambda = 0`, to further off than was found.
-    The interval holds the true errors of those :math:`\lambda` under which the error
-    found is not among the :math:`(1 - \text{level}) / 2` lowest or highest; the value
+    in each bin, from calibrated, :math:`\lambda = 0`, to further off than was observed.
+    The interval holds the true errors of those :math:`\lambda` under which the observed
+    error is not among the :math:`(1 - \text{level}) / 2` lowest or highest; the value
     is the one under which it is the median. So that the interval does not rest on where
-    the gaps were found, it also holds those of gaps turned round, and of equal ones.
+    the gaps were observed, it also holds those of gaps turned round, and of equal ones.
 
     Args:
       confidence: probability of the given answer.
@@ -96,9 +96,10 @@ def calibration_error_interval(
     def error(rates: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(rates - expected) @ (count / count.sum()))
 
-    found = error(accuracy)
+    observed = error(accuracy)
     # Finer near 0; as far as chance may have hidden.
-    sizes = (3 * found + 4 / np.sqrt(count.sum())) * np.linspace(0, 1, NUM_SIZES) ** 2
+    furthest = 3 * observed + 4 / np.sqrt(count.sum())
+    sizes = furthest * np.linspace(0, 1, NUM_SIZES) ** 2
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     tail = (1 - level) / 2
 
@@ -108,16 +109,16 @@ def calibration_error_interval(
         outcomes = generator.binomial(count, rates, (num_samples, *rates.shape))
         drawn = error(outcomes / count)
         # Counts often agree exactly: then half of them are lower.
-        lower = (drawn < found - 1e-9).mean(axis=0) / 2
-        lower += (drawn <= found + 1e-9).mean(axis=0) / 2
-        if lower.min() > 1 - tail:  # no gaps this way are as far off as was found
+        lower = (drawn < observed - 1e-9).mean(axis=0) / 2
+        lower += (drawn <= observed + 1e-9).mean(axis=0) / 2
+        if lower.min() > 1 - tail:  # no gaps this way are as far off as was observed
             return np.inf, np.inf, -np.inf
         falling = np.minimum.accumulate(lower)
         targets = -np.array([0.5, 1 - tail, tail])
         return tuple(np.interp(targets, -falling, error(rates)))
 
     # Gaps whose mean size is 1, if there are any.
-    gaps, equal = (accuracy - expected) / max(found, 1e-9), np.ones_like(expected)
+    gaps, equal = (accuracy - expected) / max(observed, 1e-9), np.ones_like(expected)
     middle, low, high = zip(*map(accepted, (gaps, -gaps, equal, -equal)), strict=True)
     ends = (middle[0], min(low), max(high))
     return Interval(*(jnp.asarray(end, jnp.float32) for end in ends))

@@ -99,8 +99,8 @@ class Comparison:
             self.undefined.tolist(),
             strict=True,
         )
-        found = {name: _reason(*of_name) for name, *of_name in numbers}
-        return {name: reason for name, reason in found.items() if reason}
+        of_all = {name: _reason(*of_name) for name, *of_name in numbers}
+        return {name: reason for name, reason in of_all.items() if reason}
 
     @property
     def reason(self) -> str:
@@ -182,8 +182,8 @@ def compare(
     >>> rank = jnp.arange(100.0)
     >>> correct = jnp.arange(100) % 10 > 3
     >>> scores = {"good": correct + rank / 50, "noise": rank}
-    >>> found = compare(scores, correct, key=jax.random.key(0), num_samples=200)
-    >>> found.best, found.may_be_best
+    >>> compared = compare(scores, correct, key=jax.random.key(0), num_samples=200)
+    >>> compared.best, compared.may_be_best
     ('good', ('good',))
 
     References:
@@ -340,7 +340,7 @@ def _statement(
     rank = jnp.ceil(level * (size + 1)).astype(jnp.int32)
     bound = largest[jnp.minimum(rank, size) - 1]
     # Each sample is part of the deviation that it is divided by, which makes it look
-    # small; the difference that is found is no part of it.
+    # small; the observed difference is no part of it.
     bound *= jnp.sqrt((size - 1) / jnp.maximum(size - bound**2, 1))
 
     differences = values[:, None] - values[None]

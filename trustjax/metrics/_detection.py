@@ -247,9 +247,9 @@ def aupr_success_of(ranking: Ranking) -> jax.Array:
 def aupr_error_of(ranking: Ranking) -> jax.Array:
     """See `aupr_error`: the same groups from the other end."""
     gain = ranking.errors - ranking.errors_before
-    found = ranking.num_errors - ranking.errors_before
+    errors = ranking.num_errors - ranking.errors_before
     distrusted = ranking.num_examples - ranking.accepted_before
-    return share(ranking.total(gain * share(found, distrusted)), ranking.num_errors)
+    return share(ranking.total(gain * share(errors, distrusted)), ranking.num_errors)
 
 
 @functools.partial(jax.jit, static_argnames=("tpr", "interpolation"))

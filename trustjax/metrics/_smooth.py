@@ -1,7 +1,7 @@
 """Rank metrics with a slope: steps become sigmoids of a temperature.
 
 Their cost and memory grow with the square of the batch: they are training losses for
-batches, not evaluations of data sets.
+batches, not whole data sets.
 """
 
 import jax

@@ -290,7 +290,7 @@ def trust_density(
 
     Args:
       trust: `question_answer_trust` of the examples of one answer scenario.
-      grid: where to evaluate the density, points in [0, 1].
+      grid: the points in [0, 1] at which the density is asked for.
       gamma: the kernel constant :math:`\gamma`.
       weights: what each example counts, see `trustjax.metrics`: `labels == z` for the
         answer scenario z.

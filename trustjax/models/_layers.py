@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from trustjax import _pooling
+from trustjax import _windows
 
 leaky_relu = functools.partial(nnx.leaky_relu, negative_slope=0.1)
 
@@ -32,8 +32,8 @@ def _max_pool_2x2_jvp(
     primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
     (x,), (tangent,) = primals, tangents
-    place = _pooling.place_of_maximum(_quarters(x))
-    selected = _pooling.select_from_tiles(tangent, place, (1, 2, 2, 1))
+    place = _windows.place_of_maximum(_quarters(x))
+    selected = _windows.select_from_tiles(tangent, place, (1, 2, 2, 1))
     return max_pool_2x2(x), selected
 
 

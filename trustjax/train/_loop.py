@@ -285,17 +285,16 @@ def _check_datasets(train: data.Dataset, validation: data.Dataset) -> None:
 
 
 def _check_same_run(
-    found: dict[str, Any], expected: dict[str, Any], workdir: pathlib.Path
+    there: dict[str, Any], here: dict[str, Any], workdir: pathlib.Path
 ) -> None:
     """Raises, naming what differs, if a checkpoint is of another run."""
-    found, expected = (
-        {**identity.pop("config"), **identity}
-        for identity in (dict(found), dict(expected))
+    there, here = (
+        {**identity.pop("config"), **identity} for identity in (dict(there), dict(here))
     )
     differing = [
-        f"{name} is {found.get(name)!r} there and {expected.get(name)!r} here"
-        for name in sorted({*found, *expected})
-        if found.get(name) != expected.get(name)
+        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
     ]
     if differing:
         raise ValueError(

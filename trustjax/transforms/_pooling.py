@@ -23,7 +23,7 @@ from jax.extend.core import Primitive
 from jax.extend.core.primitives import reduce_window_max_p
 from jax.interpreters import ad, batching, mlir
 
-from trustjax import _pooling
+from trustjax import _windows
 from trustjax.transforms._patches import in_windows
 from trustjax.transforms._rewrite import TWINS
 
@@ -49,10 +49,10 @@ def _maximum_of_candidates(x: jax.Array, **params: Any) -> jax.Array:
 
 def _tangent(tangent: jax.Array, pooled: jax.Array, x: jax.Array, **params: Any) -> Any:
     candidates = _candidates(lax.stop_gradient(x), -jnp.inf, pooled.shape, **params)
-    place = _pooling.place_of_maximum(candidates)
+    place = _windows.place_of_maximum(candidates)
     if _tiles(**params):
         window = params["window_dimensions"]
-        return _pooling.select_from_tiles(tangent, place, window)
+        return _windows.select_from_tiles(tangent, place, window)
     chosen = [
         jnp.where(place == k, candidate, jnp.zeros((), tangent.dtype))
         for k, candidate in enumerate(_candidates(tangent, 0, pooled.shape, **params))
