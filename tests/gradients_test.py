@@ -598,6 +598,21 @@ def test_input_and_activation_gradients():
     )
 
 
+def test_activation_gradients_of_a_network_in_one_piece_are_at_its_feature_map():
+    apply_fn, params, x = problems.get("cnn")
+    logits = apply_fn(params, x)
+    of_logits = jax.nn.softmax(logits) - jax.nn.one_hot(
+        logits.argmax(-1), problems.CLASSES
+    )
+    result = gradients.activation_gradients(apply_fn, params, x)
+    # Behind it there is nothing but the dense layer.
+    expected = (of_logits @ params["dense"]["kernel"].T).reshape(result.shape)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
+    at_embedding = gradients.activation_gradients(apply_fn, params, x, at="embedding")
+    assert at_embedding.shape == (problems.BATCH, 20)
+    assert result.shape == (problems.BATCH, 2, 2, 5)
+
+
 @pytest.mark.parametrize("way", ["at_once", "loops"])
 def test_fisher_trace_is_the_expected_squared_norm(way, request):
     if way == "loops":

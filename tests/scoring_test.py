@@ -289,9 +289,20 @@ def test_an_unknown_name_says_what_exists(params):
         scoring.run(["maxsoft"], SPLIT, params, [])
 
 
-def test_features_of_a_network_in_one_piece_are_an_error(params):
-    with pytest.raises(ValueError, match="give a SplitModel"):
-        scoring.score_batch(["features"], SPLIT.apply_fn, params, jnp.ones((1, 6)))
+@pytest.mark.parametrize("names", [["features"], ["features", "gradient_statistics"]])
+def test_a_network_in_one_piece_is_cut_before_its_last_layer(params, names):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, INPUTS)))
+    whole, parts = (
+        scoring.score_batch([*names, "logits"], model, params, x)
+        for model in (SPLIT.apply_fn, SPLIT)
+    )
+    chex.assert_trees_all_close(whole, parts, rtol=1e-6)
+
+
+def test_features_of_a_network_that_has_none_are_an_error(params):
+    linear = lambda params, x: x @ params
+    with pytest.raises(ValueError, match="give a SplitModel|There is no cut at all"):
+        scoring.score_batch(["features"], linear, jnp.eye(2), jnp.eye(2))
 
 
 def test_a_score_of_ones_own(params):

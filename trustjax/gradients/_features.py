@@ -55,10 +55,11 @@ def input_gradients(
 
 
 def activation_gradients(
-    split: SplitModel,
+    apply_fn: ApplyFn | SplitModel,
     params: Params,
     x: Any,
     *,
+    at: str | transforms.Cut = "feature_map",
     loss_fn: LossFn = losses.predicted_cross_entropy,
     loss_args: Sequence[Any] = (),
 ) -> Any:
@@ -67,18 +68,22 @@ def activation_gradients(
     .. math:: \partial \ell(h_\theta(a_i)) / \partial a_i, \qquad a_i = \phi_\theta(x_i)
 
     Args:
-      split: the network cut at the activation: `features_fn` gives :math:`\phi`,
-        `head_fn` gives :math:`h`.
+      apply_fn: `(params, x) -> logits`, in evaluation mode; or a `SplitModel`, cut at
+        the activation: `features_fn` gives :math:`\phi`, `head_fn` gives :math:`h`.
       params: a tree of arrays.
       x: a batch of examples, an array or a tree of arrays `[batch, ...]`.
+      at: which activation, as `transforms.split` takes it; where a `SplitModel` is cut
+        is known.
       loss_fn: `(logits, *loss_args) -> [batch]`, unreduced.
       loss_args: arrays `[batch, ...]` that the loss takes after the logits.
 
     Returns:
-      Shape and tree of the features, `[batch, ...]`.
+      Shape of the features, `[batch, ...]`; of a feature map that is `[batch,
+      *positions, channels]`.
 
     Raises:
-      ValueError: if the lengths of `x` and `loss_args` differ.
+      ValueError: if the lengths of `x` and `loss_args` differ, or the network cannot
+        be cut there.
 
     >>> split = SplitModel(lambda params, x: 2 * x, lambda params, a: a @ params)
     >>> eye, x = jax.numpy.eye(2), jax.numpy.array([[1.0, 1.0]])
@@ -88,6 +93,7 @@ def activation_gradients(
     check_batch(x, loss_args)
 
     def of_batch(params: Params, x: Any, *loss_args: Any) -> Any:
+        split = transforms.split(apply_fn, params, x, at)
         features = split.features_fn(params, x)
         return input_gradients(
             split.head_fn, params, features, loss_fn=loss_fn, loss_args=loss_args

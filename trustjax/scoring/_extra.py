@@ -9,7 +9,7 @@ import numpy as np
 from trustjax import scores
 from trustjax.scoring._ingredients import Ingredient, of_network
 from trustjax.scoring._loop import run
-from trustjax.typing import Params, SplitModel
+from trustjax.typing import ApplyFn, Params, SplitModel
 
 
 def dropout_logits(
@@ -101,7 +101,7 @@ FITS: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = {
 
 
 def fit_states(
-    model: SplitModel,
+    model: ApplyFn | SplitModel,
     params: Params,
     batches: Iterable[Mapping[str, np.ndarray]],
     *,
@@ -112,7 +112,7 @@ def fit_states(
     The one place where a score learns from labels: those of the training set.
 
     Args:
-      model: a `SplitModel` whose features are what the last dense layer takes.
+      model: `apply_fn(params, x) -> logits`, or a `SplitModel`, as in `score_batch`.
       params: what the model takes first.
       batches: the training set, as `run` takes it.
       fits: what to fit; leave some out, or put your own options in.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trustjax import _network_questions, gradients, losses, scores
+from trustjax import _network_questions, gradients, losses, scores, transforms
 from trustjax.typing import ApplyFn, Params, SplitModel
 
 
@@ -18,7 +18,7 @@ class Batch:
     """A batch and the network that is asked about it.
 
     Attributes:
-      model: `apply_fn`, or a `SplitModel` where a score needs features.
+      model: `apply_fn`, or a `SplitModel` whose features are those to score with.
       params: what the model takes first.
       x: inputs, `[batch, ...]`.
       differentiated: whether gradient statistics are asked for as well; logits and
@@ -45,16 +45,12 @@ class Batch:
         """What the last dense layer takes, `[batch, ...]`.
 
         Raises:
-          ValueError: if the model is not a `SplitModel`.
+          ValueError: if there is no such layer (`transforms.split`).
         """
-        if not isinstance(self.model, SplitModel):
-            raise ValueError(
-                "features need the network in two parts: give a SplitModel "
-                "(models.split, bridge.split_at) in the place of apply_fn"
-            )
-        if self.differentiated:
+        if self.differentiated and isinstance(self.model, SplitModel):
             return self._pass[0].features
-        return self.model.features_fn(self.params, self.x)
+        parts = transforms.split(self.model, self.params, self.x, at="embedding")
+        return parts.features_fn(self.params, self.x)
 
     @functools.cached_property
     def logits(self) -> jax.Array:
@@ -228,8 +224,8 @@ def score_batch(
 
     Args:
       names: registered scores; an ingredient's name returns the ingredient itself.
-      model: `apply_fn(params, x) -> logits`, or a `SplitModel` whose features are
-        what the last dense layer takes.
+      model: `apply_fn(params, x) -> logits`, or a `SplitModel`. Features are what the
+        last dense layer takes, or those of the `SplitModel`.
       params: what the model takes first.
       x: inputs, `[batch, ...]`.
       index: record numbers, `[batch]`, by which dropout masks are drawn; None for
@@ -243,7 +239,7 @@ def score_batch(
       ingredient.
 
     Raises:
-      ValueError: as `plan`, or if a score needs features and `model` is not split, or
+      ValueError: as `plan`, or if a score needs features and the network has none, or
         if the network does not return `[batch, classes]`, two classes or more.
       TypeError: if it returns an object, a tuple or a dict.
 
@@ -265,6 +261,9 @@ def score_batch(
     # One's own ingredient of that name may be anything.
     own_pass = INGREDIENTS["gradient_statistics"]
     differentiated = any(ingredients[name] is own_pass for name in planned)
+    if any(ingredients[name] is INGREDIENTS["features"] for name in planned):
+        # Then logits are made of the features, and there is no second forward pass.
+        model = transforms.split(model, params, x, at="embedding")
     batch = Batch(model, params, x, differentiated, index)
     values = dict(given)
     for name in planned:

@@ -68,7 +68,10 @@ def cuts(apply_fn: ApplyFn, params: Params, x: Any) -> tuple[Cut, ...]:
 
 
 def split(
-    apply_fn: ApplyFn, params: Params, x: Any, at: str | Cut = "embedding"
+    apply_fn: ApplyFn | SplitModel,
+    params: Params,
+    x: Any,
+    at: str | Cut = "embedding",
 ) -> SplitModel:
     r"""A network in two parts, :math:`f_\theta = h_\theta \circ \phi_\theta`.
 
@@ -84,7 +87,7 @@ def split(
 
     Args:
       apply_fn: `(params, x) -> logits`, any function of arrays in JAX.
-      params: what it takes first, or the types of that.
+      params: what it takes first, or types of arrays.
       x: a batch or the types of one, as in `cuts`; which one does not matter later.
       at: `"embedding"`, `"feature_map"`, or one of `cuts(apply_fn, params, x)`.
 
@@ -112,6 +115,7 @@ def split(
     a linear function of x                  no embedding: x is none
     no positions (perceptron)               no feature map
     parameters are all closed over          count as parameters
+    a `SplitModel`                          comes back as it is, wherever it was cut
     ======================================  ==========================================
 
     >>> def apply_fn(params, x):
@@ -122,6 +126,8 @@ def split(
     >>> features.shape, parts.head_fn(params, features).shape
     ((8, 3), (8, 2))
     """
+    if isinstance(apply_fn, SplitModel):
+        return apply_fn
     network = look_through(apply_fn, params, x)
     if isinstance(at, Cut):
         cut = _same_cut(network, at)
