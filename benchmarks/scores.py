@@ -10,11 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks._timing import interleaved
-from trustjax import bridge, gradients, models, scores, scoring
+from trustjax import gradients, models, scores, scoring, transforms
 
 OF_LOGITS = scores.names(computable_from={"logits"})
 CLOSED_FORM = scores.names(computable_from={"logits", "features"})
@@ -33,13 +32,9 @@ def network(name: str, batch: int) -> tuple[Any, Any, jax.Array]:
     """A split network of `trustjax.models`, its parameters, and a batch of noise."""
     shape = (224, 224, 3) if name == "resnet18" else (28, 28, 1)
     classes = 1000 if name == "resnet18" else 10
-    model = models.create(
-        name, num_classes=classes, image_shape=shape, rngs=nnx.Rngs(0)
-    )
-    model.eval()
-    _, params = bridge.from_nnx(model)
+    apply_fn, params = models.load(name, num_classes=classes, image_shape=shape)
     x = jax.random.normal(jax.random.key(0), (batch, *shape))
-    return models.split(model, at="embedding"), params, x
+    return transforms.split(apply_fn, params, x, at="embedding"), params, x
 
 
 def forward_and_scores(name: str, batch: int, rounds: int) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import bridge, data, gradients, metrics, models, scores, scoring
+from trustjax import bridge, data, gradients, metrics, scores, scoring
 
 CONFIG = luo2021.Pair()
 BASELINES = {
@@ -76,8 +76,7 @@ def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.n
     MC dropout is left out where the classifier has no dropout.
     """
     classifier = luo2021.classifier(pair, pair.classifier)
-    split = models.split(classifier, at="embedding")
-    _, params = bridge.from_nnx(classifier)
+    apply_fn, params = bridge.from_nnx(classifier)
     ingredients, given = dict(scoring.INGREDIENTS), {}
     if not bridge.has_dropout(classifier):
         titles = [title for title in titles if title != "MC dropout"]
@@ -90,7 +89,7 @@ def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.n
     def ask(part: str, names: Sequence[str]) -> scoring.Results:
         batches = data.batches(luo2021.dataset(pair, part), 250)
         return scoring.run(
-            names, split, params, batches, ingredients=ingredients, given=given
+            names, apply_fn, params, batches, ingredients=ingredients, given=given
         )
 
     if "Trust Score" in titles:

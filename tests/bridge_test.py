@@ -19,11 +19,8 @@ class Small(nnx.Module):
         self.dropout = nnx.Dropout(dropout_rate, rngs=rngs)
         self.layers = nnx.List([nnx.Linear(2, 3, rngs=rngs)])
 
-    def features(self, x):
-        return self.dropout(self.norm(self.conv(x)).mean((1, 2)))
-
     def __call__(self, x):
-        return self.layers[0](self.features(x))
+        return self.layers[0](self.dropout(self.norm(self.conv(x)).mean((1, 2))))
 
 
 @pytest.fixture
@@ -112,20 +109,6 @@ def test_from_linen_agrees_with_apply(images):
 def test_from_linen_needs_the_params_collection():
     with pytest.raises(ValueError, match=r"collection params, got \['kernel'\]"):
         bridge.from_linen(linen.Dense(2), {"kernel": jnp.ones((3, 2))})
-
-
-def test_split_at_composes_to_the_whole(model, images):
-    model.eval()
-    apply_fn, params = bridge.from_nnx(model)
-    split = bridge.split_at(
-        model,
-        features=lambda model, x: model.features(x),
-        head=lambda model, features: model.layers[0](features),
-    )
-    assert split.features_fn(params, images).shape == (4, 2)
-    np.testing.assert_allclose(
-        jax.jit(split.apply_fn)(params, images), apply_fn(params, images), rtol=1e-5
-    )
 
 
 class TwoDropouts(nnx.Module):

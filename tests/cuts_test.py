@@ -344,7 +344,7 @@ def test_a_network_inside_shard_map_is_one_operation():
         apply_fn, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")
     )
     assert transforms.cuts(sharded, params, x) == ()
-    with pytest.raises(ValueError, match="the network is one shard_map"):
+    with pytest.raises(ValueError, match="nothing but one shard_map"):
         transforms.split(sharded, params, x)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from trustjax import bridge, models
+from trustjax import bridge, models, transforms
 from trustjax.models import _layers, _weights
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -104,31 +104,15 @@ def test_max_pool_is_nnx_max_pool(x):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_model_is_the_composition_of_its_parts(name):
+def test_networks_give_one_row_of_logits_for_each_image(name):
     model = create(name)
-    images = jax.random.uniform(jax.random.key(0), (2, 28, 28, 1))
-    apply_fn, params = bridge.from_nnx(model)
-    ranks = {"feature_map": 2 if name == "mlp" else 4, "embedding": 2}
-    splits = {at: models.split(model, at=at) for at in ranks}
-
-    @jax.jit
-    def outputs(params, images):
-        composed = {at: s.apply_fn(params, images) for at, s in splits.items()}
-        return apply_fn(params, images), composed
-
-    logits, composed = outputs(params, images)
-    assert logits.shape == (2, 10)
-    for at, rank in ranks.items():
-        features = jax.eval_shape(splits[at].features_fn, params, images)
-        assert features.ndim == rank
-        np.testing.assert_allclose(composed[at], logits, rtol=1e-4, atol=1e-5)
+    images = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+    assert jax.eval_shape(model, images).shape == (2, 10)
 
 
 def test_unknown_names_list_what_exists():
     with pytest.raises(ValueError, match=r"model must be one of .*cnn.*, got 'vgg'"):
         create("vgg")
-    with pytest.raises(ValueError, match="at must be one of feature_map, embedding"):
-        models.split(create("cnn"), at="logits")
 
 
 def test_cnn_names_images_that_are_too_small():
@@ -237,29 +221,8 @@ def test_vit_names_images_that_do_not_divide(name):
 
 @pytest.mark.parametrize("side", [8, 28, 32])
 def test_vit_micro_cuts_every_image_into_sixteen_patches(side):
-    model = create("vit_micro", (side, side, 1))
-    split = models.split(model)
-    features = jax.eval_shape(
-        split.features_fn, bridge.from_nnx(model)[1], np.zeros((2, side, side, 1))
-    )
+    apply_fn, params = models.load("vit_micro", image_shape=(side, side, 1))
+    images = jax.ShapeDtypeStruct((2, side, side, 1), jnp.float32)
+    split = transforms.split(apply_fn, params, images, at="feature_map")
+    features = jax.eval_shape(split.features_fn, params, images)
     assert features.shape == (2, 4, 4, 64)
-
-
-@pytest.mark.parametrize("image_shape", [(8, 8, 1), (7, 7, 3), (28, 28, 1)])
-def test_taking_names_the_networks_that_can_be_built(image_shape):
-    def can_be_built(name):
-        try:
-            models.load(name, image_shape=image_shape)
-        except ValueError:
-            return False
-        return True
-
-    small = ("cnn", "mlp", "vit_micro")
-    taking = models.taking(image_shape)
-    assert [name in taking for name in small] == [can_be_built(name) for name in small]
-
-
-def test_images_that_a_network_cannot_take_are_refused_with_those_that_can():
-    models.require_images("mlp", (8, 8, 1))
-    with pytest.raises(ValueError, match=r"at least 18x18.*got 8x8; .*taken by mlp"):
-        models.require_images("cnn", (8, 8, 1))

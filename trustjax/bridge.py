@@ -22,7 +22,7 @@ import numpy as np
 from flax import linen, nnx
 
 from trustjax import _network_questions
-from trustjax.typing import ApplyFn, Params, SplitModel
+from trustjax.typing import ApplyFn, Params
 
 _logger = logging.getLogger(__name__)
 
@@ -111,39 +111,6 @@ def from_linen(
         return _network_questions.one_array(output)
 
     return apply_fn, variables["params"]
-
-
-def split_at(
-    model: nnx.Module,
-    features: Callable[[Any, Any], jax.Array],
-    head: Callable[[Any, jax.Array], jax.Array],
-) -> SplitModel:
-    """An NNX model cut at one activation, in evaluation mode.
-
-    Args:
-      model: the whole network.
-      features: `(model, x) -> features`: the part up to the activation.
-      head: `(model, features) -> logits`: the part behind it.
-
-    Returns:
-      A `SplitModel` for the parameters that `from_nnx(model)` returns: both parts
-      take the whole tree.
-
-    >>> model = nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0))
-    >>> split = split_at(model, lambda m, x: 2 * x, lambda m, features: m(features))
-    >>> _, params = from_nnx(model)
-    >>> split.apply_fn(params, jax.numpy.ones((4, 3))).shape
-    (4, 2)
-    """
-    graph, _, rest = _parted(_in_evaluation_mode(model))
-
-    def features_fn(params: Params, x: Any) -> jax.Array:
-        return features(nnx.merge(graph, params, rest), x)
-
-    def head_fn(params: Params, activation: jax.Array) -> jax.Array:
-        return head(nnx.merge(graph, params, rest), activation)
-
-    return SplitModel(features_fn, head_fn)
 
 
 def require_independent_rows(apply_fn: ApplyFn, params: Params, x: Any) -> None:

@@ -1,12 +1,9 @@
 """Flax NNX networks of the papers.
 
-Every network is built by `create`, maps images `[batch, height, width, channels]` to
-logits `[batch, classes]`, and is the composition of three steps, so that methods
-which need an inner activation find it by the same name in each:
-
-* `feature_map(x)`: the last spatial activation (class activation maps look at it);
-* `embedding(feature_map)`: what the last dense layer takes, `[batch, width]`;
-* `dense(embedding)`: the logits.
+Every network is built by `create` and maps images `[batch, height, width, channels]`
+to logits `[batch, classes]`; `load` and `bridge.from_nnx` make it a function and its
+parameters. Methods that need an inner activation cut that function
+(`transforms.split`), as they do with any other network.
 """
 
 import dataclasses
@@ -26,7 +23,7 @@ from trustjax.models._resnet import ResNet as ResNet
 from trustjax.models._resnet import resnet8, resnet18, resnet18_cifar, resnet20
 from trustjax.models._vit import ViT as ViT
 from trustjax.models._vit import vit_micro, vit_tiny
-from trustjax.typing import ApplyFn, Params, SplitModel
+from trustjax.typing import ApplyFn, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +45,6 @@ _MODELS = {
     "resnet8": _Model(resnet8, 10, (32, 32, 3)),
     "vit_micro": _Model(vit_micro, 10, (28, 28, 1)),
     "vit_tiny": _Model(vit_tiny, 10, (32, 32, 3)),
-}
-
-_SPLITS = {
-    "feature_map": (
-        lambda model, x: model.feature_map(x),
-        lambda model, features: model.head(features),
-    ),
-    "embedding": (
-        lambda model, x: model.embedding(model.feature_map(x)),
-        lambda model, features: model.dense(features),
-    ),
 }
 
 
@@ -165,33 +151,6 @@ def create(
     return _MODELS[name].build(
         num_classes=num_classes, image_shape=image_shape, rngs=rngs
     )
-
-
-def split(model: Classifier, at: str = "feature_map") -> SplitModel:
-    """A network of this package cut at an inner activation, in evaluation mode.
-
-    Args:
-      model: what `create` returned, trained or not.
-      at: `"feature_map"`, the last spatial activation, for class activation maps;
-        or `"embedding"`, `[batch, width]`, what the last dense layer takes.
-
-    Returns:
-      A `SplitModel` for the parameters that `bridge.from_nnx(model)` returns.
-
-    Raises:
-      ValueError: if `at` is unknown.
-
-    >>> model = create("cnn", num_classes=10, image_shape=(28, 28, 1), rngs=nnx.Rngs(0))
-    >>> model.eval()
-    >>> _, params = bridge.from_nnx(model)
-    >>> images = nnx.Rngs(0).normal((2, 28, 28, 1))
-    >>> split(model).features_fn(params, images).shape
-    (2, 3, 3, 16)
-    >>> split(model, at="embedding").features_fn(params, images).shape
-    (2, 144)
-    """
-    _validate.choice("at", at, _SPLITS)
-    return bridge.split_at(model, *_SPLITS[at])
 
 
 def load(

@@ -57,17 +57,12 @@ class CNN(Classifier):
             size(height) * size(width) * _FILTERS, num_classes, rngs=rngs
         )
 
-    def feature_map(
+    def __call__(
         self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch _ _ features"]:
-        """The activation of the last convolution."""
+    ) -> Float[Array, "batch classes"]:
+        """The logits of each image."""
         # The largest value is the largest after a leaky ReLU, too; there is less to do.
         x = self.dropout1(leaky_relu(max_pool_2x2(self.conv1(x))))
         x = leaky_relu(max_pool_2x2(self.conv2(x)))
-        return leaky_relu(self.conv3(x))
-
-    def embedding(
-        self, feature_map: Float[Array, "batch _ _ features"]
-    ) -> Float[Array, "batch width"]:
-        """What the last dense layer takes: the feature map in one row."""
-        return self.dropout2(feature_map.reshape(feature_map.shape[0], -1))
+        x = leaky_relu(self.conv3(x))
+        return self.dense(self.dropout2(x.reshape(x.shape[0], -1)))

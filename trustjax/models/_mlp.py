@@ -12,8 +12,7 @@ class MLP(Classifier):
     """Two hidden layers of 256 ReLU units on the flattened image, with dropout.
 
     The smallest network here that reaches a useful accuracy on digits, for images of
-    any size. It has no positions: its feature map is the last hidden layer,
-    `[batch, 256]`.
+    any size. It has no positions, and so no feature map.
     """
 
     def __init__(
@@ -31,15 +30,9 @@ class MLP(Classifier):
         self.dropout2 = nnx.Dropout(dropout_rate, rngs=rngs)
         self.dense = nnx.Linear(width, num_classes, rngs=rngs)
 
-    def feature_map(
+    def __call__(
         self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch features"]:
-        """The last hidden layer."""
+    ) -> Float[Array, "batch classes"]:
+        """The logits of each image."""
         x = self.dropout1(nnx.relu(self.hidden1(x.reshape(x.shape[0], -1))))
-        return nnx.relu(self.hidden2(x))
-
-    def embedding(
-        self, feature_map: Float[Array, "batch features"]
-    ) -> Float[Array, "batch features"]:
-        """The last hidden layer, after dropout."""
-        return self.dropout2(feature_map)
+        return self.dense(self.dropout2(nnx.relu(self.hidden2(x))))

@@ -131,10 +131,10 @@ class ResNet(Classifier):
             self.stages.append(stage)
         self.dense = nnx.Linear(width_in, num_classes, rngs=rngs)
 
-    def feature_map(
+    def __call__(
         self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch _ _ features"]:
-        """The activation of the last block."""
+    ) -> Float[Array, "batch classes"]:
+        """The logits of each image."""
         x = nnx.relu(self.norm1(self.conv1(x)))
         if self.stem == "7x7":
             x = nnx.max_pool(
@@ -146,13 +146,7 @@ class ResNet(Classifier):
         for stage in self.stages:
             for block in stage:
                 x = block(x)
-        return x
-
-    def embedding(
-        self, feature_map: Float[Array, "batch _ _ features"]
-    ) -> Float[Array, "batch features"]:
-        """The mean over the positions."""
-        return global_average_pool(feature_map)
+        return self.dense(global_average_pool(x))
 
 
 _resnet18 = functools.partial(

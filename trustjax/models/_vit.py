@@ -79,22 +79,18 @@ class ViT(Classifier):
         self.norm = nnx.LayerNorm(width, epsilon=1e-6, rngs=rngs)
         self.dense = nnx.Linear(width, num_classes, rngs=rngs)
 
-    def feature_map(
+    def __call__(
         self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch _ _ features"]:
-        """The patches after the last block, at their positions."""
+    ) -> Float[Array, "batch classes"]:
+        """The logits of each image."""
         patches = self.patches(x)
         tokens = jax.lax.collapse(patches, 1, 3)
         tokens = self.dropout(tokens + self.positions[...])
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens).reshape(patches.shape)
-
-    def embedding(
-        self, feature_map: Float[Array, "batch _ _ features"]
-    ) -> Float[Array, "batch features"]:
-        """The mean over the patches."""
-        return global_average_pool(feature_map)
+        # At their positions again, so that a feature map is one of the image.
+        grid = self.norm(tokens).reshape(patches.shape)
+        return self.dense(global_average_pool(grid))
 
 
 def vit_tiny(*, image_shape: tuple[int, int, int], **options) -> ViT:

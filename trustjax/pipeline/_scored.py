@@ -60,9 +60,7 @@ def fitted(
     fits = {name: fit for name, fit in scoring.FITS.items() if name in needed}
     if not fits:
         return {}
-    _, params = bridge.from_nnx(model)
-    split = models.split(model, at="embedding")
-    return scoring.fit_states(split, params, training, fits=fits)
+    return scoring.fit_states(*bridge.from_nnx(model), training, fits=fits)
 
 
 def _samples(
@@ -94,7 +92,7 @@ def scored(
     names: Sequence[str],
 ) -> scoring.Results:
     """What `names` say of every record of a dataset."""
-    _, params = bridge.from_nnx(model)
+    apply_fn, params = bridge.from_nnx(model)
     heat_map = scoring.Ingredient(
         lambda batch: gradients.gradient_statistics(
             batch.apply_fn,
@@ -120,7 +118,7 @@ def scored(
 
     return scoring.run(
         names,
-        models.split(model, at="embedding"),
+        apply_fn,
         params,
         data.batches(dataset, config.batch_size),
         ingredients=ingredients,

@@ -77,10 +77,9 @@ class Network:
         )
 
     def _why_none(self) -> str:
-        whole = {"shard_map", "while", "cond", "custom_vjp_call", "custom_jvp_call"}
-        uncut = whole.intersection(self.computing)
-        if len(self.computing) == 1 and uncut:
-            return f"the network is one {uncut.pop()}; split the function in it"
+        if len(self.computing) == 1:
+            (name,) = self.computing
+            return f"between x and the logits there is nothing but one {name}"
         return (
             "everywhere between x and the logits several values that depend on x are "
             "alive (x itself, a mask, a branch), or none that is floating point with "
