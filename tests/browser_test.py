@@ -66,6 +66,19 @@ def page_path(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def compared_path(tmp_path_factory):
+    names = (
+        "convolutional",
+        "perceptron",
+        "residual",
+        "an uncommonly long name of one",
+    )
+    networks = {name: made_up.predictions(1500, 10, full=False) for name in names}
+    found = assess.compare(networks, num_samples=20)
+    return report.write_comparison(found, tmp_path_factory.mktemp("compared"))
+
+
+@pytest.fixture(scope="module")
 def tab():
     with browser.opened() as page:
         yield page
@@ -94,6 +107,19 @@ def test_page_opens_whole(tab, page_path, width, dark):
     assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
     ink, paper = tab.evaluate(COLOURS)
     assert (ink > paper) == dark, "light ink on dark paper, or the other way round"
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_page_of_networks_opens_whole(tab, compared_path, width):
+    tab.open(compared_path, width=width, height=900)
+    assert tab.complaints() == []
+    assert tab.requests() == [compared_path.resolve().as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.evaluate(CUT_OFF) == []
+    if width > 1000:
+        assert tab.evaluate(SCROLLED) == [], "a table is wider than its card"
+    assert tab.evaluate(UNDESCRIBED) == 0
+    assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
 
 
 COLUMN = """

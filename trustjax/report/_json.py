@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trustjax import metrics
-from trustjax.assess import Assessment, Quantity
+from trustjax.assess import Assessment, NetworkComparison, Quantity
 
 MOST_CLASSES = 100  # a matrix of more classes is left to scores.npz
 
@@ -35,7 +35,7 @@ def of_assessment(found: Assessment) -> dict[str, Any]:
         if found.other_class_order is None
         else found.other_class_order._asdict(),
         "best_score": found.best,
-        "comparison": _comparison(found.comparison),
+        "comparison": _comparison("auroc", found.comparison),
         "scores": {
             score.name: {
                 **score.numbers,
@@ -87,10 +87,53 @@ def of_assessment(found: Assessment) -> dict[str, Any]:
     }
 
 
-def _comparison(found: metrics.Comparison) -> dict[str, Any]:
-    """Differences of AUROC, rows less columns, whose intervals hold together."""
+def of_networks(found: NetworkComparison) -> dict[str, Any]:
+    """Every number of a comparison of networks."""
     return {
-        "metric": "auroc",
+        "num_examples": found.num_examples,
+        "num_all_wrong": found.num_all_wrong,
+        "confidence_level": found.confidence_level,
+        "num_samples": found.num_samples,
+        "networks": {
+            one.name: {
+                **one.numbers,
+                "expected_calibration_error": (
+                    one.assessment.reliability.expected_calibration_error
+                ),
+                "best_score": one.assessment.best,
+                "num_parameters": one.num_parameters,
+                "num_errors": one.assessment.num_errors,
+                "classes": {
+                    c.name: {"trust": c.trust, "below_average": c.below_average}
+                    for c in one.classes
+                },
+                "run": one.assessment.run,
+            }
+            for one in found.networks
+        },
+        "comparisons": {
+            number: _comparison(number, statement)
+            for number, statement in found.statements.items()
+        },
+        "classes": [
+            {
+                "name": c.name,
+                "count": c.count,
+                "distrusted_by_all": c.distrusted,
+                "differs": c.differs,
+                "differences": c.differences,
+                "low": c.low,
+                "high": c.high,
+            }
+            for c in found.classes
+        ],
+    }
+
+
+def _comparison(metric: str, found: metrics.Comparison) -> dict[str, Any]:
+    """Differences, rows less columns, whose intervals hold together."""
+    return {
+        "metric": metric,
         "level": found.level,
         "may_be_best": found.may_be_best,
         "no_statement_because": found.reason or None,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trustjax import _extras
-from trustjax.assess import Assessment
+from trustjax.assess import Assessment, NetworkComparison
 
 with _extras.required("report"):
     import markupsafe
@@ -173,15 +173,42 @@ def of_assessment(names: Names, found: Assessment) -> Assessment:
             dataclasses.replace(score, title=title)
             for score, title in zip(found.scores, titles, strict=True)
         ),
-        classes=tuple(
-            dataclasses.replace(c, name=name)
-            for c, name in zip(found.classes, classes, strict=True)
-        ),
+        classes=_renamed(found.classes, classes),
         gradients=gradients,
         out_of_distribution={
             others[name]: numbers for name, numbers in found.out_of_distribution.items()
         },
         run=isolated(found.run),
+    )
+
+
+def of_comparison(names: Names, found: NetworkComparison) -> NetworkComparison:
+    """The comparison with marked names where they need it, for words and tables."""
+    networks = tuple(names.marked(found.names))
+    classes = names.marked([c.name for c in found.classes])
+    return dataclasses.replace(
+        found,
+        networks=tuple(
+            dataclasses.replace(
+                one,
+                name=name,
+                assessment=of_assessment(names, one.assessment),
+                classes=_renamed(one.classes, classes),
+            )
+            for one, name in zip(found.networks, networks, strict=True)
+        ),
+        statements={
+            number: dataclasses.replace(statement, names=networks)
+            for number, statement in found.statements.items()
+        },
+        classes=_renamed(found.classes, classes),
+    )
+
+
+def _renamed(of_classes: Sequence[Any], names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(
+        dataclasses.replace(c, name=name)
+        for c, name in zip(of_classes, names, strict=True)
     )
 
 

@@ -189,10 +189,15 @@ def _flattened(
         words = prefix + str(name).replace("_", " ")
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{words}, ")
-        elif isinstance(value, list | tuple):
-            yield words, ", ".join(map(str, value))
         else:
-            yield words, "–" if value is None else str(value)
+            yield words, written(value)
+
+
+def written(value: Any) -> str:
+    """An entry of what was run, as text."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)
 
 
 PAGE = _section.Page(

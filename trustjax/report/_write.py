@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from trustjax import _files
-from trustjax.assess import Assessment, Predictions
-from trustjax.report import _json, _page, _trust_report
+from trustjax.assess import Assessment, NetworkComparison, Predictions
+from trustjax.report import _json, _network_page, _page, _trust_report
 
 _OURS = re.compile(r"(figures/[\w-]+\.svg|tables/[\w-]+\.csv|[\w-]+\.npz)")
 
@@ -48,6 +48,25 @@ def write(
     }
     page = _trust_report.rendered(assessment, predictions)
     return _write(page, _json.of_assessment(assessment), pathlib.Path(out), arrays)
+
+
+def write_comparison(
+    found: NetworkComparison, out: str | os.PathLike[str]
+) -> pathlib.Path:
+    """Writes a comparison of networks: as `write`, without `scores.npz`.
+
+    Args:
+      found: what `assess.compare` found.
+      out: the folder, as `write` takes it.
+
+    Returns:
+      The path of `index.html`.
+
+    Raises:
+      OSError: if the folder cannot be made or written, or the disk is full.
+    """
+    page = _network_page.rendered(found)
+    return _write(page, _json.of_networks(found), pathlib.Path(out), {})
 
 
 def _write(

@@ -1,0 +1,139 @@
+"""The sections of a page about several networks on one test set."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from trustjax.assess import NetworkComparison
+from trustjax.report import (
+    _names,
+    _network_figures,
+    _network_tables,
+    _network_text,
+    _page,
+    _section,
+    _text,
+    _trust_report,
+)
+
+
+class Subject(NamedTuple):
+    """What the page is about.
+
+    Attributes:
+      found: the comparison, with the names that were given.
+      named: the same with marked names, for words and tables.
+    """
+
+    found: NetworkComparison
+    named: NetworkComparison
+
+
+def rendered(found: NetworkComparison) -> _page.Rendered:
+    """The page of a comparison."""
+    names = _names.Names()
+    subject = Subject(found, _names.of_comparison(names, found))
+    return _page.render(PAGE, subject, names)
+
+
+def _title(subject: Subject) -> str:
+    datasets = {
+        str(one.assessment.run["dataset"])
+        for one in subject.named.networks
+        if "dataset" in one.assessment.run
+    }
+    (only,) = datasets if len(datasets) == 1 else [""]
+    return only or f"{len(subject.named.networks)} networks"
+
+
+def _facts(subject: Subject) -> list[str]:
+    found = subject.named
+    counts = (
+        ("network", len(found.networks)),
+        ("example", found.num_examples),
+        ("class", len(found.classes)),
+    )
+    return [f"{count:,} {_text.plural(noun, count)}" for noun, count in counts]
+
+
+def _notes(subject: Subject) -> list[str]:
+    return [
+        f"{one.name}: {note}"
+        for one in subject.named.networks
+        for note in one.assessment.run.get("notes", ())
+    ]
+
+
+def _networks(subject: Subject) -> _section.Drawn:
+    return [
+        [_network_tables.networks(subject.named)],
+        [
+            _network_figures.accuracy_and_trust(subject.found),
+            _network_figures.confidences(subject.found),
+            _network_figures.reliability(subject.found),
+            _network_figures.risk_coverage(subject.found),
+        ],
+        [_network_tables.differences(subject.named)],
+    ]
+
+
+def _classes(subject: Subject) -> _section.Drawn:
+    return [
+        [
+            _network_figures.spectra(subject.found),
+            _network_figures.densities(subject.found),
+        ],
+        [_network_tables.classes(subject.named)],
+    ]
+
+
+def _run(subject: Subject) -> _section.Drawn:
+    groups = [
+        (
+            one.name,
+            [
+                (name.replace("_", " "), _trust_report.written(value))
+                for name, value in one.assessment.run.items()
+                if not isinstance(value, Mapping)
+            ],
+        )
+        for one in subject.named.networks
+    ]
+    drawn = (
+        "intervals",
+        f"{100 * subject.found.confidence_level:g} %, "
+        f"{subject.found.num_samples:,} draws",
+    )
+    return [[_section.Groups([("", [drawn]), *(g for g in groups if g[1])])]]
+
+
+PAGE = _section.Page(
+    kind="Comparison of networks",
+    title=_title,
+    facts=_facts,
+    verdict=lambda subject: _network_text.verdict(subject.named),
+    notes=_notes,
+    sections=(
+        _section.Section(
+            "networks",
+            "Which network to trust",
+            _networks,
+            label="Networks",
+            lead=lambda subject: _network_text.networks(subject.named),
+        ),
+        _section.Section(
+            "classes",
+            "Which network to ask about what",
+            _classes,
+            label="Classes",
+            lead=lambda subject: _network_text.classes(subject.named),
+        ),
+        _section.Section(
+            "terms",
+            "How to read this",
+            lambda subject: [[_section.Terms(_network_text.terms(subject.named))]],
+            label="How to read this",
+        ),
+        _section.Section("run", "What was run", _run, label="What was run"),
+    ),
+    footer='Every number on this page is in <a href="metrics.json">metrics.json</a>.',
+)
