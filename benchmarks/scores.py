@@ -13,7 +13,15 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks._timing import interleaved
-from trustjax import gradients, models, scores, scoring, transforms
+from trustjax import (
+    gradients,
+    models,
+    passes,
+    scores,
+    scoring,
+    targets,
+    transforms,
+)
 
 OF_LOGITS = scores.names(computable_from={"logits"})
 CLOSED_FORM = scores.names(computable_from={"logits", "features"})
@@ -63,11 +71,11 @@ def engine_and_scores(name: str, batch: int, rounds: int) -> None:
         return gradients.gradient_statistics(apply_fn, params, x)
 
     def and_confounding(params, x):
-        confounding = scores.confounding_gradients(apply_fn, params, x)
+        confounding = passes.confounding_gradients(apply_fn, params, x)
         return towards_prediction(params, x), confounding
 
     def and_classes(params, x):
-        labels = scores.every_class(apply_fn(params, x))
+        labels = targets.every_class(apply_fn(params, x))
         by_class = gradients.class_gradients(apply_fn, params, x, labels)
         return and_confounding(params, x), by_class
 

@@ -14,9 +14,9 @@ together, for all pairs of readings: where one holds zero, the two are not told 
 Obtained, and the time it takes: README.md beside this file.
 """
 
-import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ import tyro
 
 from experiments import oberdiek2018_train
 from trustjax import bridge, data, losses, metrics, scores, scoring, train
+from trustjax.ingredients import LOGITS, Ingredient
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -31,37 +32,47 @@ def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return losses.squared_error(logits, jax.nn.one_hot(labels, logits.shape[-1]))
 
 
-def of_logits(fn, **options) -> scoring.Ingredient:
+def of_logits(name: str, fn: Callable[..., Any], **options: Any) -> Ingredient:
     """A reading in closed form."""
-    return scoring.Ingredient(
-        lambda batch, logits: fn(logits, **options), needs=("logits",)
-    )
+    return Ingredient(name, compute=fn, needs=(LOGITS,)).with_options(**options)
 
 
-by_autodiff = functools.partial(scoring.of_network, scores.counterfactual_grad_trust)
+def by_autodiff(name: str, **options: Any) -> Ingredient:
+    """A reading by backward passes."""
 
-READINGS: Mapping[str, scoring.Ingredient] = {
-    "max softmax": of_logits(scores.max_softmax),
-    "last layer, cross entropy, k = 9": of_logits(scores.log_grad_trust),
-    "last layer, cross entropy, k = 3": of_logits(scores.log_grad_trust, top_k=3),
-    "last layer, cross entropy, k = 1": of_logits(scores.log_grad_trust, top_k=1),
-    "rows, k = 9": of_logits(scores.grad_trust_rows),
-    "rows, k = 1": of_logits(scores.grad_trust_rows, top_k=1),
-    "released code": of_logits(scores.grad_trust_reference),
-    "first layer, cross entropy": by_autodiff(wrt=lambda path: "conv1" in path),
-    "all layers, cross entropy": by_autodiff(),
-    "all layers, cross entropy, k = 1": by_autodiff(top_k=1),
-    "mean over layers, cross entropy": by_autodiff(group="layer"),
-    "last layer, squared error": by_autodiff(
-        loss_fn=squared_error, wrt=lambda path: "dense" in path
+    def ask(batch: scoring.Batch) -> jax.Array:
+        return scores.counterfactual_grad_trust(
+            batch.apply_fn, batch.params, batch.x, **options
+        )
+
+    return Ingredient(name, ask=ask)
+
+
+READINGS = (
+    of_logits("max softmax", scores.max_softmax),
+    of_logits("last layer, cross entropy, k = 9", scores.log_grad_trust),
+    of_logits("last layer, cross entropy, k = 3", scores.log_grad_trust, top_k=3),
+    of_logits("last layer, cross entropy, k = 1", scores.log_grad_trust, top_k=1),
+    of_logits("rows, k = 9", scores.grad_trust_rows),
+    of_logits("rows, k = 1", scores.grad_trust_rows, top_k=1),
+    of_logits("released code", scores.grad_trust_reference),
+    by_autodiff("first layer, cross entropy", wrt=lambda path: "conv1" in path),
+    by_autodiff("all layers, cross entropy"),
+    by_autodiff("all layers, cross entropy, k = 1", top_k=1),
+    by_autodiff("mean over layers, cross entropy", group="layer"),
+    by_autodiff(
+        "last layer, squared error",
+        loss_fn=squared_error,
+        wrt=lambda path: "dense" in path,
     ),
-    "all layers, squared error": by_autodiff(loss_fn=squared_error),
-    "last layer, squared error, read literally": by_autodiff(
+    by_autodiff("all layers, squared error", loss_fn=squared_error),
+    by_autodiff(
+        "last layer, squared error, read literally",
         loss_fn=squared_error,
         wrt=lambda path: "dense" in path,
         ratio="predicted_over_counterfactual",
     ),
-}
+)
 
 
 def main(
@@ -73,14 +84,13 @@ def main(
     """Prints the table of readings."""
     trained, test_set = oberdiek2018_train.trained(dataset, config, workdir)
     results = scoring.run(
-        ["logits", *READINGS],
+        [LOGITS, *READINGS],
         *bridge.from_nnx(trained.model),
         data.batches(test_set, 250),
-        ingredients={**scoring.INGREDIENTS, **READINGS},
     )
     correct = jnp.asarray(results.values["logits"].argmax(-1) == results.labels)
     print(f"{len(correct)} test examples, accuracy {correct.mean():.2%}")
-    columns = {name: jnp.asarray(results.values[name]) for name in READINGS}
+    columns = {own.name: jnp.asarray(results.values[own.name]) for own in READINGS}
     resample = {"key": jax.random.key(0), "num_samples": num_samples}
     found = metrics.compare(columns, correct, **resample)
     softmax = found.names.index("max softmax")

@@ -14,7 +14,7 @@ answers, so its column of table 1 cannot be compared.
 Expected and obtained numbers: README.md beside this file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import bridge, data, gradients, metrics, scores, scoring
+from trustjax import bridge, data, gradients, metrics, scoring
 
 CONFIG = luo2021.Pair()
 BASELINES = {
@@ -77,32 +77,29 @@ def baseline_scores(pair: luo2021.Pair, titles: Sequence[str]) -> dict[str, np.n
     """
     classifier = luo2021.classifier(pair, pair.classifier)
     apply_fn, params = bridge.from_nnx(classifier)
-    ingredients, given = dict(scoring.INGREDIENTS), {}
+    stochastic_fn = None
     if not bridge.has_dropout(classifier):
         titles = [title for title in titles if title != "MC dropout"]
     if "MC dropout" in titles:
         stochastic_fn, _ = bridge.stochastic_from_nnx(classifier)
-        ingredients["dropout_logits"] = scoring.dropout_logits(
-            stochastic_fn, key=jax.random.key(0)
-        )
 
-    def ask(part: str, names: Sequence[str]) -> scoring.Results:
-        batches = data.batches(luo2021.dataset(pair, part), 250)
-        return scoring.run(
-            names, apply_fn, params, batches, ingredients=ingredients, given=given
-        )
+    def batches(part: str) -> Iterable[Mapping[str, np.ndarray]]:
+        return data.batches(luo2021.dataset(pair, part), 250)
 
-    if "Trust Score" in titles:
-        known = ask("oracle", ["features"])
-        given["trust_score_state"] = scores.fit_trust_score(
-            known.values["features"], known.labels
-        )
-    test = ask("test", [BASELINES[title] for title in titles]).values
+    scorer = scoring.Scorer(
+        [BASELINES[title] for title in titles],
+        apply_fn,
+        params,
+        stochastic_apply_fn=stochastic_fn,
+        given={"key": jax.random.key(0)},
+    )
+    test = scorer.fit(batches("oracle")).run(batches("test")).values
     found = {title: test[BASELINES[title]] for title in titles}
     if "Gradient" in titles:
-        validation = ask("validation", ["gradient_statistics"]).values
+        statistics = gradients.GRADIENT_STATISTICS
+        validation = scoring.run([statistics], apply_fn, params, batches("validation"))
         place, sign, name = best_statistic(
-            validation["gradient_statistics"],
+            validation.values[statistics.name],
             luo2021.outcomes(pair, "validation").correct,
         )
         found[f"Gradient: {name}"] = sign * columns(found.pop("Gradient"))[:, place]

@@ -225,14 +225,15 @@ UNITS = {
 def subject_of(name):
     """A registered score as a function of what it is made of, its states fitted."""
     row = scores.lookup(name)
-    states = {n: FITS[n](POINTS, CLASS_OF) for n in row.needs if n in FITS}
-    needs = [need for need in row.needs if need not in states]
+    names = [need.name for need in row.needs]
+    states = {n: FITS[n](POINTS, CLASS_OF) for n in names if n in FITS}
+    needs = [need for need in names if need not in states]
     # Of eight training points there is no 50th neighbour.
     options = {"k": 1} if name == "knn_distance" else {}
 
     def fn(*arrays):
         given = dict(zip(needs, arrays, strict=True)) | states
-        return row.fn(*(given[need] for need in row.needs), **options)
+        return row.fn(*(given[need] for need in names), **options)
 
     arguments = [INGREDIENTS[need] for need in needs]
     if states:
@@ -351,38 +352,58 @@ FITTED = {
         lambda fit, h, _: fit.centroid_kernel(h),
     ),
 }
-MORE_SCORES = {
-    "log_grad_trust": Subject(
-        scores.log_grad_trust,
-        (LOGITS,),
-        of_rows(limits.log_grad_trust),
-        NONEMPTY,
-    ),
-    "ensemble_max_softmax": Subject(
-        scores.ensemble_max_softmax,
-        (SAMPLED,),
-        of_rows(lambda z: limits.mean_softmax(z).max()),
-        NONEMPTY,
-    ),
-    "every_class": Subject(
-        scores.every_class,
-        (LOGITS,),
-        lambda z: np.tile(np.arange(z.shape[1]), (len(z), 1)),
-        NONEMPTY,
-    ),
-} | {
-    name: Subject(
-        fn,
-        TRAINING[:1] if name == "fit_knn" else TRAINING,
-        reference,
-        (*NONEMPTY, "batch", "features"),
-        unit=100.0,
-        jits=False,
-        in_float32=True,
-        calls=(getattr(scores, name),),
-    )
-    for name, (fn, reference) in FITTED.items()
-}
+MORE_SCORES = (
+    {
+        "log_grad_trust": Subject(
+            scores.log_grad_trust,
+            (LOGITS,),
+            of_rows(limits.log_grad_trust),
+            NONEMPTY,
+        ),
+        "ensemble_max_softmax": Subject(
+            scores.ensemble_max_softmax,
+            (SAMPLED,),
+            of_rows(lambda z: limits.mean_softmax(z).max()),
+            NONEMPTY,
+        ),
+    }
+    | {
+        name: Subject(getattr(scores, name), (SAMPLED,), of_rows(reference), NONEMPTY)
+        for name, reference in (
+            ("negative_predictive_entropy", limits.negative_predictive_entropy),
+            ("negative_expected_entropy", limits.negative_expected_entropy),
+            ("negative_mutual_information", limits.negative_mutual_information),
+        )
+    }
+    | {
+        "negative_variation_ratio": Subject(
+            scores.negative_variation_ratio,
+            (SAMPLED,),
+            of_rows(limits.negative_variation_ratio),
+            NONEMPTY,
+            chooses=True,
+        ),
+        "gradient_statistic": Subject(
+            scores.gradient_statistic,
+            (INGREDIENTS["gradient_statistics"],),
+            REFERENCES["gradient_l2_norm"],
+            NONEMPTY,
+        ),
+    }
+    | {
+        name: Subject(
+            fn,
+            TRAINING[:1] if name == "fit_knn" else TRAINING,
+            reference,
+            (*NONEMPTY, "batch", "features"),
+            unit=100.0,
+            jits=False,
+            in_float32=True,
+            calls=(getattr(scores, name),),
+        )
+        for name, (fn, reference) in FITTED.items()
+    }
+)
 
 
 def of_logits(fn, reference, **more):
@@ -397,6 +418,12 @@ def constant_of_logits(fn, value):
 
 TARGETS_OF = {
     "predicted_class": of_logits(targets.predicted_class, limits.predicted_class),
+    "every_class": Subject(
+        targets.every_class,
+        (LOGITS,),
+        lambda z: np.tile(np.arange(z.shape[1]), (len(z), 1)),
+        NONEMPTY,
+    ),
     "top_k_counterfactuals": of_logits(
         functools.partial(targets.top_k_counterfactuals, k=1),
         lambda z: limits.counterfactuals(z)[:, :1],

@@ -26,9 +26,10 @@ FOUNDATION = {
     "_fingerprint",
     "_paths",
 }
-PIECES = FOUNDATION | {"targets", "losses", "statistics"}
+PIECES = FOUNDATION | {"ingredients", "targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
-METHODS = ENGINE | {"bridge", "models"}
+PASSES = ENGINE | {"passes"}
+METHODS = PASSES | {"bridge", "models"}
 ALLOWED = {
     "typing": set(),
     "_network_questions": {"_questions"},
@@ -44,6 +45,7 @@ ALLOWED = {
     "_fingerprint": set(),
     "_paths": set(),
     "_ending": set(),
+    "ingredients": FOUNDATION,
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,
@@ -53,10 +55,11 @@ ALLOWED = {
     "metrics": FOUNDATION,
     "models": FOUNDATION | {"bridge"},
     "data": FOUNDATION,
-    "scores": ENGINE,
-    "explain": ENGINE,
+    "passes": ENGINE,
+    "scores": PASSES,
+    "explain": PASSES,
     "introspection": METHODS,
-    "oracles": METHODS | {"train", "data", "metrics", "scoring"},
+    "oracles": METHODS | {"train", "data", "metrics", "scores", "scoring"},
     "detectors": METHODS,
     "train": METHODS | {"data"},
     "assess": FOUNDATION | {"metrics", "statistics"},

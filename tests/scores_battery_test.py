@@ -65,7 +65,7 @@ class Case:
     """A score as a function of its per-example ingredients, and those."""
 
     def __init__(self, name):
-        self.needs = scores.lookup(name).needs
+        self.needs = [need.name for need in scores.lookup(name).needs]
         self.rows = {n: r for n, r in _per_example().items() if n in self.needs}
 
     def score(self, rows, fn):

@@ -8,10 +8,12 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests import golden_numbers, problems
 from tests.scores_samples_test import net_a
-from trustjax import gradients, losses, scores
+from trustjax import gradients, losses, passes, scores, targets
 from trustjax.statistics import GradientStatistics
 
 INF, NAN = np.inf, np.nan
+counterfactual_ratio = scores.lookup("counterfactual_grad_trust").fn
+mean_confounding_gradient = scores.lookup("purview").fn
 
 
 def mlp(params, x):
@@ -154,15 +156,15 @@ def test_scores_of_the_gradients_towards_every_class(network):
     params, x = network
     logits = mlp(params, x)
     towards = jitted(
-        gradients.class_gradients, mlp, params, x, scores.every_class(logits)
+        gradients.class_gradients, mlp, params, x, targets.every_class(logits)
     )
     np.testing.assert_allclose(
-        scores.counterfactual_ratio(logits, towards),
+        counterfactual_ratio(logits, towards),
         scores.counterfactual_grad_trust(mlp, params, x),
         rtol=1e-4,
     )
     np.testing.assert_allclose(
-        scores.negative_fisher_trace(logits, towards),
+        scores.fisher_trace(logits, towards),
         -jitted(gradients.fisher_trace, mlp, params, x),
         rtol=1e-4,
     )
@@ -197,9 +199,9 @@ def test_edge_case_of_counterfactual_grad_trust(params, x, expected):
     value = jitted(scores.counterfactual_grad_trust, *args)
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
     logits = args[0](*args[1:])
-    towards = jitted(gradients.class_gradients, *args, scores.every_class(logits))
+    towards = jitted(gradients.class_gradients, *args, targets.every_class(logits))
     np.testing.assert_allclose(
-        scores.counterfactual_ratio(logits, towards), [expected], rtol=1e-6
+        counterfactual_ratio(logits, towards), [expected], rtol=1e-6
     )
 
 
@@ -228,9 +230,9 @@ def test_a_tensor_of_one_parameter_has_no_variance():
 def test_edge_case_of_the_fisher_trace(params, x, expected):
     args = (lambda p, x: x @ p, jnp.array(params), jnp.array([x]))
     logits = args[0](*args[1:])
-    towards = jitted(gradients.class_gradients, *args, scores.every_class(logits))
+    towards = jitted(gradients.class_gradients, *args, targets.every_class(logits))
     np.testing.assert_allclose(
-        scores.negative_fisher_trace(logits, towards), [expected], rtol=1e-6
+        scores.fisher_trace(logits, towards), [expected], rtol=1e-6
     )
 
 
@@ -283,7 +285,7 @@ def test_purview_agrees_with_the_authors():
     g = golden_numbers.load("01_gradtrust")
     params = jax.tree.map(jnp.asarray, golden_numbers.params(g))
     args = (net_a, params, jnp.asarray(g["images"]))
-    norms = jitted(scores.confounding_gradients, *args, group="tensor")
+    norms = jitted(passes.confounding_gradients, *args, group="tensor")
     order = [
         f"{n}/{t}" for n in ("conv1", "conv2", "dense") for t in ("kernel", "bias")
     ]
@@ -306,7 +308,7 @@ def test_halves_follow_the_network_and_not_the_alphabet(network):
         jitted(scores.purview, jax.jit(mlp), *network, part=part)
         for part in ("early", "late", "all")
     )
-    norms = jitted(scores.confounding_gradients, mlp, *network)
+    norms = jitted(passes.confounding_gradients, mlp, *network)
     np.testing.assert_allclose(
         early, -norms.select("hidden", "squared_norm"), rtol=1e-5
     )
@@ -338,7 +340,7 @@ def test_edge_case_of_purview(labels, kernel, expected):
 
 def test_mean_confounding_gradient_of_zeros_is_zero():
     zeros = GradientStatistics(jnp.zeros((1, 3, 1)), tuple("abc"), ("squared_norm",))
-    assert scores.mean_confounding_gradient(zeros).tolist() == [0.0]
+    assert mean_confounding_gradient(zeros).tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +361,7 @@ def test_mean_confounding_gradient_of_zeros_is_zero():
             "statistic must be one of l1_norm",
         ),
         (
-            lambda p, x: scores.counterfactual_ratio(
+            lambda p, x: counterfactual_ratio(
                 mlp(p, x), gradients.class_gradients(mlp, p, x, jnp.zeros((8, 2), int))
             ),
             r"batch and classes \(8, 4\) of logits, got \(8, 2, 1, 2\)",
@@ -376,7 +378,7 @@ def test_mean_confounding_gradient_of_zeros_is_zero():
             "number of groups must be an integer >= 2",
         ),
         (
-            lambda p, x: scores.mean_confounding_gradient(
+            lambda p, x: mean_confounding_gradient(
                 jitted(gradients.gradient_statistics, mlp, p, x)
             ),
             "statistic must be one of",

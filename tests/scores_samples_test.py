@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests import golden_numbers
-from trustjax import bridge, scores
+from trustjax import bridge, passes, scores
 
 INF, NAN = np.inf, np.nan
 SAMPLES_ONLY = [
@@ -225,12 +225,8 @@ def test_mc_dropout_is_the_score_of_its_samples_one_pass_each(dropout_net):
     np.testing.assert_allclose(
         value, expected["negative_predictive_entropy"], rtol=1e-5
     )
-    disagreement = scores.mc_dropout(
-        stochastic_apply_fn,
-        params,
-        x,
-        **options,
-        score_fn=scores.negative_mutual_information,
+    disagreement = scores.mc_dropout_mutual_information(
+        stochastic_apply_fn, params, x, **options
     )
     np.testing.assert_allclose(
         disagreement, expected["negative_mutual_information"], rtol=1e-4
@@ -271,15 +267,10 @@ def test_mc_dropout_of_a_network_without_dropout_is_its_entropy():
     """The demo adds 1e-4 inside the logarithm; without that, the two agree."""
     g = golden_numbers.load("01_gradtrust")
     logits = jnp.asarray(g["f32/logits"])
-    score_fn = lambda s: scores.negative_predictive_entropy(s, normalised=False)
-    value = scores.mc_dropout(
-        lambda params, x, key: x,
-        None,
-        logits,
-        key=jax.random.key(0),
-        num_samples=3,
-        score_fn=score_fn,
+    samples = passes.dropout_logits(
+        lambda params, x, key: x, None, logits, key=jax.random.key(0), num_samples=3
     )
+    value = scores.negative_predictive_entropy(samples, normalised=False)
     np.testing.assert_allclose(value, g["f64/demo/entropy"], rtol=1e-5)
     p = np.exp(g["f64/logits"] - g["f64/energy_T1"][:, None])
     as_run = (p * np.log(p + 1e-4)).sum(1)
@@ -291,7 +282,7 @@ def test_deep_ensemble_is_a_loop_over_its_members():
     members = jax.random.normal(jax.random.key(1), (5, 3, 2))
     looped = jnp.stack([linear(member, x) for member in members], axis=1)
     np.testing.assert_allclose(
-        scores.ensemble_logits(linear, members, x), looped, rtol=1e-6
+        passes.ensemble_logits(linear, members, x), looped, rtol=1e-6
     )
     np.testing.assert_allclose(
         scores.deep_ensemble(linear, members, x),
@@ -339,13 +330,29 @@ def test_edge_case_of_the_oracle(z):
 
 def test_test_time_augmentation_changes_the_input_with_each_key():
     x, key = jnp.eye(3), jax.random.key(0)
-    shift = lambda x, key: x + jax.random.normal(key, (3, 1))
-    samples = scores.augmented_logits(
+    shift = lambda x, key: x + jax.random.normal(key, (1, 1))
+    samples = passes.augmented_logits(
         linear, jnp.eye(3), x, augment_fn=shift, key=key, num_samples=4
     )
-    keys = jax.random.split(key, 4)
-    looped = jnp.stack([shift(x, keys[s]) for s in range(4)], axis=1)
+    fold = jax.random.fold_in
+    looped = jnp.array(
+        [
+            [shift(x[i : i + 1], fold(fold(key, i), s))[0] for s in range(4)]
+            for i in range(3)
+        ]
+    )
     np.testing.assert_allclose(samples, looped, rtol=1e-6)
+    order = jnp.array([2, 0])
+    reordered = passes.augmented_logits(
+        linear,
+        jnp.eye(3),
+        x[order],
+        augment_fn=shift,
+        key=key,
+        num_samples=4,
+        index=order,
+    )
+    np.testing.assert_allclose(reordered, samples[order], rtol=1e-6)
     value = scores.test_time_augmentation(
         linear, jnp.eye(3), x, augment_fn=shift, key=key, num_samples=4
     )
@@ -376,7 +383,7 @@ def test_test_time_augmentation_changes_the_input_with_each_key():
             r"\['t'\] must have a leading axis, got a single number",
         ),
         (
-            lambda x: scores.augmented_logits(
+            lambda x: passes.augmented_logits(
                 linear,
                 jnp.eye(3),
                 x,

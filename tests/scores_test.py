@@ -24,7 +24,7 @@ def random_features(examples=64, width=6):
 def test_score_is_its_definition(name, classes):
     score = scores.lookup(name)
     made = {"logits": random_logits(classes=classes), "features": random_features()}
-    args = [made[need] for need in score.needs]
+    args = [made[need.name] for need in score.needs]
     by_loop = getattr(scores_reference, name)
     rows = zip(*(np.asarray(a, np.float64) for a in args), strict=True)
     expected = [by_loop(*row) for row in rows]
@@ -328,7 +328,7 @@ MASKED = [[2.0, -0.5, 0.0, -INF], [0.0, 3.0, 1.0, -INF], [0.0, 0.0, 0.0, -INF]]
 def test_a_masked_class_works_in_every_score(name):
     given = {"logits": jnp.array(MASKED), "features": jnp.ones((3, 2))}
     score = scores.lookup(name)
-    assert np.isfinite(score.fn(*(given[need] for need in score.needs))).all()
+    assert np.isfinite(score.fn(*(given[need.name] for need in score.needs))).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 1}, {"top_k": 2}])

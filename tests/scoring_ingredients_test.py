@@ -1,5 +1,7 @@
 """Every registered score from the one plan, and what users add to it."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ import pytest
 
 from tests.scoring_test import CLASSES, INPUTS, SPLIT, made_batches
 from tests.scoring_test import params as params  # a fixture
-from trustjax import gradients, scores, scoring
+from trustjax import gradients, passes, scores, scoring
+from trustjax.ingredients import FEATURES, LOGITS, Ingredient
 
 KEY = jax.random.key(0)
 
@@ -21,34 +24,37 @@ def flipped(x, key):
     return jnp.where(jax.random.bernoulli(key), x, -x)
 
 
-EVERYTHING = {
-    **scoring.INGREDIENTS,
-    "dropout_logits": scoring.dropout_logits(noisy, key=KEY, num_samples=3),
-    "augmented_logits": scoring.augmented_logits(flipped, key=KEY, num_samples=3),
-    "ensemble_logits": scoring.ensemble_logits(),
-    "oracle_output": scoring.Ingredient(lambda batch, z: z[:, :1], needs=("logits",)),
-}
+EVERYTHING = (
+    passes.DROPOUT_LOGITS.with_options(num_samples=3),
+    passes.AUGMENTED_LOGITS.with_options(num_samples=3, augment_fn=flipped),
+    Ingredient("oracle_output", compute=lambda z: z[:, :1], needs=(LOGITS,)),
+    scores.KNN_STATE.with_options(normalised=False),
+)
 
 
 @pytest.fixture
-def given(params):
-    _, batches = made_batches(records=60)
-    fits = {
-        **scoring.FITS,
-        "knn_state": lambda features, labels: scores.fit_knn(
-            features, normalised=False
-        ),
-    }
+def scorer(params):
+    """Of all scores, those that are fitted on a training set among them."""
     members = jax.tree.map(lambda a: jnp.stack([a, -a]), params)
-    states = scoring.fit_states(SPLIT, params, batches, fits=fits)
-    return {**states, "ensemble_params": members}
-
-
-def test_every_score_comes_from_one_plan_and_is_its_function(params, given):
-    images, batches = made_batches()
-    results = scoring.run(
-        scores.names(), SPLIT, params, batches, ingredients=EVERYTHING, given=given
+    scorer = scoring.Scorer(
+        scores.names(),
+        SPLIT,
+        params,
+        stochastic_apply_fn=noisy,
+        ingredients=EVERYTHING,
+        given={"ensemble_params": members, "key": KEY},
     )
+    return scorer.fit(made_batches(records=60)[1])
+
+
+@pytest.fixture
+def given(scorer):
+    return scorer.given
+
+
+def test_every_score_comes_from_one_plan_and_is_its_function(params, scorer, given):
+    images, batches = made_batches()
+    results = scorer.run(batches)
     assert set(results.values) == set(scores.names())
     chex.assert_tree_all_finite(results.values["trust_score"])
     x = jnp.asarray(images)
@@ -79,10 +85,7 @@ def test_what_no_score_asks_for_is_not_computed(params):
     def forbidden(batch):
         raise AssertionError("computed")
 
-    ingredients = {
-        **scoring.INGREDIENTS,
-        "gradient_statistics": scoring.Ingredient(forbidden),
-    }
+    ingredients = [Ingredient("gradient_statistics", ask=forbidden)]
     out = scoring.score_batch(
         ["margin", "grad_norm"],
         SPLIT,
@@ -94,15 +97,18 @@ def test_what_no_score_asks_for_is_not_computed(params):
 
 
 def test_a_score_of_ones_own_with_an_ingredient_of_ones_own(params):
+    lowest = Ingredient("lowest", compute=lambda h: h.min(axis=-1), needs=(FEATURES,))
+
+    def lowest_feature(lowest, threshold):
+        return lowest - threshold
+
     score = scores.Score(
-        name="lowest_feature",
-        fn=lambda lowest, threshold: lowest - threshold,
-        needs=("lowest", "threshold"),
+        lowest_feature,
+        needs=(lowest, Ingredient("threshold")),
         title="Lowest feature",
         paper="none",
         equation="min_j h_j - t",
     )
-    lowest = scoring.Ingredient(lambda batch, h: h.min(axis=-1), needs=("features",))
     x = jnp.asarray(made_batches()[0])
     scores.register(score)
     try:
@@ -111,7 +117,6 @@ def test_a_score_of_ones_own_with_an_ingredient_of_ones_own(params):
             SPLIT,
             params,
             x,
-            ingredients={**scoring.INGREDIENTS, "lowest": lowest},
             given={"threshold": jnp.float32(2.0)},
         )
     finally:
@@ -136,20 +141,20 @@ def test_parts_of_a_run_with_other_states_are_not_taken(params, given, tmp_path)
     ask = lambda given, **more: scoring.run(
         ["knn_distance_of_one"], SPLIT, params, batches, given=given, **more
     )
-    scores.register(
-        scores.Score(
-            name="knn_distance_of_one",
-            fn=lambda state, features: scores.knn_distance(state, features, k=1),
-            needs=("knn_state", "features"),
-            title="",
-            paper="",
-            equation="",
-        )
-    )
+
+    def knn_distance_of_one(state, features):
+        return scores.knn_distance(state, features, k=1)
+
+    row = scores.lookup("knn_distance")
+    scores.register(dataclasses.replace(row, fn=knn_distance_of_one))
     try:
         stop = iter([None])
         with pytest.raises(StopIteration):
-            ask({"knn_state": other}, workdir=tmp_path, on_batch=lambda n: next(stop))
+            ask(
+                {"knn_state": other},
+                workdir=tmp_path,
+                progress=lambda *heard: next(stop),
+            )
         chex.assert_trees_all_equal(ask(fitted, workdir=tmp_path), ask(fitted))
     finally:
         scores.unregister("knn_distance_of_one")

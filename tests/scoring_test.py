@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from trustjax import scores, scoring
+from trustjax.ingredients import FEATURES, KEY, LOGITS, Ingredient
 from trustjax.typing import SplitModel
 
 NAMES = ("max_softmax", "grad_trust", "gradient_statistics", "logits")
@@ -58,13 +59,11 @@ def made_batches(records=21, batch_size=8):
 
 
 def test_plan_lists_each_ingredient_once_in_a_computable_order():
-    ingredients = {
-        **scoring.INGREDIENTS,
-        "doubled": scoring.Ingredient(lambda batch, z: 2 * z, needs=("logits",)),
-    }
-    assert scoring.plan(
-        ["doubled", "margin", "logits", "energy"], ingredients=ingredients
-    ) == ("logits", "doubled")
+    doubled = Ingredient("doubled", compute=lambda z: 2 * z, needs=(LOGITS,))
+    asked = [doubled, "margin", "logits", "energy"]
+    assert scoring.plan(asked) == (LOGITS, doubled)
+    by_name = ["doubled", "margin", "logits", "energy"]
+    assert scoring.plan(by_name, ingredients=[doubled]) == (LOGITS, doubled)
 
 
 def test_the_network_runs_once_however_many_scores_ask(params):
@@ -89,10 +88,9 @@ def test_one_forward_pass_gives_logits_features_and_gradients(params):
 
 
 def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):
-    own = scoring.Ingredient(lambda batch, logits: 2 * logits, needs=("logits",))
-    ingredients = {**scoring.INGREDIENTS, "gradient_statistics": own}
+    own = Ingredient("gradient_statistics", compute=lambda z: 2 * z, needs=(LOGITS,))
     names = ["logits", "gradient_statistics"]
-    asked = products_of(names, params, ingredients=ingredients)
+    asked = products_of(names, params, ingredients=[own])
     assert asked == products_of(["logits"], params)
 
 
@@ -132,14 +130,16 @@ class KilledError(Exception):
 
 
 def killed_after(batches):
-    def on_batch(records):
-        del records
+    """Progress that ends the run after so many batches."""
+
+    def progress(task, done, total, facts):
+        del task, done, total, facts
         nonlocal batches
         batches -= 1
         if not batches:
             raise KilledError
 
-    return on_batch
+    return progress
 
 
 def counted(model):
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_where_it_stopped(params, tmp_path):
         ["energy"], apply_fn, params, batches, workdir=tmp_path, **more
     )
     with pytest.raises(KilledError):
-        run(on_batch=killed_after(2))
+        run(progress=killed_after(2))
     jax.effects_barrier()
     looks = 2  # at the first batch, before it is scored
     assert len(computed) == looks + 2
@@ -180,7 +180,7 @@ def stopped(params, tmp_path):
         ["energy"], SPLIT, params, batches, workdir=tmp_path, **more
     )
     with pytest.raises(KilledError):
-        run(on_batch=killed_after(2))
+        run(progress=killed_after(2))
     return run
 
 
@@ -207,7 +207,7 @@ def test_parts_of_other_parameters_or_data_are_not_taken(params, tmp_path):
     with pytest.raises(KilledError):
         scoring.run(
             ["energy"], SPLIT, params, batches, workdir=tmp_path,
-            on_batch=killed_after(2),
+            progress=killed_after(2),
         )  # fmt: skip
     others = jax.tree.map(lambda leaf: 2 * leaf, params)
     chex.assert_trees_all_equal(
@@ -221,33 +221,28 @@ def test_parts_of_other_options_and_constants_are_not_taken(params, tmp_path):
 
     def run(offset, factor, **more):
         constant = jnp.full(7, offset)
-        own = scoring.Ingredient(
-            lambda batch, logits: factor * logits + constant.sum(), needs=("logits",)
+        own = Ingredient(
+            "own",
+            compute=lambda logits: factor * logits + constant.sum(),
+            needs=(LOGITS,),
         )
-        ingredients = {**scoring.INGREDIENTS, "own": own}
-        return scoring.run(
-            ["own"], SPLIT, params, batches, ingredients=ingredients, **more
-        )
+        return scoring.run([own], SPLIT, params, batches, **more)
 
     for others in ((2.0, 1.0), (1.0, 3.0)):
         with pytest.raises(KilledError):
-            run(1.0, 1.0, workdir=tmp_path, on_batch=killed_after(2))
+            run(1.0, 1.0, workdir=tmp_path, progress=killed_after(2))
         chex.assert_trees_all_equal(run(*others, workdir=tmp_path), run(*others))
 
 
 def test_a_key_may_be_given(params):
     _, batches = made_batches()
-    noise = scoring.Ingredient(
-        lambda batch, logits, key: logits + jax.random.normal(key, logits.shape),
-        needs=("logits", "key"),
+    noise = Ingredient(
+        "noise",
+        compute=lambda logits, key: logits + jax.random.normal(key, logits.shape),
+        needs=(LOGITS, KEY),
     )
     asked = lambda key: scoring.run(
-        ["noise"],
-        SPLIT,
-        params,
-        batches,
-        ingredients={**scoring.INGREDIENTS, "noise": noise},
-        given={"key": key},
+        [noise], SPLIT, params, batches, given={"key": key}
     ).values["noise"]
     assert np.isfinite(asked(jax.random.key(0))).all()
     assert scoring.fingerprint(jax.random.key(0)) != (
@@ -257,17 +252,14 @@ def test_a_key_may_be_given(params):
 
 def test_dropout_does_not_depend_on_the_batches(params):
     noisy = lambda params, x, key: x + jax.random.normal(key, x.shape)
-    ingredients = {
-        **scoring.INGREDIENTS,
-        "dropout_logits": scoring.dropout_logits(noisy, key=jax.random.key(0)),
-    }
     by_threes, by_fours = (
         scoring.run(
             ["mc_dropout"],
             SPLIT,
             params,
             made_batches(batch_size=size)[1],
-            ingredients=ingredients,
+            stochastic_apply_fn=noisy,
+            given={"key": jax.random.key(0)},
         ).values["mc_dropout"]
         for size in (3, 4)
     )
@@ -306,10 +298,12 @@ def test_features_of_a_network_that_has_none_are_an_error(params):
 
 
 def test_a_score_of_ones_own(params):
+    def own_feature_norm(features):
+        return jnp.linalg.norm(features, axis=-1)
+
     own = scores.Score(
-        name="own_feature_norm",
-        fn=lambda features: jnp.linalg.norm(features, axis=-1),
-        needs=("features",),
+        own_feature_norm,
+        needs=(FEATURES,),
         title="Feature norm",
         paper="none",
         equation="|h|_2",

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from tests import problems
 from trustjax import data, gradients, scoring, train
+from trustjax.ingredients import LOGITS, Ingredient
 
 DEVICES_EACH = 2
 RECORDS, PER_BATCH = 24, 8
@@ -29,16 +30,16 @@ def statistics(params, x):
 
 def centred_logits(batches, **options):
     """An ingredient with a collective: it compares each example with all its batch."""
-    centred = scoring.Ingredient(
-        lambda batch, logits: logits - jnp.mean(logits, axis=0, keepdims=True),
-        needs=("logits",),
+    centred = Ingredient(
+        "centred",
+        compute=lambda logits: logits - jnp.mean(logits, axis=0, keepdims=True),
+        needs=(LOGITS,),
     )
     return scoring.run(
-        ["centred"],
+        [centred],
         lambda params, x: x @ params,
         np.eye(4, 3, dtype=np.float32),
         batches,
-        ingredients={**scoring.INGREDIENTS, "centred": centred},
         **options,
     ).values["centred"]
 
@@ -61,23 +62,23 @@ def resumed_scores(mesh, out):
     rank = jax.process_index()
     workdir = pathlib.Path(f"{out}-scoring")
 
-    def score(on_batch=None):
+    def score(progress=None):
         return centred_logits(
             batches_of(rank, 2),
             sharding=NamedSharding(mesh, P("data")),
             workdir=workdir,
-            on_batch=on_batch,
+            progress=progress,
         )
 
     finished = []
 
-    def stop(records):
-        finished.append(records)
+    def stop(task, done, total, facts):
+        finished.append(done)
         if len(finished) == 2:
             raise InterruptedError
 
     try:
-        score(on_batch=stop)
+        score(progress=stop)
     except InterruptedError:
         parts = sorted(workdir.rglob("part-*.npz"))
         assert len(parts) == 2

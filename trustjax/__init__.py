@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from trustjax import bridge as bridge
     from trustjax import data as data
     from trustjax import gradients as gradients
+    from trustjax import ingredients as ingredients
     from trustjax import losses as losses
     from trustjax import metrics as metrics
     from trustjax import models as models
     from trustjax import oracles as oracles
+    from trustjax import passes as passes
     from trustjax import pipeline as pipeline
     from trustjax import report as report
     from trustjax import scores as scores
@@ -38,10 +40,12 @@ _SUBPACKAGES = (
     "data",
     "scoring",
     "gradients",
+    "ingredients",
     "losses",
     "metrics",
     "models",
     "oracles",
+    "passes",
     "pipeline",
     "report",
     "scores",

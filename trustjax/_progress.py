@@ -44,14 +44,15 @@ class _Lines:
         self._written: dict[str, float] = {}
 
     def __call__(
-        self, task: str, done: int, total: int, facts: Mapping[str, float], /
+        self, task: str, done: int, total: int | None, facts: Mapping[str, float], /
     ) -> None:
         now = time.monotonic()
         waited = now - self._written.get(task, -math.inf)
-        if done < total and waited < _SECONDS_BETWEEN_LINES:
+        if done != total and waited < _SECONDS_BETWEEN_LINES:
             return
         self._written[task] = now
-        words = [f"{task} {done}/{total}", _described(facts)]
+        counted = f"{task} {done}" if total is None else f"{task} {done}/{total}"
+        words = [counted, _described(facts)]
         self._stream.write(" ".join(filter(None, words)) + "\n")
         self._stream.flush()
 
@@ -74,7 +75,7 @@ def _bars(stream: Any) -> Iterator[ProgressFn]:
     with rich.progress.Progress(*columns, console=console) as bars:
 
         def progress(
-            task: str, done: int, total: int, facts: Mapping[str, float], /
+            task: str, done: int, total: int | None, facts: Mapping[str, float], /
         ) -> None:
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=total, facts="")

@@ -43,6 +43,26 @@ def predicted_class(logits: Float[Array, "batch classes"]) -> Int[Array, " batch
     return jnp.argmax(_inputs.logits(logits), axis=-1)
 
 
+def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch classes"]:
+    """The classes 0, ..., C - 1 for each example, for `gradients.class_gradients`.
+
+    Args:
+      logits: network outputs, of which the shape alone matters.
+
+    Returns:
+      The classes of each example.
+
+    Raises:
+      ValueError: if `logits` is not `[batch, classes]`.
+
+    >>> print(every_class(jnp.zeros((2, 3))))
+    [[0 1 2]
+     [0 1 2]]
+    """
+    shape = _inputs.logits(logits).shape
+    return jnp.broadcast_to(jnp.arange(shape[-1])[None], shape)
+
+
 def top_k_counterfactuals(
     logits: Float[Array, "batch classes"], k: int
 ) -> Int[Array, "batch k"]:

@@ -1,6 +1,6 @@
 """The types that every part of the library shares."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +17,10 @@ class ApplyFn(Protocol):
     def __call__(self, params: Any, x: Any, /) -> Float[Array, "batch classes"]:
         """The logits of each example."""
         ...
+
+
+StochasticApplyFn = Callable[[Params, Any, jax.Array], Any]
+"""A network with dropout on: `(params, x, key) -> logits`."""
 
 
 @runtime_checkable
@@ -38,9 +42,12 @@ class ProgressFn(Protocol):
     """Hears how far a long task is; the library itself prints nothing."""
 
     def __call__(
-        self, task: str, done: int, total: int, facts: Mapping[str, float], /
+        self, task: str, done: int, total: int | None, facts: Mapping[str, float], /
     ) -> None:
-        """`done` of at most `total` pieces of `task`; `facts` are worth showing."""
+        """`done` of at most `total` pieces of `task`; `facts` are worth showing.
+
+        `total` is None while it is not known; a task has ended when all are done.
+        """
         ...
 
 

@@ -20,6 +20,8 @@ from trustjax.gradients._features import activation_gradients as activation_grad
 from trustjax.gradients._features import input_gradients as input_gradients
 from trustjax.gradients._fisher import fisher_trace as fisher_trace
 from trustjax.gradients._loops import in_microbatches as in_microbatches
+from trustjax.gradients._offered import CLASS_GRADIENTS as CLASS_GRADIENTS
+from trustjax.gradients._offered import GRADIENT_STATISTICS as GRADIENT_STATISTICS
 from trustjax.gradients._parameters import GROUPINGS as GROUPINGS
 from trustjax.gradients._parameters import gradient_statistics as gradient_statistics
 from trustjax.gradients._parameters import (

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _validate, bridge, data, models, scoring, train
+from trustjax import _validate, bridge, data, models, scores, scoring, train
+from trustjax.ingredients import Ingredient
 from trustjax.oracles import _network, _step
 from trustjax.oracles._config import METRICS, OracleConfig
 from trustjax.oracles._outcomes import Outcomes
@@ -61,18 +62,18 @@ class TrainedOracle:
                 f"classifier's are {image_shape}"
             )
 
-    def ingredients(self) -> Mapping[str, scoring.Ingredient]:
-        """What `scoring.run(["oracle"], ...)` needs beside the usual ingredients.
+    def ingredients(self) -> tuple[Ingredient, ...]:
+        """What `scoring` takes in the place of the oracle's output that is not given.
 
         Computing it raises a ValueError where images are not of `image_shape`.
         """
         oracle_fn, params = bridge.from_nnx(self.model)
 
-        def compute(batch: scoring.Batch) -> jax.Array:
+        def ask(batch: scoring.Batch) -> jax.Array:
             self.require_shape(batch.x.shape[1:])
             return oracle_fn(params, batch.x)
 
-        return {**scoring.INGREDIENTS, "oracle_output": scoring.Ingredient(compute)}
+        return (dataclasses.replace(scores.ORACLE_OUTPUT, ask=ask),)
 
 
 def fit(

@@ -7,9 +7,9 @@ import pathlib
 from trustjax import (
     _validate,
     gradients,
+    ingredients,
     models,
     scores,
-    scoring,
 )
 
 
@@ -68,28 +68,37 @@ class ReportConfig:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
         offered = self.offered
         for name in set(self.scores) - set(offered):
-            scores.lookup(name)
-            if name == "oracle":
+            missing = [
+                need.name
+                for need in scores.lookup(name).needs
+                if ingredients.missing(need, self._there)
+            ]
+            if scores.ORACLE_OUTPUT.name in missing:
                 raise ValueError(
-                    "the score oracle needs --oracle, a trained oracle's folder"
+                    f"the score {name} needs --oracle, a trained oracle's folder"
                 )
-            if name not in offered["all"]:
-                needs = ", ".join(scores.lookup(name).needs)
+            if missing:
                 raise ValueError(
-                    f"the score {name} needs {needs}, and one {self.model} alone does "
-                    f"not give them; it offers {', '.join(offered['all'])}"
+                    f"the score {name} needs {', '.join(missing)}, and one "
+                    f"{self.model} alone does not give them; it offers "
+                    f"{', '.join(offered['all'])}"
                 )
+
+    @property
+    def _there(self) -> set[str]:
+        """What scores can be made from: see `scores.names`."""
+        there = {ingredients.NETWORK, ingredients.TRAINING_SET, ingredients.KEY.name}
+        if models.has_dropout(self.model):
+            there.add(ingredients.STOCHASTIC_NETWORK)
+        return there | ({scores.ORACLE_OUTPUT.name} if self.oracle else set())
 
     @property
     def offered(self) -> dict[str, tuple[str, ...]]:
         """The sets of scores that go by one name."""
-        standard = {*scoring.INGREDIENTS, *(["oracle_output"] if self.oracle else [])}
-        slower = {*scoring.FITS, "augmented_logits"}
-        if models.has_dropout(self.model):
-            slower.add("dropout_logits")
+        slower = {ingredients.TRAINING_SET, ingredients.KEY.name}
         return {
-            "standard": scores.names(computable_from=standard),
-            "all": scores.names(computable_from=standard | slower),
+            "standard": scores.names(computable_from=self._there - slower),
+            "all": scores.names(computable_from=self._there),
         }
 
     @property

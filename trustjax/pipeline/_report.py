@@ -1,7 +1,6 @@
 """From a dataset's name, or predictions, to a trust report."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from trustjax import (
     oracles,
     report,
     scores,
+    scoring,
     train,
 )
 from trustjax.pipeline import _provenance, _scored
@@ -81,20 +81,14 @@ def trust_report(
         progress=progress,
     )
     names = config.score_names
-    of_logits = [n for n in names if scores.lookup(n).needs == ("logits",)]
-    of_network = [n for n in names if n not in of_logits]
-    training = data.batches(train_set, config.batch_size)
-    given = _scored.fitted(trained.model, training, names)
-    ask = functools.partial(
-        _scored.scored, config, trained.model, oracle, given, progress
-    )
-    table = [_scored.HEAT_MAP] if config.gradient_group else []
+    scorer = _scored.scorer(config, trained.model, oracle)
+    scorer = _scored.fitted(config, scorer, train_set, progress)
 
     def scored(dataset: data.Dataset) -> dict[str, np.ndarray]:
-        values = ask(dataset, ["logits", *of_network]).values
-        return _scored.every_score(names, values)
+        results = _scored.scored(config, scorer, dataset, progress)
+        return _scored.every_score(names, results.values)
 
-    results = ask(test_set, ["logits", *table, *of_network])
+    results = _scored.scored(config, scorer, test_set, progress)
     predictions = assess.Predictions(
         logits=results.values["logits"],
         labels=results.labels,
@@ -146,13 +140,18 @@ def predictions_report(
     folder = pathlib.Path("reports", path.stem) if out is None else pathlib.Path(out)
     given = assess.read_predictions(path)
     _files.require_writable(folder)
+    num_classes = given.logits.shape[1]
     names = [
         name
         for name in scores.names(computable_from={"logits"})
         if name not in given.scores
-        and (given.outputs == "logits" or name not in _scored.OF_THE_LOGITS_CONSTANT)
+        and (
+            given.outputs == "logits"
+            or not scores.lookup(name).changes_with_constant(num_classes)
+        )
     ]
-    together = {**_scored.scores_of_logits(names, given.logits), **given.scores}
+    of_logits = scoring.from_arrays(names, {"logits": given.logits})
+    together = {**of_logits, **given.scores}
     known = [name for name in together if name in scores.names()]
     predictions = dataclasses.replace(
         given,

@@ -1,6 +1,6 @@
 """What the scores say of every record of a dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,23 +10,17 @@ from trustjax import (
     bridge,
     data,
     gradients,
+    ingredients,
     models,
     oracles,
     scores,
     scoring,
-    train,
 )
+from trustjax.ingredients import Ingredient
 from trustjax.pipeline._config import ReportConfig
 from trustjax.typing import ProgressFn
 
 HEAT_MAP = "heat_map_statistics"
-OF_THE_LOGITS_CONSTANT = {
-    "energy",
-    "grad_trust_reference",
-    "grad_trust_rows",
-    "max_logit",
-}
-_SHIFT = 14  # test-time augmentation moves 28 pixels by up to 2
 
 
 def every_score(
@@ -35,94 +29,70 @@ def every_score(
     """The scores in the order of `names`: of the network, and of its logits."""
     asked = {name: values[name] for name in names if name in values}
     rest = [name for name in names if name not in asked]
-    together = {**asked, **scores_of_logits(rest, values["logits"])}
+    of_logits = scoring.from_arrays(rest, {"logits": values["logits"]})
+    together = {**asked, **of_logits}
     return {name: together[name] for name in names}
 
 
-def scores_of_logits(names: Iterable[str], logits: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores that need the logits alone, in float64.
-
-    What float32 rounds to one and the same 1 keeps its order there, and float64 logits
-    of any size are taken as they are. It costs nothing beside a network.
-    """
-    with jax.enable_x64(True):
-        compute = jax.jit(lambda z: {name: scores.lookup(name).fn(z) for name in names})
-        return jax.device_get(compute(np.asarray(logits, np.float64)))
-
-
-def fitted(
-    model: models.Classifier,
-    training: Iterable[Mapping[str, np.ndarray]],
-    names: Iterable[str],
-) -> dict[str, Any]:
-    """The states that `names` need, fitted on the training set."""
-    needed = {need for name in names for need in scores.lookup(name).needs}
-    fits = {name: fit for name, fit in scoring.FITS.items() if name in needed}
-    if not fits:
-        return {}
-    return scoring.fit_states(*bridge.from_nnx(model), training, fits=fits)
-
-
-def _samples(
-    config: ReportConfig, model: models.Classifier
-) -> dict[str, scoring.Ingredient]:
-    """Several answers of the network to one input: by dropout masks, by shifts."""
-    dropout_key, shift_key = jax.random.split(jax.random.key(config.seed))
-
-    def shifted(images: jax.Array, key: jax.Array) -> jax.Array:
-        pixels = max(1, min(images.shape[1:3]) // _SHIFT)
-        return train.random_shift(images, key, pixels)
-
-    ingredients = {"augmented_logits": scoring.augmented_logits(shifted, key=shift_key)}
-    if models.has_dropout(config.model):
-        stochastic_fn, _ = bridge.stochastic_from_nnx(model)
-        ingredients["dropout_logits"] = scoring.dropout_logits(
-            stochastic_fn, key=dropout_key
-        )
-    return ingredients
-
-
-def scored(
+def scorer(
     config: ReportConfig,
     model: models.Classifier,
     oracle: oracles.TrainedOracle | None,
-    given: Mapping[str, Any],
-    progress: ProgressFn | None,
-    dataset: data.Dataset,
-    names: Sequence[str],
-) -> scoring.Results:
-    """What `names` say of every record of a dataset."""
+) -> scoring.Scorer:
+    """The one scorer of all datasets of a report."""
     apply_fn, params = bridge.from_nnx(model)
-    heat_map = scoring.Ingredient(
-        lambda batch: gradients.gradient_statistics(
+    stochastic_fn = None
+    if models.has_dropout(config.model):
+        stochastic_fn, _ = bridge.stochastic_from_nnx(model)
+    of_logits = scores.names(computable_from={"logits"})
+    of_network = [name for name in config.score_names if name not in of_logits]
+    heat_map = Ingredient(
+        HEAT_MAP,
+        ask=lambda batch: gradients.gradient_statistics(
             batch.apply_fn,
             batch.params,
             batch.x,
             group=config.gradient_group or "layer",
-        )
+        ),
     )
-    ingredients = {
-        **scoring.INGREDIENTS,
-        **_samples(config, model),
-        HEAT_MAP: heat_map,
-    }
-    if oracle is not None:
-        ingredients.update(oracle.ingredients())
-    done = 0
-
-    def on_batch(records: int) -> None:
-        nonlocal done
-        done += records
-        if progress is not None:
-            progress(f"scoring {dataset.name}", done, len(dataset.source), {})
-
-    return scoring.run(
-        names,
+    table = [heat_map] if config.gradient_group else []
+    return scoring.Scorer(
+        [ingredients.LOGITS, *table, *of_network],
         apply_fn,
         params,
+        stochastic_apply_fn=stochastic_fn,
+        ingredients=() if oracle is None else oracle.ingredients(),
+        given={ingredients.KEY.name: jax.random.key(config.seed)},
+    )
+
+
+def scored(
+    config: ReportConfig,
+    scorer: scoring.Scorer,
+    dataset: data.Dataset,
+    progress: ProgressFn | None,
+) -> scoring.Results:
+    """What a scorer says of every record of a dataset."""
+    return scorer.run(
         data.batches(dataset, config.batch_size),
-        ingredients=ingredients,
-        given=given,
         workdir=config.checkpoint_folder / "scoring" / dataset.name.replace("/", "-"),
-        on_batch=on_batch,
+        progress=progress,
+        task=f"scoring {dataset.name}",
+        total=len(dataset),
+    )
+
+
+def fitted(
+    config: ReportConfig,
+    scorer: scoring.Scorer,
+    train_set: data.Dataset,
+    progress: ProgressFn | None,
+) -> scoring.Scorer:
+    """The scorer with all that is fitted on the training set."""
+    return scorer.fit(
+        data.batches(train_set, config.batch_size),
+        workdir=config.checkpoint_folder / "fitting",
+        progress=progress,
+        task=f"fitting on {train_set.name}",
+        total=len(train_set),
     )

@@ -1,6 +1,7 @@
 """One number per example, higher = more trust; no score sees a true label."""
 
-from trustjax.scores import _table as _table
+from trustjax.scores._centroid import CENTROID_STATE as CENTROID_STATE
+from trustjax.scores._centroid import MAHALANOBIS_STATE as MAHALANOBIS_STATE
 from trustjax.scores._centroid import CentroidState as CentroidState
 from trustjax.scores._centroid import MahalanobisState as MahalanobisState
 from trustjax.scores._centroid import centroid_kernel as centroid_kernel
@@ -8,6 +9,10 @@ from trustjax.scores._centroid import fit_centroids as fit_centroids
 from trustjax.scores._centroid import fit_mahalanobis as fit_mahalanobis
 from trustjax.scores._centroid import mahalanobis as mahalanobis
 from trustjax.scores._centroid import relative_mahalanobis as relative_mahalanobis
+from trustjax.scores._class_gradients import (
+    counterfactual_grad_trust as counterfactual_grad_trust,
+)
+from trustjax.scores._class_gradients import fisher_trace as fisher_trace
 from trustjax.scores._confidence import energy as energy
 from trustjax.scores._confidence import log_likelihood as log_likelihood
 from trustjax.scores._confidence import margin as margin
@@ -28,42 +33,51 @@ from trustjax.scores._disagreement import (
 from trustjax.scores._disagreement import (
     negative_variation_ratio as negative_variation_ratio,
 )
-from trustjax.scores._ensemble import augmented_logits as augmented_logits
 from trustjax.scores._ensemble import deep_ensemble as deep_ensemble
-from trustjax.scores._ensemble import dropout_logits as dropout_logits
-from trustjax.scores._ensemble import ensemble_logits as ensemble_logits
+from trustjax.scores._ensemble import (
+    deep_ensemble_mutual_information as deep_ensemble_mutual_information,
+)
 from trustjax.scores._ensemble import mc_dropout as mc_dropout
+from trustjax.scores._ensemble import (
+    mc_dropout_expected_entropy as mc_dropout_expected_entropy,
+)
+from trustjax.scores._ensemble import (
+    mc_dropout_mutual_information as mc_dropout_mutual_information,
+)
+from trustjax.scores._ensemble import (
+    mc_dropout_variation_ratio as mc_dropout_variation_ratio,
+)
 from trustjax.scores._ensemble import test_time_augmentation as test_time_augmentation
 from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows
 from trustjax.scores._grad_trust import log_grad_trust as log_grad_trust
+from trustjax.scores._gradient import gradient_l1_norm as gradient_l1_norm
+from trustjax.scores._gradient import gradient_l2_norm as gradient_l2_norm
+from trustjax.scores._gradient import gradient_maximum as gradient_maximum
+from trustjax.scores._gradient import gradient_minimum as gradient_minimum
 from trustjax.scores._gradient import (
-    counterfactual_grad_trust as counterfactual_grad_trust,
+    gradient_standard_deviation as gradient_standard_deviation,
 )
-from trustjax.scores._gradient import counterfactual_ratio as counterfactual_ratio
-from trustjax.scores._gradient import every_class as every_class
 from trustjax.scores._gradient import gradient_statistic as gradient_statistic
-from trustjax.scores._gradient import negative_fisher_trace as negative_fisher_trace
 from trustjax.scores._last_layer import grad_norm as grad_norm
 from trustjax.scores._last_layer import introspective_norm as introspective_norm
+from trustjax.scores._neighbour import KNN_STATE as KNN_STATE
+from trustjax.scores._neighbour import TRUST_SCORE_STATE as TRUST_SCORE_STATE
 from trustjax.scores._neighbour import NeighbourState as NeighbourState
 from trustjax.scores._neighbour import TrustScoreState as TrustScoreState
 from trustjax.scores._neighbour import fit_knn as fit_knn
 from trustjax.scores._neighbour import fit_trust_score as fit_trust_score
 from trustjax.scores._neighbour import knn_distance as knn_distance
 from trustjax.scores._neighbour import trust_score as trust_score
+from trustjax.scores._oracle import ORACLE_OUTPUT as ORACLE_OUTPUT
 from trustjax.scores._oracle import oracle as oracle
 from trustjax.scores._perturbation import odin as odin
-from trustjax.scores._perturbation import odin_logits as odin_logits
-from trustjax.scores._purview import confounding_gradients as confounding_gradients
-from trustjax.scores._purview import (
-    mean_confounding_gradient as mean_confounding_gradient,
-)
 from trustjax.scores._purview import purview as purview
-from trustjax.scores._registry import Score as Score
+from trustjax.scores._registry import baseline as baseline
 from trustjax.scores._registry import lookup as lookup
 from trustjax.scores._registry import markdown_table as markdown_table
 from trustjax.scores._registry import names as names
 from trustjax.scores._registry import register as register
 from trustjax.scores._registry import unregister as unregister
+from trustjax.scores._score import Score as Score

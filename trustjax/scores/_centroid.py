@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from trustjax import _validate
+from trustjax.ingredients import FEATURES, Ingredient
 from trustjax.scores._nearest import check_fit, check_queries
+from trustjax.scores._score import Score
 
 
 @jax.tree_util.register_dataclass
@@ -322,3 +324,52 @@ def _smallest_squared(points: jax.Array, centroids: jax.Array) -> jax.Array:
     centroids = jnp.where(missing[:, None], 0.0, centroids)
     distances = jnp.sum((points[:, None] - centroids[None]) ** 2, axis=-1)
     return jnp.min(jnp.where(missing[None], jnp.inf, distances), axis=-1)
+
+
+MAHALANOBIS_STATE = Ingredient(
+    "mahalanobis_state",
+    fit=fit_mahalanobis,
+    needs=(FEATURES,),
+    cost="distances to the class means",
+)
+CENTROID_STATE = Ingredient(
+    "centroid_state",
+    fit=fit_centroids,
+    needs=(FEATURES,),
+    cost="distances to the class means",
+)
+
+SCORES = (
+    Score(
+        mahalanobis,
+        needs=(
+            MAHALANOBIS_STATE,
+            FEATURES,
+        ),
+        title="Mahalanobis",
+        paper="Lee et al. 2018, eq. 2",
+        equation="max_c -(h - m_c)' S^-1 (h - m_c)",
+        provenance="One layer, without input perturbation.",
+    ),
+    Score(
+        relative_mahalanobis,
+        needs=(
+            MAHALANOBIS_STATE,
+            FEATURES,
+        ),
+        title="Relative Mahalanobis",
+        paper="Ren et al. 2021, eq. 3",
+        equation="Mahalanobis less that of all classes together",
+    ),
+    Score(
+        centroid_kernel,
+        needs=(
+            CENTROID_STATE,
+            FEATURES,
+        ),
+        title="Centroid kernel",
+        paper="van Amersfoort et al. 2020, eq. 1",
+        equation="max_c exp(-|h - m_c|^2 / (2 s^2 D))",
+        provenance="On the features of any network, without trained weight matrices.",
+    ),
+)

@@ -6,6 +6,8 @@ from jaxtyping import Array, Float
 
 from trustjax import _inputs, _validate
 from trustjax._numerics import at_least_float32, is_predicted
+from trustjax.ingredients import LOGITS
+from trustjax.scores._score import TUTORIAL, Score
 from trustjax.scores._softmax import (
     entropy_of_prediction,
     entropy_unit,
@@ -275,3 +277,59 @@ def energy(
     _validate.positive("temperature", temperature)
     z = at_least_float32(_inputs.logits(logits)) / temperature
     return temperature * jax.nn.logsumexp(z, axis=-1)
+
+
+SCORES = (
+    Score(
+        max_softmax,
+        needs=(LOGITS,),
+        title="Max softmax",
+        paper="Hendrycks and Gimpel 2017",
+        equation="max_k p_k",
+        baseline=True,
+    ),
+    Score(
+        max_logit,
+        needs=(LOGITS,),
+        title="Max logit",
+        paper="Hendrycks et al. 2022",
+        equation="max_k z_k",
+        provenance="The tutorial's column NLL: its demo passes logits to an NLL loss.",
+    ),
+    Score(
+        margin,
+        needs=(LOGITS,),
+        title="Margin",
+        paper=TUTORIAL,
+        equation="p_(1) - p_(2)",
+    ),
+    Score(
+        negative_entropy,
+        needs=(LOGITS,),
+        title="Negative entropy",
+        paper="Oberdiek et al. 2018, eq. 3",
+        equation="sum_k p_k log p_k / log C",
+    ),
+    Score(
+        log_likelihood,
+        needs=(LOGITS,),
+        title="Log likelihood",
+        paper=TUTORIAL,
+        equation="log max_k p_k",
+        provenance="Ranks as max softmax, with the digits that float32 rounds to 1.",
+    ),
+    Score(
+        energy,
+        needs=(LOGITS,),
+        title="Energy",
+        paper="Liu et al. 2020, eq. 4",
+        equation="T log sum_k exp(z_k / T)",
+    ),
+    Score(
+        negative_brier,
+        needs=(LOGITS,),
+        title="Negative Brier distance",
+        paper=TUTORIAL,
+        equation="-|p - e_yhat|^2 / C",
+    ),
+)

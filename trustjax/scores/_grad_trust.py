@@ -16,6 +16,8 @@ from trustjax._numerics import (
     in_units_of_largest,
     is_predicted,
 )
+from trustjax.ingredients import LOGITS
+from trustjax.scores._score import TUTORIAL, Score
 from trustjax.scores._softmax import (
     log_distance_to_prediction,
     log_probabilities,
@@ -237,3 +239,32 @@ def _mean_over_rivals(values: jax.Array, z: jax.Array, top_k: int | None) -> jax
         return jnp.mean(values, axis=-1, where=~is_predicted(z))
     rivals = targets.top_k_counterfactuals(z, top_k)
     return jnp.mean(jnp.take_along_axis(values, rivals, axis=-1), axis=-1)
+
+
+SCORES = (
+    Score(
+        grad_trust,
+        needs=(LOGITS,),
+        title="GradTrust",
+        paper=f"{TUTORIAL}, slide GradTrust",
+        equation="mean_k |p - e_k|^2 / |p - e_yhat|^2",
+        provenance="Last layer, cross entropy, all counterfactual classes.",
+        scatter=True,
+    ),
+    Score(
+        grad_trust_rows,
+        needs=(LOGITS,),
+        title="GradTrust, rows",
+        paper=TUTORIAL,
+        equation="(z_yhat - 1/C)^4 / mean_k (z_k - 1/C)^4",
+        provenance="The released formula with its two slips mended.",
+    ),
+    Score(
+        grad_trust_reference,
+        needs=(LOGITS,),
+        title="GradTrust, released code",
+        paper=TUTORIAL,
+        equation="C max_k (z_k - 1/C)^4 / sum_k (z_k - 1/C)^4",
+        provenance="The largest row is often the most negative logit's.",
+    ),
+)

@@ -1,31 +1,27 @@
 r"""Scores of the gradient of each example with respect to the parameters.
 
 A gradient asks how the network would have to change to give a certain answer. What is
-asked makes the score: the prediction itself (gradient statistics), each class in turn
-(counterfactual GradTrust, the Fisher trace), or all classes at once (Purview). No true
-label enters.
+asked makes the score: here the prediction itself; each class in turn in
+`_class_gradients` (counterfactual GradTrust, the Fisher trace); all classes at once in
+`_purview`. No true label enters.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from trustjax import _inputs, _validate, gradients, losses, statistics, targets
+from trustjax import _inputs, _validate
 from trustjax._numerics import (
     at_least_float32,
-    divide_no_nan,
     in_units_of_largest,
-    is_predicted,
     safe_norm,
     safe_sqrt,
 )
-from trustjax.scores._softmax import log_probabilities
+from trustjax.gradients import GRADIENT_STATISTICS
+from trustjax.scores._score import Score
 from trustjax.statistics import GradientStatistics
-from trustjax.typing import ApplyFn, LossFn, Params
 
+OBERDIEK = "Oberdiek et al. 2018, section 3"
 _SIGNS = {
     "l1_norm": -1.0,
     "l2_norm": -1.0,
@@ -76,242 +72,100 @@ def gradient_statistic(
       the uncertainty; mean, skewness and kurtosis are not thresholded.
     """
     _validate.choice("statistic", statistic, _SIGNS)
-    by_group = _select("gradient_statistics", gradient_statistics, statistic, "batch")
+    by_group = select("gradient_statistics", gradient_statistics, statistic, "batch")
     pooled = {
         "l1_norm": lambda: jnp.sum(by_group, axis=-1),
         "l2_norm": lambda: safe_norm(by_group),
         "minimum": lambda: jnp.min(by_group, axis=-1),
         "maximum": lambda: jnp.max(by_group, axis=-1),
-        "standard_deviation": lambda: _root_mean_square(by_group),
+        "standard_deviation": lambda: root_mean_square(by_group),
     }[statistic]()
     return _SIGNS[statistic] * pooled
 
 
-def counterfactual_grad_trust(
-    apply_fn: ApplyFn,
-    params: Params,
-    x: Any,
-    *,
-    loss_fn: LossFn = losses.cross_entropy,
-    top_k: int | None = None,
-    wrt: Callable[[str], bool] | None = None,
-    group: str = "network",
-    ratio: str = "counterfactual_over_predicted",
+def gradient_l2_norm(
+    gradient_statistics: GradientStatistics,
 ) -> Float[Array, " batch"]:
-    r"""GradTrust by its definition: any layers, any loss, by backward passes.
+    """Negated L2 norm of the gradient towards the prediction.
 
-    With :math:`g_k` the gradient of the loss towards class :math:`k`,
+    `gradient_statistic` of the statistic `"l2_norm"`, with its limits.
 
-    .. math::
-      s(x) = \frac{\frac{1}{K} \sum_{k \in \text{top-}K} \mathrm{Var}(g_k)}
-                  {\mathrm{Var}(g_{\hat y})}
-
-    Of the kernel of the last layer under cross entropy it is `grad_trust`, which costs
-    no backward pass. The forward pass is shared by all classes.
-
-    Args:
-      apply_fn: `(params, x) -> logits`, in evaluation mode.
-      params: a tree of arrays.
-      x: inputs, `[batch, ...]`.
-      loss_fn: `(logits, labels) -> [batch]`, the loss towards the classes `labels`.
-      top_k: :math:`K`, the number of counterfactual classes: the most probable ones
-        other than the prediction. None takes all of them.
-      wrt: keeps the parameters whose path (`"dense/kernel"`) it says yes to.
-      group: what the variance is over: all chosen parameters (`"network"`), or those of
-        one `"layer"` or `"tensor"`, and then the mean over those.
-      ratio: `"counterfactual_over_predicted"`, or `"predicted_over_counterfactual"` for
-        the slide's fraction read literally, in which trust falls with confidence.
-
-    Returns:
-      The score of each example, in [0, inf]; higher = more trust, unless `ratio` is
-      turned around.
-
-    Raises:
-      ValueError: if `top_k` is not in 1, ..., classes - 1, or `group` or `ratio` is
-        unknown.
-
-    =========================================  ===============================
-    Edge case                                  Value
-    =========================================  ===============================
-    one class                                  inf
-    no variance towards the prediction         inf, and 1 if none at all
-    a layer or tensor of one parameter         NaN: it has no variance
-    a NaN logit                                NaN
-    =========================================  ===============================
-
-    >>> linear = lambda params, x: x @ params
-    >>> x = jnp.log(jnp.array([[0.8, 0.1, 0.1]]))
-    >>> print(counterfactual_grad_trust(linear, jnp.eye(3), x).round())
-    [24.]
-
-    References:
-      AlRegib and Prabhushankar 2025, slide "GradTrust". The authors' released code
-      computes something else: see `grad_trust_reference`.
+    >>> values = jnp.array([[[3.0], [4.0]]])
+    >>> given = GradientStatistics(values, ("a", "b"), ("l2_norm",))
+    >>> print(gradient_l2_norm(given))
+    [-5.]
     """
-    logits = apply_fn(params, x)
-    _validate.logits(logits)
-    if top_k is None:
-        labels, predicted = every_class(logits), is_predicted(logits)
-    else:
-        _validate.count("top_k", top_k, at_most=logits.shape[-1] - 1)
-        rivals = targets.top_k_counterfactuals(logits, top_k)
-        labels = jnp.insert(rivals, 0, targets.predicted_class(logits), axis=1)
-        predicted = jnp.arange(1 + top_k)[None] == 0
-    by_class = gradients.class_gradients(
-        apply_fn,
-        params,
-        x,
-        labels,
-        loss_fn=loss_fn,
-        wrt=wrt,
-        group=group,
-        statistics=(statistics.standard_deviation,),
-    )
-    score = _variance_ratio(
-        _select("class_gradients", by_class, "standard_deviation", "batch classes"),
-        predicted,
-        ratio,
-    )
-    return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, score)
+    return gradient_statistic(gradient_statistics, statistic="l2_norm")
 
 
-def counterfactual_ratio(
-    logits: Float[Array, "batch classes"], class_gradients: GradientStatistics
+def gradient_l1_norm(
+    gradient_statistics: GradientStatistics,
 ) -> Float[Array, " batch"]:
-    r"""Counterfactual GradTrust from gradients towards every class.
+    """Negated L1 norm of the gradient towards the prediction.
 
-    `counterfactual_grad_trust` with all counterfactual classes, where `class_gradients`
-    are at hand for other scores too.
+    `gradient_statistic` of the statistic `"l1_norm"`, with its limits.
 
-    Args:
-      logits: network outputs, which say what is predicted.
-      class_gradients: what `gradients.class_gradients` returned for the classes
-        0, ..., C - 1, with the statistic `"standard_deviation"`.
-
-    Returns:
-      The score of each example, in [0, inf]; higher = more trust.
-
-    Raises:
-      ValueError: if the shapes disagree or the statistic is not there.
-
-    =========================================  ===============================
-    Edge case                                  Value
-    =========================================  ===============================
-    one class                                  inf
-    no variance towards the prediction         inf, and 1 if none at all
-    a NaN logit                                NaN
-    =========================================  ===============================
-
-    >>> deviations = jnp.array([1.0, 4.0, 4.0]).reshape(1, 3, 1, 1)
-    >>> of_class = GradientStatistics(deviations, ("network",), ("standard_deviation",))
-    >>> print(counterfactual_ratio(jnp.array([[2.0, 1.0, 0.0]]), of_class))
-    [16.]
-
-    References:
-      As `counterfactual_grad_trust`.
+    >>> values = jnp.array([[[3.0], [4.0]]])
+    >>> given = GradientStatistics(values, ("a", "b"), ("l1_norm",))
+    >>> print(gradient_l1_norm(given))
+    [-7.]
     """
-    z = at_least_float32(_inputs.logits(logits))
-    deviations = _of_every_class(z, class_gradients, "standard_deviation")
-    score = _variance_ratio(
-        deviations, is_predicted(z), "counterfactual_over_predicted"
-    )
-    return jnp.where(jnp.isnan(z).any(axis=-1), jnp.nan, score)
+    return gradient_statistic(gradient_statistics, statistic="l1_norm")
 
 
-def negative_fisher_trace(
-    logits: Float[Array, "batch classes"], class_gradients: GradientStatistics
+def gradient_minimum(
+    gradient_statistics: GradientStatistics,
 ) -> Float[Array, " batch"]:
-    r"""Negated trace of the Fisher information that the example carries.
+    """Smallest component of the gradient towards the prediction.
 
-    .. math:: s(x) = -\sum_k p_k \lVert \nabla_\theta \log p_k \rVert_2^2
+    `gradient_statistic` of the statistic `"minimum"`, with its limits.
 
-    Args:
-      logits: network outputs before the softmax.
-      class_gradients: what `gradients.class_gradients` returned for the classes
-        0, ..., C - 1 under `losses.cross_entropy`, with the statistic `"l2_norm"`.
-
-    Returns:
-      The score of each example, in (-inf, 0]; higher = more trust: the network has
-      little left to learn from the example.
-
-    Raises:
-      ValueError: if the shapes disagree or the statistic is not there.
-
-    =================================  =====
-    Edge case                          Value
-    =================================  =====
-    one class                          0
-    a one-hot prediction               0
-    a NaN logit                        NaN
-    =================================  =====
-
-    >>> of_class = GradientStatistics(
-    ...     jnp.full((1, 2, 1, 1), 3.0), ("network",), ("l2_norm",))
-    >>> print(negative_fisher_trace(jnp.zeros((1, 2)), of_class))
-    [-9.]
-
-    References:
-      AlRegib and Prabhushankar 2025, slide "Gradients as Fisher Information"; equals
-      `-gradients.fisher_trace`.
+    >>> values = jnp.array([[[-3.0], [0.0]]])
+    >>> given = GradientStatistics(values, ("a", "b"), ("minimum",))
+    >>> print(gradient_minimum(given))
+    [-3.]
     """
-    p = jnp.exp(log_probabilities(logits))
-    norms = safe_norm(_of_every_class(p, class_gradients, "l2_norm"))
-    # A class of probability 0 may have an infinite gradient.
-    terms = jnp.where(p > 0, p * norms**2, p)
-    return -jnp.sum(terms, axis=-1)
+    return gradient_statistic(gradient_statistics, statistic="minimum")
 
 
-def every_class(logits: Float[Array, "batch classes"]) -> Int[Array, "batch classes"]:
-    """The classes 0, ..., C - 1 for each example, for `gradients.class_gradients`.
+def gradient_maximum(
+    gradient_statistics: GradientStatistics,
+) -> Float[Array, " batch"]:
+    """Negated largest component of the gradient towards the prediction.
 
-    >>> print(every_class(jnp.zeros((2, 3))))
-    [[0 1 2]
-     [0 1 2]]
+    `gradient_statistic` of the statistic `"maximum"`, with its limits.
+
+    >>> values = jnp.array([[[3.0], [4.0]]])
+    >>> given = GradientStatistics(values, ("a", "b"), ("maximum",))
+    >>> print(gradient_maximum(given))
+    [-4.]
     """
-    shape = _inputs.logits(logits).shape
-    return jnp.broadcast_to(jnp.arange(shape[-1])[None], shape)
+    return gradient_statistic(gradient_statistics, statistic="maximum")
 
 
-def _of_every_class(
-    logits: jax.Array, by_class: GradientStatistics, statistic: str
-) -> jax.Array:
-    """One statistic, `[batch, classes, groups]`, checked against the logits."""
-    values = _select("class_gradients", by_class, statistic, "batch classes")
-    if values.shape[:2] != logits.shape:
-        raise ValueError(
-            f"class_gradients must have shape [batch, classes, groups, statistics] "
-            f"with the batch and classes {logits.shape} of logits, got "
-            f"{(*values.shape, len(by_class.statistics))}"
-        )
-    return values
+def gradient_standard_deviation(
+    gradient_statistics: GradientStatistics,
+) -> Float[Array, " batch"]:
+    """Negated deviation of the gradient towards the prediction.
+
+    `gradient_statistic` of the statistic `"standard_deviation"`, with its limits.
+
+    >>> values = jnp.array([[[1.0], [7.0]]])
+    >>> given = GradientStatistics(values, ("a", "b"), ("standard_deviation",))
+    >>> print(gradient_standard_deviation(given))
+    [-5.]
+    """
+    return gradient_statistic(gradient_statistics, statistic="standard_deviation")
 
 
-def _variance_ratio(
-    deviations: jax.Array, predicted: jax.Array, ratio: str
-) -> jax.Array:
-    """Mean variance of the classes not predicted over that of the predicted one."""
-    choices = ("counterfactual_over_predicted", "predicted_over_counterfactual")
-    _validate.choice("ratio", ratio, choices)
-    if deviations.shape[1] == 1:
-        score = jnp.full(len(deviations), jnp.inf, deviations.dtype)
-        return score if ratio == choices[0] else 1 / score
-    spread, _ = in_units_of_largest(_root_mean_square(deviations))
-    variance = spread**2
-    own = jnp.sum(variance, axis=-1, where=predicted)
-    others = jnp.sum(variance, axis=-1, where=~predicted) / (variance.shape[1] - 1)
-    over, under = (others, own) if ratio == choices[0] else (own, others)
-    limit = jnp.where(over == 0, 1.0, jax.lax.stop_gradient(over) * jnp.inf)
-    return divide_no_nan(over, under, otherwise=limit)
-
-
-def _root_mean_square(deviations: jax.Array) -> jax.Array:
+def root_mean_square(deviations: jax.Array) -> jax.Array:
     """Root of the mean variance of the groups."""
     scaled, unit = in_units_of_largest(deviations)
     mean_square = jnp.mean(scaled**2, axis=-1)
     return jnp.squeeze(unit, axis=-1) * safe_sqrt(mean_square)
 
 
-def _select(
+def select(
     name: str, of_gradients: GradientStatistics, statistic: str, axes: str
 ) -> jax.Array:
     """One statistic of all groups, `[batch, ..., groups]`, checked and widened."""
@@ -320,3 +174,43 @@ def _select(
     _validate.count(f"the number of groups of {name}", values.shape[-2])
     column = of_gradients.statistics.index(statistic)
     return at_least_float32(values[..., column])
+
+
+SCORES = (
+    Score(
+        gradient_l2_norm,
+        needs=(GRADIENT_STATISTICS,),
+        title="Gradient norm, L2",
+        paper=OBERDIEK,
+        equation="-|g|_2",
+    ),
+    Score(
+        gradient_l1_norm,
+        needs=(GRADIENT_STATISTICS,),
+        title="Gradient norm, L1",
+        paper=OBERDIEK,
+        equation="-|g|_1",
+    ),
+    Score(
+        gradient_minimum,
+        needs=(GRADIENT_STATISTICS,),
+        title="Gradient minimum",
+        paper=OBERDIEK,
+        equation="min_i g_i",
+    ),
+    Score(
+        gradient_maximum,
+        needs=(GRADIENT_STATISTICS,),
+        title="Gradient maximum",
+        paper=OBERDIEK,
+        equation="-max_i g_i",
+    ),
+    Score(
+        gradient_standard_deviation,
+        needs=(GRADIENT_STATISTICS,),
+        title="Gradient deviation",
+        paper=OBERDIEK,
+        equation="-(mean_l Var(g_l))^(1/2)",
+        provenance="The root of the mean variance of the parameter tensors.",
+    ),
+)

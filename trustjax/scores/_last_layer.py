@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 
 from trustjax import _inputs, _validate, targets
 from trustjax._numerics import at_least_float32, safe_norm
+from trustjax.ingredients import FEATURES, LOGITS
+from trustjax.scores._score import Score
 from trustjax.scores._softmax import log_probabilities
 
 
@@ -141,3 +143,29 @@ def _features(features: jax.Array, logits: jax.Array) -> jax.Array:
     h = _inputs.floats("features", features, "batch features")
     _validate.same_length(logits=logits, features=h)
     return at_least_float32(h)
+
+
+SCORES = (
+    Score(
+        grad_norm,
+        needs=(
+            LOGITS,
+            FEATURES,
+        ),
+        title="GradNorm",
+        paper="Huang et al. 2021, eq. 5",
+        equation="C |p - 1/C|_1 |h|_1",
+        provenance="The GradTrust demo's GradNorm is another gradient, negated.",
+    ),
+    Score(
+        introspective_norm,
+        needs=(
+            LOGITS,
+            FEATURES,
+        ),
+        title="Introspective norm",
+        paper="Prabhushankar and AlRegib 2022",
+        equation="2/C |z - 1|_2 |h|_2",
+        provenance="The norm, and its direction, are this library's reading.",
+    ),
+)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from trustjax import _inputs, _validate
 from trustjax._numerics import divide_no_nan, in_units_of_largest, safe_norm
+from trustjax.ingredients import FEATURES, PREDICTIONS, Ingredient
 from trustjax.scores._nearest import (
     Bank,
     check_fit,
@@ -20,6 +21,7 @@ from trustjax.scores._nearest import (
     make_bank,
     nearest_distances,
 )
+from trustjax.scores._score import Score
 
 
 @jax.tree_util.register_dataclass
@@ -248,3 +250,42 @@ def _is_dense(
             radius[piece] = measure(of_class, queries, kth)[:, 0, -1]
         kept[members] = radius <= np.quantile(radius, 1 - alpha)
     return kept
+
+
+TRUST_SCORE_STATE = Ingredient(
+    "trust_score_state",
+    fit=fit_trust_score,
+    needs=(FEATURES,),
+    cost="distances to the training features",
+)
+KNN_STATE = Ingredient(
+    "knn_state",
+    fit=lambda features, labels, **options: fit_knn(features, **options),
+    needs=(FEATURES,),
+    cost="distances to the training features",
+)
+
+SCORES = (
+    Score(
+        trust_score,
+        needs=(
+            TRUST_SCORE_STATE,
+            FEATURES,
+            PREDICTIONS,
+        ),
+        title="Trust Score",
+        paper="Jiang et al. 2018",
+        equation="min_(c != yhat) d_c / d_yhat",
+        provenance="The nearest of a class; the authors' code takes the second.",
+    ),
+    Score(
+        knn_distance,
+        needs=(
+            KNN_STATE,
+            FEATURES,
+        ),
+        title="k-NN distance",
+        paper="Sun et al. 2022, eq. 3",
+        equation="-|h - h_(k)|_2, unit vectors",
+    ),
+)

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from trustjax import _inputs, _numerics
+from trustjax.ingredients import Ingredient
+from trustjax.scores._score import Score
 
 
 def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
@@ -40,3 +42,18 @@ def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
     if z.shape[1] != 1:
         raise ValueError(f"oracle_output must have shape [batch, 1], got {z.shape}")
     return jnp.squeeze(_numerics.at_least_float32(z), axis=-1)
+
+
+ORACLE_OUTPUT = Ingredient("oracle_output", cost="a forward pass of the oracle")
+"""What an oracle makes of each input: `oracles.TrainedOracle.ingredients` has it."""
+
+SCORES = (
+    Score(
+        oracle,
+        needs=(ORACLE_OUTPUT,),
+        title="Oracle",
+        paper="Luo et al. 2021, eq. 7",
+        equation="z = f(x), the log odds of a right answer",
+        provenance="A network trained on when this classifier is right.",
+    ),
+)

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from trustjax import _inputs, _validate, gradients, losses
-from trustjax._numerics import at_least_float32
+from trustjax import passes
+from trustjax.passes import ODIN_LOGITS
 from trustjax.scores._confidence import max_softmax
+from trustjax.scores._score import Score
 from trustjax.typing import ApplyFn, Params
 
 
@@ -54,6 +53,7 @@ def odin(
     a NaN logit                        NaN
     =================================  ==============================
 
+    >>> import jax.numpy as jnp
     >>> linear = lambda params, x: x @ params
     >>> x = jnp.array([[1.0, 0.0]])
     >>> print(odin(linear, jnp.eye(2), x, temperature=1.0, epsilon=99.0))
@@ -64,8 +64,8 @@ def odin(
       divides the step by the standard deviation of CIFAR-10. The authors' GradTrust
       demo takes T = 100 and no scale.
     """
-    return max_softmax(
-        odin_logits(
+    return _odin(
+        passes.odin_logits(
             apply_fn,
             params,
             x,
@@ -76,52 +76,18 @@ def odin(
     )
 
 
-def odin_logits(
-    apply_fn: ApplyFn,
-    params: Params,
-    x: Float[Array, "batch ..."],
-    *,
-    temperature: float = 1000.0,
-    epsilon: float = 0.0014,
-    scale: Any = 1.0,
-) -> Float[Array, "batch classes"]:
-    r"""The tempered logits :math:`f(\tilde x) / T` that `odin` takes the softmax of.
-
-    Args:
-      apply_fn: as in `odin`.
-      params: as in `odin`.
-      x: as in `odin`.
-      temperature: as in `odin`.
-      epsilon: as in `odin`.
-      scale: as in `odin`.
-
-    Returns:
-      Logits in float32 or wider.
-
-    Raises:
-      ValueError: as `odin`.
-
-    >>> linear = lambda params, x: x @ params
-    >>> x = jnp.array([[1.0, 0.0]])
-    >>> print(odin_logits(linear, jnp.eye(2), x, temperature=1.0, epsilon=0.5))
-    [[ 1.5 -0.5]]
-    """
-    _validate.positive("temperature", temperature)
-    _validate.not_negative("epsilon", epsilon)
-    x = _inputs.array("x", x)
-    _validate.floating("x", x)
-    x = at_least_float32(x)  # in bfloat16 most inputs would round back to themselves
-    step = epsilon / jnp.asarray(scale, x.dtype)
-    _validate.broadcasts("scale", step, x.shape)
-    gradient = gradients.input_gradients(
-        apply_fn,
-        params,
-        x,
-        loss_fn=lambda z: losses.predicted_cross_entropy(_tempered(z, temperature)),
-    )
-    towards = x - jnp.broadcast_to(step, x.shape) * jnp.sign(gradient)
-    return _tempered(apply_fn(params, towards), temperature)
+def _odin(odin_logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
+    """Max softmax at a high temperature, one step towards the prediction."""
+    return max_softmax(odin_logits)
 
 
-def _tempered(logits: jax.Array, temperature: float) -> jax.Array:
-    return at_least_float32(logits) / temperature
+SCORES = (
+    Score(
+        _odin,
+        needs=(ODIN_LOGITS,),
+        title="ODIN",
+        paper="Liang et al. 2018, eqs. 1 and 2",
+        equation="max_k softmax(f(x - e sign grad) / T)_k",
+        provenance="sign(0) is 0, where the authors' code takes 1.",
+    ),
+)

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from trustjax import _inputs, _validate, gradients, losses, statistics, targets
+from trustjax import _inputs, _validate, passes
 from trustjax._numerics import at_least_float32
 from trustjax._paths import Path, paths_of
+from trustjax.passes import CONFOUNDING_GRADIENTS
+from trustjax.scores._score import Score
 from trustjax.statistics import GradientStatistics
 from trustjax.typing import ApplyFn, Params
 
@@ -75,22 +77,23 @@ def purview(
       by tensor, early and late. There the gradients of GradNorm are still in place, the
       middle tensor of an even number is in neither half, and batches add up.
     """
-    norms = confounding_gradients(
+    norms = passes.confounding_gradients(
         apply_fn, params, x, labels=labels, group=group, wrt=wrt
     )
     _validate.choice("part", part, PARTS)
     if part != "all":
         norms = _half(norms, part, apply_fn, params, x)
-    return mean_confounding_gradient(norms)
+    return _purview(norms)
 
 
-def mean_confounding_gradient(
+def _purview(
     confounding_gradients: GradientStatistics,
 ) -> Float[Array, " batch"]:
-    r"""Purview from `confounding_gradients`: their negated mean over the groups.
+    r"""Negated squared gradient norm of the layers towards all classes.
 
     Args:
-      confounding_gradients: squared norms, `[batch, groups, 1]`.
+      confounding_gradients: as `passes.confounding_gradients` returned them,
+        `[batch, groups, 1]`.
 
     Returns:
       The score of each example, in (-inf, 0]; higher = more trust.
@@ -106,7 +109,7 @@ def mean_confounding_gradient(
     ==================================  =====
 
     >>> norms = GradientStatistics(jnp.ones((1, 3, 1)), tuple("abc"), ("squared_norm",))
-    >>> print(mean_confounding_gradient(norms))
+    >>> print(_purview(norms))
     [-1.]
 
     References:
@@ -120,59 +123,6 @@ def mean_confounding_gradient(
     _validate.choice("statistic", "squared_norm", confounding_gradients.statistics)
     _validate.count("the number of groups of confounding_gradients", values.shape[1])
     return -jnp.mean(at_least_float32(values), axis=(1, 2))
-
-
-def confounding_gradients(
-    apply_fn: ApplyFn,
-    params: Params,
-    x: Any,
-    *,
-    labels: Any = "all_ones",
-    group: str = "layer",
-    wrt: Callable[[str], bool] | None = None,
-) -> GradientStatistics:
-    r"""Purview as a vector: the squared gradient norm of each layer.
-
-    .. math:: v_l = \lVert \nabla_{\theta_l} \ell(f(x), t) \rVert_2^2
-
-    Args:
-      apply_fn: as in `purview`.
-      params: as in `purview`.
-      x: as in `purview`.
-      labels: as in `purview`.
-      group: as in `purview`.
-      wrt: as in `purview`.
-
-    Returns:
-      `GradientStatistics` with values `[batch, groups, 1]` and the one statistic
-      `"squared_norm"`: features for a detector.
-
-    Raises:
-      ValueError: as `purview`.
-
-    >>> linear = lambda params, x: x @ params["dense"]
-    >>> params = {"dense": jnp.zeros((1, 2))}
-    >>> print(confounding_gradients(linear, params, jnp.array([[4.0]])).values.round(3))
-    [[[2.]]]
-
-    References:
-      Lee, Prabhushankar and AlRegib 2023.
-    """
-
-    def loss_fn(logits: jax.Array) -> jax.Array:
-        target = targets.confounding_labels(logits, labels)
-        return losses.binary_cross_entropy(logits, target)
-
-    norms = gradients.gradient_statistics(
-        apply_fn,
-        params,
-        x,
-        loss_fn=loss_fn,
-        statistics=(statistics.l2_norm,),
-        group=group,
-        wrt=wrt,
-    )
-    return GradientStatistics(norms.values**2, norms.groups, ("squared_norm",))
 
 
 def _half(
@@ -209,3 +159,15 @@ def _places(program: core.Jaxpr) -> list[Place]:
             if not isinstance(variable, core.Literal):
                 first.setdefault(variable, (number, *place))
     return [first.get(v, (len(program.eqns),)) for v in program.invars]
+
+
+SCORES = (
+    Score(
+        _purview,
+        needs=(CONFOUNDING_GRADIENTS,),
+        title="Purview",
+        paper="Lee et al. 2023",
+        equation="-mean_l |grad_l BCE(z, 1)|_2^2",
+        provenance="All layers; the GradTrust demo adds GradNorm's gradients.",
+    ),
+)

@@ -1,65 +1,37 @@
-"""The score table as data: what each score is, and what it is computed from."""
+"""The table of scores: every family's rows in the order of tables and reports."""
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable
 
 from trustjax import _validate
-
-COST_CLASSES = (
-    "closed_form",
-    "input_gradient",
-    "backward_pass",
-    "class_gradients",
-    "samples",
-    "neighbours",
-    "other_network",
+from trustjax.scores import (
+    _centroid,
+    _class_gradients,
+    _confidence,
+    _ensemble,
+    _grad_trust,
+    _gradient,
+    _last_layer,
+    _neighbour,
+    _oracle,
+    _perturbation,
+    _purview,
 )
-"""What a score takes beyond the forward pass."""
+from trustjax.scores._score import Score
 
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """One row of the table of scores.
-
-    Attributes:
-      direction: which way it reads; the same for every score.
-      name: how users ask for it, and the key of its results.
-      fn: `(*ingredients) -> [batch]`, higher = more trust.
-      needs: the ingredients, in the order of `fn`'s arguments: `"logits"`,
-        `"features"`, or one that `scoring.ingredients` adds.
-      title: its name in prose.
-      paper: where it comes from.
-      equation: its formula in one line of plain text.
-      cost: what it takes beyond the forward pass, in words.
-      cost_class: the same for programs, one of `COST_CLASSES`.
-      provenance: where the authors' code differs, or what was decided.
-      about: what it is, in one line; the first line of `fn`'s docstring if empty.
-    """
-
-    name: str
-    fn: Callable[..., Any]
-    needs: tuple[str, ...]
-    title: str
-    paper: str
-    equation: str
-    cost: str = "none"
-    cost_class: str = "closed_form"
-    provenance: str = ""
-    about: str = ""
-    direction: ClassVar[str] = "higher = more trust"
-
-    def __post_init__(self):
-        _validate.choice("cost_class", self.cost_class, COST_CLASSES)
-
-    @property
-    def summary(self) -> str:
-        """What it is, in one line."""
-        return self.about or (inspect.getdoc(self.fn) or "").partition("\n")[0]
-
-
-_REGISTRY: dict[str, Score] = {}
+_FAMILIES = (
+    _confidence,
+    _grad_trust,
+    _last_layer,
+    _gradient,
+    _purview,
+    _class_gradients,
+    _neighbour,
+    _centroid,
+    _perturbation,
+    _ensemble,
+    _oracle,
+)
+_REGISTRY = {score.name: score for family in _FAMILIES for score in family.SCORES}
 
 
 def register(score: Score) -> Score:
@@ -72,16 +44,18 @@ def register(score: Score) -> Score:
       The same score.
 
     Raises:
-      ValueError: if another score has that name. (`Score` itself refuses a cost class
-        that is not one of `COST_CLASSES`.)
+      ValueError: if another score has that name.
 
     >>> import jax.numpy as jnp
-    >>> row = register(Score(name="doctest_lowest_logit", title="Lowest logit",
-    ...     fn=lambda logits: jnp.min(logits, -1), needs=("logits",),
-    ...     paper="none", equation="min_k z_k"))
-    >>> lookup("doctest_lowest_logit").needs
-    ('logits',)
-    >>> unregister("doctest_lowest_logit")
+    >>> from trustjax import ingredients
+    >>> def lowest_logit_of_doctest(logits):
+    ...     "The smallest logit."
+    ...     return jnp.min(logits, axis=-1)
+    >>> row = register(Score(lowest_logit_of_doctest, title="Lowest logit",
+    ...     needs=(ingredients.LOGITS,), paper="none", equation="min_k z_k"))
+    >>> lookup("lowest_logit_of_doctest").summary
+    'The smallest logit.'
+    >>> unregister("lowest_logit_of_doctest")
     """
     if score.name in _REGISTRY:
         raise ValueError(f"a score called {score.name!r} is already registered")
@@ -108,29 +82,43 @@ def lookup(name: str) -> Score:
     Raises:
       ValueError: if there is none, naming those that exist.
 
-    >>> lookup("margin").needs
-    ('logits',)
+    >>> [need.name for need in lookup("margin").needs]
+    ['logits']
     """
     _validate.choice("score", name, names())
     return _REGISTRY[name]
 
 
 def names(computable_from: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Names of the registered scores, in the order of registration.
+    """Names of the registered scores, in the order of the table.
 
     Args:
-      computable_from: keep only the scores that need no other ingredients.
+      computable_from: keep only the scores that can be made from these: names of
+        ingredients that are there, and `"network"`, `"stochastic network"`,
+        `"training set"` for what is asked of one or fitted.
 
     Returns:
       The names.
 
-    >>> "grad_trust" in names(computable_from={"logits"})
-    True
+    >>> "grad_trust" in names({"logits"}), "odin" in names({"logits"})
+    (True, False)
+    >>> "odin" in names({"network"}), "mc_dropout" in names({"network", "key"})
+    (True, False)
     """
     if computable_from is None:
         return tuple(_REGISTRY)
-    available = set(computable_from)
-    return tuple(n for n, s in _REGISTRY.items() if available.issuperset(s.needs))
+    available = frozenset(computable_from)
+    return tuple(n for n, score in _REGISTRY.items() if not score.missing(available))
+
+
+def baseline() -> Score:
+    """The score that the others are compared with: how sure the network itself is.
+
+    >>> baseline().title
+    'Max softmax'
+    """
+    (row,) = (score for score in _REGISTRY.values() if score.baseline)
+    return row
 
 
 def markdown_table() -> str:
@@ -147,7 +135,7 @@ def markdown_table() -> str:
                 f"`{score.name}`",
                 score.title,
                 f"`{score.equation}`",
-                ", ".join(score.needs).replace("_", " "),
+                ", ".join(need.name for need in score.needs).replace("_", " "),
                 score.cost,
                 f"{score.paper}. {score.provenance}".rstrip(". ") + ".",
             )

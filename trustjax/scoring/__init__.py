@@ -1,16 +1,18 @@
-"""One forward, one backward, every score: batches in, per-example results out."""
+"""One forward, one backward, every score: batches in, per-example results out.
+
+    scorer = scoring.Scorer(["grad_trust", "knn_distance"], model, params)
+    scorer = scorer.fit(training_batches)
+    results = scorer.run(test_batches)
+
+In come scores and what they are made of (`scores`, `ingredients`), a network and
+batches of `data`; out go arrays, one row per record, for `metrics` and `assess`.
+"""
 
 from trustjax._fingerprint import fingerprint as fingerprint
-from trustjax.scoring._extra import FITS as FITS
-from trustjax.scoring._extra import augmented_logits as augmented_logits
-from trustjax.scoring._extra import dropout_logits as dropout_logits
-from trustjax.scoring._extra import ensemble_logits as ensemble_logits
-from trustjax.scoring._extra import fit_states as fit_states
-from trustjax.scoring._ingredients import INGREDIENTS as INGREDIENTS
-from trustjax.scoring._ingredients import Batch as Batch
-from trustjax.scoring._ingredients import Ingredient as Ingredient
-from trustjax.scoring._ingredients import of_network as of_network
-from trustjax.scoring._ingredients import plan as plan
-from trustjax.scoring._ingredients import score_batch as score_batch
-from trustjax.scoring._loop import Results as Results
-from trustjax.scoring._loop import run as run
+from trustjax.scoring._arrays import from_arrays as from_arrays
+from trustjax.scoring._batch import Batch as Batch
+from trustjax.scoring._plan import plan as plan
+from trustjax.scoring._plan import score_batch as score_batch
+from trustjax.scoring._scorer import Results as Results
+from trustjax.scoring._scorer import Scorer as Scorer
+from trustjax.scoring._scorer import run as run

@@ -24,4 +24,3 @@ from trustjax.train._step import TrainStep as TrainStep
 from trustjax.train._step import assign as assign
 from trustjax.train._step import make_outputs as make_outputs
 from trustjax.train._step import make_train_step as make_train_step
-from trustjax.train._step import random_shift as random_shift

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from trustjax import bridge, transforms
+from trustjax import bridge, passes, transforms
 from trustjax.train._config import TrainConfig
 from trustjax.typing import Params
 
@@ -119,7 +119,7 @@ def make_train_step(
         dropout_key, shift_key = jax.random.split(jax.random.fold_in(seed, state.step))
         images = batch["image"]
         if config.max_shift:
-            images = random_shift(images, shift_key, config.max_shift)
+            images = passes.random_shift(images, shift_key, config.max_shift)
         gradient, (data_loss, statistics) = jax.grad(total_loss, has_aux=True)(
             state.params, state.statistics, images, batch, dropout_key
         )
@@ -192,18 +192,6 @@ def assign(model: nnx.Module, params: Params, statistics: Any) -> None:
     for arrays in trained:
         nnx.update(model, arrays)
     model.eval()
-
-
-def random_shift(images: jax.Array, key: jax.Array, max_shift: int) -> jax.Array:
-    """Each image moved by up to `max_shift` pixels in both directions."""
-    around = (max_shift, max_shift)
-    padded = jnp.pad(images, ((0, 0), around, around, (0, 0)))
-    corners = jax.random.randint(key, (len(images), 2), 0, 2 * max_shift + 1)
-
-    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
-
-    return jax.vmap(crop)(padded, corners)
 
 
 def _in_training_mode(model: nnx.Module, compute_dtype: Any) -> nnx.Module:

@@ -1,0 +1,368 @@
+"""The one loop: batches -> scores -> results, sharded and resumable."""
+
+import copy
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from trustjax import _network_questions
+from trustjax._fingerprint import fingerprint
+from trustjax.ingredients import Ingredient
+from trustjax.scoring import _devices
+from trustjax.scoring._parts import Parts
+from trustjax.scoring._plan import NOTHING, Asked, make_plan
+from trustjax.typing import (
+    ApplyFn,
+    Params,
+    ProgressFn,
+    SplitModel,
+    StochasticApplyFn,
+)
+
+
+class Results(NamedTuple):
+    """What was asked of a data set, on the host, in the order of its records.
+
+    Attributes:
+      values: name -> array or tree of `[records, ...]`: the scores and ingredients.
+      labels: true classes, `[records]`; no score has seen them.
+      index: record numbers, `[records]`, ascending.
+    """
+
+    values: dict[str, Any]
+    labels: np.ndarray
+    index: np.ndarray
+
+
+class Scorer:
+    """Scores of a network: compiled once, for as many data sets as there are.
+
+    Args:
+      asked: scores, or ingredients for their own values; or the names of either.
+      model: `apply_fn(params, x) -> logits`, or a `SplitModel`.
+      params: what the model takes first.
+      stochastic_apply_fn: `(params, x, key) -> logits`, the network with dropout on,
+        for scores that ask one.
+      ingredients: taken in the place of those of the same name.
+      given: what is not computed from a batch, as in `score_batch`.
+      sharding: of the batch axis over devices; None computes on the default device.
+
+    Raises:
+      ValueError: as `plan`, except for what `fit` can fit.
+
+    >>> batch = dict(image=np.eye(2, dtype=np.float32), label=np.array([0, 1]),
+    ...              index=np.array([0, 1]), mask=np.array([True, True]))
+    >>> split = SplitModel(lambda params, x: x @ params, lambda params, h: h)
+    >>> scorer = Scorer(["centroid_kernel"], split, np.eye(2, dtype=np.float32))
+    >>> [ingredient.name for ingredient in scorer.to_fit]
+    ['centroid_state']
+    >>> scorer.fit([batch]).run([batch]).values["centroid_kernel"]
+    array([1., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        asked: Iterable[Asked],
+        model: ApplyFn | SplitModel,
+        params: Params,
+        *,
+        stochastic_apply_fn: StochasticApplyFn | None = None,
+        ingredients: Iterable[Ingredient] = (),
+        given: Mapping[str, Any] = NOTHING,
+        sharding: jax.sharding.NamedSharding | None = None,
+    ):
+        self._network = _Network(model, params, stochastic_apply_fn, sharding)
+        self._ingredients = tuple(ingredients)
+        self._prepare(asked, given)
+
+    def _prepare(self, asked: Iterable[Asked], given: Mapping[str, Any]) -> None:
+        network, self._asked, self._given = self._network, tuple(asked), dict(given)
+        self._plan = plan = make_plan(self._asked, self._ingredients, self._given)
+        plan.require_network(network.stochastic_apply_fn)
+        self._placed_given = _devices.replicated(self._given, network.sharding)
+        self._programs: dict[Any, _Program] = {}
+
+        @jax.jit
+        def step(params: Params, given: dict[str, Any], x: Any, index: jax.Array):
+            batch = plan.batch(
+                network.model, params, x, index, network.stochastic_apply_fn
+            )
+            return plan.values(batch, given)
+
+        self._step = step
+
+    def _with(self, asked: Iterable[Asked], given: Mapping[str, Any]) -> "Scorer":
+        """Another scorer of the same network."""
+        other = copy.copy(self)
+        other._prepare(asked, given)
+        return other
+
+    @property
+    def to_fit(self) -> tuple[Ingredient, ...]:
+        """The ingredients that are fitted on a training set, and not given yet."""
+        return self._plan.to_fit
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What is given, with the states that `fit` has fitted."""
+        return dict(self._given)
+
+    def fit(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        *,
+        workdir: str | os.PathLike[str] | None = None,
+        progress: ProgressFn | None = None,
+        task: str = "fitting",
+        total: int | None = None,
+    ) -> "Scorer":
+        """Fits what has to be fitted, on the features of a training set.
+
+        The one place where a score learns from labels: those of the training set.
+
+        Args:
+          batches: the training set, as `run` takes it; gone through once, and again
+            for each state that is fitted on others.
+          workdir: as in `run`.
+          progress: as in `run`.
+          task: as in `run`.
+          total: as in `run`.
+
+        Returns:
+          A scorer to which the states are given; the same one if there are none.
+
+        Raises:
+          ValueError: as `run`, or if a fit refuses what it is given.
+        """
+        given = dict(self._given)
+        while to_fit := make_plan(self._asked, self._ingredients, given).to_fit:
+            # What is fitted on other states waits until those are there.
+            ready = [
+                state
+                for state in to_fit
+                if not make_plan(state.needs, self._ingredients, given).to_fit
+            ]
+            needs = dict.fromkeys(need for state in ready for need in state.needs)
+            results = self._with(needs, given).run(
+                batches, workdir=workdir, progress=progress, task=task, total=total
+            )
+            for state in ready:
+                needed = (results.values[need.name] for need in state.needs)
+                assert state.fit, "plan says so"
+                given[state.name] = state.fit(*needed, results.labels)
+        return self._with(self._asked, given) if self.to_fit else self
+
+    def run(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        *,
+        workdir: str | os.PathLike[str] | None = None,
+        progress: ProgressFn | None = None,
+        task: str = "scoring",
+        total: int | None = None,
+    ) -> Results:
+        """Scores a data set in one jitted pass per batch.
+
+        With several processes, each gives the batches that it read (`data.batches`
+        deals them out evenly), and all of them return the results of the whole data
+        set. A batch that they share counts as finished where every one of them has
+        finished it.
+
+        Of the first batch the network's answers are looked at, once for all data sets:
+        those of a network in training mode, or after a softmax, would make every score
+        wrong without a word.
+
+        Args:
+          batches: dicts of `image`, `label`, `index` and `mask`, all of one size; rows
+            whose mask is False are padding and reach no result. Where devices share a
+            batch that they cannot divide, more padding is put behind it.
+          workdir: a folder for finished batches, so that a killed run goes on where it
+            stopped; it is emptied at the end. None keeps nothing.
+          progress: hears how many records are done, after each batch.
+          task: what the records are done for, in the words of `progress`.
+          total: how many records there are, if that is known.
+
+        Returns:
+          The results, without padding, in the order of the records.
+
+        Raises:
+          ValueError: as `score_batch`, or if there are no batches, or processes give
+            different numbers of them; if the answer to an example depends on its
+            neighbours, as in training mode; if the answers are probabilities.
+          TypeError: as `score_batch`.
+        """
+        self._plan.require_fitted()
+        network, parts, origin = self._network, None, ""
+        if workdir is not None:
+            parts = Parts(os.path.join(workdir, f"scoring-{jax.process_index()}"))
+            origin = fingerprint((network.params, self._given))
+        rows: list[Any] = []
+        done = 0
+        for number, batch in enumerate(_devices.together(batches)):
+            batch = _devices.padded(batch, network.sharding)
+            x, index = (
+                _devices.placed(batch[name], network.sharding)
+                for name in ("image", "index")
+            )
+            program = self._program(x, index)
+            leaves, computed_from = None, ""
+            if parts:
+                computed_from = fingerprint((program.text, origin, batch))
+                leaves = parts.read(number, computed_from)
+                if network.sharding is not None and not _devices.all_have(leaves):
+                    leaves = None
+            if leaves is not None:
+                network.looked = True  # before this part was written
+            else:
+                if any(step.ask for step in self._plan.steps):
+                    network.look_at_answers(batch)
+                values = program(network.placed_params, self._placed_given, x, index)
+                leaves = [_devices.local_rows(leaf) for leaf in jax.tree.leaves(values)]
+                if parts:
+                    parts.write(number, computed_from, leaves)
+            values = jax.tree.unflatten(program.structure, leaves)
+            rows.append((values, batch["label"], batch["index"], batch["mask"]))
+            done += int(batch["mask"].sum())
+            if progress:
+                progress(task, done, total, {})
+        if not rows:
+            raise ValueError("there are no batches to score")
+        if progress and total != done:
+            progress(task, done, done, {})
+
+        everything = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
+        everything = _devices.gathered(everything)
+        *_, index, mask = everything
+        kept = np.flatnonzero(mask)[np.argsort(index[mask])]
+        values, labels, index, _ = jax.tree.map(lambda leaf: leaf[kept], everything)
+        if parts:
+            parts.remove()
+        return Results(values, labels, index)
+
+    def _program(self, x: Any, index: jax.Array) -> "_Program":
+        """The compiled step for batches of one shape."""
+        shape = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((x, index)))
+        if shape not in self._programs:
+            arguments = (self._network.placed_params, self._placed_given, x, index)
+            self._programs[shape] = _Program(self._step.lower(*arguments))
+        return self._programs[shape]
+
+
+class _Network:
+    """What is asked, on its devices, its answers looked at once."""
+
+    def __init__(
+        self,
+        model: ApplyFn | SplitModel,
+        params: Params,
+        stochastic_apply_fn: StochasticApplyFn | None,
+        sharding: jax.sharding.NamedSharding | None,
+    ):
+        self.model = model
+        self.params = params
+        self.placed_params = _devices.replicated(params, sharding)
+        self.stochastic_apply_fn = stochastic_apply_fn
+        self.sharding = sharding
+        self.looked = False
+
+    def look_at_answers(self, batch: Mapping[str, Any]) -> None:
+        """Requires logits of a network in evaluation mode."""
+        if self.looked:
+            return
+        model = self.model
+        apply_fn = model.apply_fn if isinstance(model, SplitModel) else model
+        compiled = jax.jit(lambda p, x: _network_questions.logits(apply_fn(p, x)))
+
+        def answer(x: Any) -> np.ndarray:
+            rows = len(jax.tree.leaves(x)[0])
+            whole = _devices.padded({"image": x, "mask": np.ones(rows)}, self.sharding)
+            x = _devices.placed(whole["image"], self.sharding)
+            return _devices.local_rows(compiled(self.placed_params, x))[:rows]
+
+        answers = _network_questions.independent_rows(answer, batch["image"])
+        if batch["mask"].any():
+            _network_questions.not_probabilities(answers[batch["mask"]])
+        self.looked = True
+
+
+class _Program:
+    """A step for batches of one shape, compiled when it first runs."""
+
+    def __init__(self, lowered: jax.stages.Lowered):
+        self._lowered = lowered
+        self._compiled: jax.stages.Compiled | None = None
+        self._text = ""
+        self.structure = jax.tree.structure(lowered.out_info)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs it."""
+        if self._compiled is None:
+            self._compiled = self._lowered.compile()
+        return self._compiled(*arguments)
+
+    @property
+    def text(self) -> str:
+        """What the arguments do not hold: model, options and constants, as a digest."""
+        self._text = self._text or fingerprint(self._lowered.as_text())
+        return self._text
+
+
+def run(
+    asked: Iterable[Asked],
+    model: ApplyFn | SplitModel,
+    params: Params,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    stochastic_apply_fn: StochasticApplyFn | None = None,
+    ingredients: Iterable[Ingredient] = (),
+    given: Mapping[str, Any] = NOTHING,
+    sharding: jax.sharding.NamedSharding | None = None,
+    workdir: str | os.PathLike[str] | None = None,
+    progress: ProgressFn | None = None,
+    task: str = "scoring",
+    total: int | None = None,
+) -> Results:
+    """Scores one data set: a `Scorer` that is run once.
+
+    Args:
+      asked: as in `Scorer`.
+      model: as in `Scorer`.
+      params: as in `Scorer`.
+      batches: as in `Scorer.run`.
+      stochastic_apply_fn: as in `Scorer`.
+      ingredients: as in `Scorer`.
+      given: as in `Scorer`.
+      sharding: as in `Scorer`.
+      workdir: as in `Scorer.run`.
+      progress: as in `Scorer.run`.
+      task: as in `Scorer.run`.
+      total: as in `Scorer.run`.
+
+    Returns:
+      The results, without padding, in the order of the records.
+
+    Raises:
+      ValueError: as `Scorer` and `Scorer.run`.
+      TypeError: as `Scorer.run`.
+
+    >>> batch = dict(image=np.eye(2, dtype=np.float32), label=np.array([0, 0]),
+    ...              index=np.array([0, 1]), mask=np.array([True, False]))
+    >>> linear = lambda params, x: x @ params
+    >>> run(["max_logit"], linear, np.eye(2, dtype=np.float32), [batch]).values
+    {'max_logit': array([1.], dtype=float32)}
+    """
+    scorer = Scorer(
+        asked,
+        model,
+        params,
+        stochastic_apply_fn=stochastic_apply_fn,
+        ingredients=ingredients,
+        given=given,
+        sharding=sharding,
+    )
+    return scorer.run(
+        batches, workdir=workdir, progress=progress, task=task, total=total
+    )
