@@ -5,11 +5,12 @@ import json
 import pathlib
 import sys
 
+import jax
 import jaxtyping
 import numpy as np
 import pytest
 
-from trustjax import bridge, cli, data, oracles, scores, train
+from trustjax import bridge, cli, data, oracles, pipeline, scores, train
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -73,7 +74,7 @@ def read(report):
 
 
 def test_report_is_three_files_that_agree(folder):
-    report = folder / "reports/digits"
+    report = folder / "reports/digits-mlp-0"
     names = {path.name for path in report.iterdir()}
     files = {"index.html", "metrics.json", "scores.npz"}
     assert names == files | {"figures", "tables"}
@@ -98,7 +99,7 @@ def test_a_second_report_loads_the_network_and_gives_the_same_numbers(folder, ca
     assert "training" not in said.err
     assert "scoring digits 539/539" in said.err
     assert "report: second/index.html" in said.out
-    _, first = read(folder / "reports/digits")
+    _, first = read(folder / "reports/digits-mlp-0")
     _, second = read(folder / "second")
     np.testing.assert_array_equal(first["score_margin"], second["score_margin"])
     assert "score_energy" not in second
@@ -139,8 +140,8 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
 
 
 def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):
-    run("assess", folder / "reports/digits/scores.npz", "--out", "again")
-    first, _ = read(folder / "reports/digits")
+    run("assess", folder / "reports/digits-mlp-0/scores.npz", "--out", "again")
+    first, _ = read(folder / "reports/digits-mlp-0")
     again, _ = read(pathlib.Path("again"))
     assert again["headline"] == first["headline"]
 
@@ -158,6 +159,7 @@ def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):
         ),
         (["--out-of-distribution", "runes"], "letters"),
         (["--gradient-group", "filter"], "must be one of tensor, layer, network"),
+        (["--alpha", "-1"], "alpha must not be negative, got -1"),
         (["--out", "/dev/null/report"], "cannot write in the folder /dev/null/report"),
         (["--datset", "digits"], "--dataset"),
         (["--test-split", "exam"], "test"),
@@ -257,3 +259,84 @@ def test_logits_that_float32_saturates_or_cannot_hold_keep_their_order():
         if name == "saturated":
             expected += ["max_softmax", "margin", "log_likelihood", "grad_trust"]
         assert [auroc[score] for score in expected] == [1.0] * len(expected)
+
+
+def test_a_network_that_cannot_take_the_images_is_refused_at_once(error_of):
+    said = error_of("report", "--dataset", "digits", "--model", "cnn")
+    assert "cnn needs images of at least 18x18 pixels, got 8x8" in said
+    assert "such images are taken by mlp" in said
+    assert list(pathlib.Path().iterdir()) == []
+
+
+def test_a_misspelt_dataset_is_refused_before_anything_is_made(error_of):
+    assert "Did you mean digits" in error_of("report", "--dataset", "digitz")
+    letters = ["--dataset", "digits", "--out-of-distribution", "leters"]
+    assert "Did you mean letters" in error_of("report", *letters)
+    assert list(pathlib.Path().iterdir()) == []
+
+
+def test_folders_and_the_network_follow_from_dataset_and_seed():
+    config = pipeline.ReportConfig(dataset="emnist/letters", seed=3)
+    with pytest.raises(ValueError, match="for_images"):
+        _ = config.report_folder
+    assert config.for_images((8, 8, 1)).network == "mlp"
+    chosen = config.for_images((28, 28, 1))
+    assert chosen.report_folder == pathlib.Path("reports/emnist-letters-cnn-3")
+    assert chosen.checkpoint_folder == pathlib.Path("checkpoints/emnist-letters-cnn-3")
+
+
+def test_a_report_of_other_settings_is_not_overwritten_unasked(error_of, capsys):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(30, 3)), np.arange(30) % 3
+    np.savez("said.npz", logits=logits, labels=labels)
+    run("assess", "said.npz")
+    before = pathlib.Path("reports/said/metrics.json").read_bytes()
+    run("assess", "said.npz")  # the same again is no other report
+    assert pathlib.Path("reports/said/metrics.json").read_bytes() == before
+    said = error_of("assess", "said.npz", "--beta", "2")
+    assert "reports/said holds a report of other settings (beta is 1.0 there" in said
+    assert pathlib.Path("reports/said/metrics.json").read_bytes() == before
+    run("assess", "said.npz", "--beta", "2", "--overwrite")
+    numbers, _ = read(pathlib.Path("reports/said"))
+    assert numbers["beta"] == 2
+    assert "to the power of 2 (beta)" in pathlib.Path(
+        "reports/said/index.html"
+    ).read_text(encoding="utf-8")
+    pathlib.Path("mine").mkdir()
+    pathlib.Path("mine/index.html").write_text("my page")
+    said = error_of("assess", "said.npz", "--out", "mine")
+    assert "mine holds a page without the numbers of a report" in said
+    assert pathlib.Path("mine/index.html").read_text() == "my page"
+
+
+def test_assess_computes_the_scores_that_are_asked_for(error_of):
+    logits = np.random.default_rng(0).normal(size=(30, 3))
+    np.savez(
+        "said.npz", logits=logits, labels=np.arange(30) % 3, score_mine=logits[:, 0]
+    )
+    run("assess", "said.npz", "--scores", "margin", "energy")
+    _, arrays = read(pathlib.Path("reports/said"))
+    computed = {name for name in arrays if name.startswith("score_")}
+    assert computed == {"score_margin", "score_energy", "score_mine"}
+    asked = error_of("assess", "said.npz", "--scores", "knn_distance")
+    assert "needs knn_state, features, which predictions do not give" in asked
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.savez("softmax.npz", probabilities=softmax, labels=np.arange(30) % 3)
+    asked = error_of("assess", "softmax.npz", "--scores", "energy")
+    assert "energy depends on a constant of the logits" in asked
+
+
+def test_a_report_over_four_devices_has_the_numbers_of_one(folder, monkeypatch):
+    devices = jax.local_devices()
+    kept = ["--checkpoints", folder / "checkpoints/digits-mlp-0"]
+    found = {}
+    for count in (1, 4):
+        monkeypatch.setattr(jax, "local_devices", lambda count=count: devices[:count])
+        run("report", *SMALL, *kept, "--batch-size", "50", "--out", f"on{count}")
+        found[count] = read(pathlib.Path(f"on{count}"))
+    (one, arrays), (four, others) = found.values()
+    for name, quantity in one["headline"].items():
+        assert four["headline"][name] == pytest.approx(quantity, rel=1e-5)
+    for name, values in arrays.items():
+        if name.startswith(("score_", "logits")):
+            np.testing.assert_allclose(others[name], values, rtol=1e-4, atol=1e-5)

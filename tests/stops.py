@@ -62,7 +62,7 @@ def stopped(folder, moment, number):
 
 
 def report_of(folder):
-    report = folder / "reports" / "digits"
+    report = folder / "reports" / "digits-mlp-0"
     found = {path.name: path.read_bytes() for path in report.glob("*")}
     assert found.keys() in (set(), NAMES), found.keys()
     return found

@@ -26,7 +26,11 @@ def report_command(
 def assess_command(
     predictions: tyro.conf.Positional[pathlib.Path],
     *,
+    scores: tuple[str, ...] = ("standard",),
+    alpha: float = 1.0,
+    beta: float = 1.0,
     out: pathlib.Path | None = None,
+    overwrite: bool = False,
     seed: int = 0,
 ) -> None:
     """Write a trust report about predictions of any framework, without a model.
@@ -35,14 +39,19 @@ def assess_command(
       predictions: an .npz file of `logits` or `probabilities`, `labels`, and if there
         are any `class_names`, `score_<name>` and `images`. Probabilities that are
         called logits are taken as probabilities, with a note.
+      scores: names of scores that the outputs determine; `standard` for all of them.
+      alpha: of question-answer trust: how much more a confident right answer is worth
+        than a hesitant one.
+      beta: of question-answer trust: how much more a confident wrong answer costs than
+        a hesitant one.
       out: the folder of the report; `reports/<file name>` if it is not given.
+      overwrite: whether the report may take the place of one of other settings.
       seed: of the resampling behind the intervals.
     """
-    _announce(
-        pipeline.predictions_report(
-            predictions, out=out, seed=seed, command=_command_line()
-        )
+    config = pipeline.PredictionsConfig(
+        predictions, scores, alpha, beta, out, overwrite, seed
     )
+    _announce(pipeline.predictions_report(config, command=_command_line()))
 
 
 def list_command() -> None:

@@ -61,6 +61,21 @@ class Dataset:
         """The number of classes: 0 for images that show none."""
         return len(self.class_names)
 
+    @property
+    def fixed_shape(self) -> tuple[int, int, int]:
+        """The shape that all images have.
+
+        Raises:
+          ValueError: if they vary in size.
+        """
+        height, width, channels = self.image_shape
+        if height is None or width is None:
+            raise ValueError(
+                f"the images of {self.name} vary in size: "
+                "use data.convert(dataset, (height, width, channels))"
+            )
+        return height, width, channels
+
     def __len__(self) -> int:
         """The number of records."""
         return len(self.source)
@@ -215,8 +230,4 @@ def as_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def require_one_size(dataset: Dataset) -> None:
     """Requires images that can be stacked."""
-    if None in dataset.image_shape:
-        raise ValueError(
-            f"the images of {dataset.name} vary in size: "
-            "use data.convert(dataset, (height, width, channels))"
-        )
+    _ = dataset.fixed_shape

@@ -1,6 +1,13 @@
-"""From a dataset's name to a trust report: train or load, score, assess, write."""
+"""From a dataset's name, or a file of predictions, to a finished report.
 
+In: a config. On the way: datasets, a network trained or loaded, what the scores say of
+every record. Out: a folder with the page, and the numbers on it.
+"""
+
+from trustjax.pipeline._config import PredictionsConfig as PredictionsConfig
 from trustjax.pipeline._config import ReportConfig as ReportConfig
-from trustjax.pipeline._report import Report as Report
+from trustjax.pipeline._dataset import Datasets as Datasets
+from trustjax.pipeline._page import Report as Report
 from trustjax.pipeline._report import predictions_report as predictions_report
+from trustjax.pipeline._report import report_on as report_on
 from trustjax.pipeline._report import trust_report as trust_report

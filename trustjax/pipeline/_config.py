@@ -1,21 +1,27 @@
-"""What a report is about."""
+"""What a report is about: the choices that its numbers depend on, and where it goes."""
 
 import dataclasses
 import itertools
 import pathlib
+from collections.abc import Collection, Iterable
 
-from trustjax import (
-    _validate,
-    gradients,
-    ingredients,
-    models,
-    scores,
+from trustjax import _validate, gradients, ingredients, models, scores
+from trustjax.ingredients import (
+    KEY,
+    LOGITS,
+    NETWORK,
+    STOCHASTIC_NETWORK,
+    TRAINING_SET,
 )
+
+STANDARD, ALL = "standard", "all"
+_PREFERRED_MODEL = "cnn"
+_MODEL_OF_ANY_IMAGE = "mlp"
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """What a report is about.
+    """What a report on a network is about.
 
     Attributes:
       dataset: a name that `data.load` takes.
@@ -23,7 +29,8 @@ class ReportConfig:
       validation_split: what decides when it has learned enough; for a dataset without
         one, take a part of the training set: `"train[90%:]"`.
       test_split: what the report is on.
-      model: a name of `models.names()`.
+      model: a name of `models.names()`; None for `cnn`, or for `mlp` where the images
+        are too small for it.
       scores: names of registered scores; `standard`, those of one pass over the test
         set; or `all` that one trained network offers: also those of neighbours in the
         training set, of dropout masks and of shifted inputs.
@@ -32,29 +39,38 @@ class ReportConfig:
       out_of_distribution: datasets of none of the classes, scored beside the test set.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
-      out: the folder of the report; None for `reports/<dataset>`.
+      alpha: of question-answer trust: how much more a confident right answer is worth
+        than a hesitant one; 0 for all alike.
+      beta: of question-answer trust: how much more a confident wrong answer costs than
+        a hesitant one.
+      out: the folder of the report; None for `reports/<dataset>-<model>-<seed>`.
+      overwrite: whether the report may take the place of one of other settings.
       checkpoints: the folder of the network; None for
         `checkpoints/<dataset>-<model>-<seed>`. A network that is finished there is
         loaded, and one that is not is trained on.
       epochs: the most passes over the training set; None for the model's own default.
-      batch_size: examples scored at a time.
+      batch_size: examples scored at a time, over all devices of this process.
       seed: of training, and of the resampling behind the intervals.
       data_dir: the folder of prepared datasets; None for the default.
 
     Raises:
-      ValueError: if a name is unknown, naming those that exist.
+      ValueError: if a name is unknown, naming those that exist, or a number is out of
+        its range.
     """
 
     dataset: str = "mnist5k"
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
-    model: str = "cnn"
-    scores: tuple[str, ...] = ("standard",)
+    model: str | None = None
+    scores: tuple[str, ...] = (STANDARD,)
     oracle: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
     gradient_group: str | None = "layer"
+    alpha: float = 1.0
+    beta: float = 1.0
     out: pathlib.Path | None = None
+    overwrite: bool = False
     checkpoints: pathlib.Path | None = None
     epochs: int | None = None
     batch_size: int = 256
@@ -62,59 +78,152 @@ class ReportConfig:
     data_dir: pathlib.Path | None = None
 
     def __post_init__(self):
-        _validate.choice("model", self.model, models.names())
         _validate.count("batch_size", self.batch_size)
+        _validate.not_negative("alpha", self.alpha)
+        _validate.not_negative("beta", self.beta)
         if self.gradient_group is not None:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
-        offered = self.offered
-        for name in set(self.scores) - set(offered):
-            missing = [
-                need.name
-                for need in scores.lookup(name).needs
-                if ingredients.missing(need, self._there)
-            ]
-            if scores.ORACLE_OUTPUT.name in missing:
+        _require_registered(self.scores)
+        for name in set(self.scores) - {STANDARD, ALL}:
+            if self.oracle is None and scores.ORACLE_OUTPUT.name in _lacking(name, ()):
                 raise ValueError(
                     f"the score {name} needs --oracle, a trained oracle's folder"
                 )
-            if missing:
+        if self.model is not None:
+            _validate.choice("model", self.model, models.names())
+            self._require_offered(self.model)
+
+    def _require_offered(self, model: str) -> None:
+        here = self.available
+        for name in set(self.scores) - {STANDARD, ALL}:
+            if missing := _lacking(name, here):
+                offered = ", ".join(scores.names(computable_from=here))
                 raise ValueError(
-                    f"the score {name} needs {', '.join(missing)}, and one "
-                    f"{self.model} alone does not give them; it offers "
-                    f"{', '.join(offered['all'])}"
+                    f"the score {name} needs {', '.join(missing)}, and one {model} "
+                    f"alone does not give them; it offers {offered}"
                 )
 
-    @property
-    def _there(self) -> set[str]:
-        """What scores can be made from: see `scores.names`."""
-        there = {ingredients.NETWORK, ingredients.TRAINING_SET, ingredients.KEY.name}
-        if models.has_dropout(self.model):
-            there.add(ingredients.STOCHASTIC_NETWORK)
-        return there | ({scores.ORACLE_OUTPUT.name} if self.oracle else set())
+    def for_images(self, image_shape: tuple[int, int, int]) -> "ReportConfig":
+        """The same about a network that is named and takes such images.
+
+        Raises:
+          ValueError: if the network that was asked for does not, naming those that do.
+        """
+        if self.model is not None:
+            models.require_images(self.model, image_shape)
+            return self
+        taking = models.taking(image_shape)
+        chosen = _PREFERRED_MODEL if _PREFERRED_MODEL in taking else _MODEL_OF_ANY_IMAGE
+        return dataclasses.replace(self, model=chosen)
 
     @property
-    def offered(self) -> dict[str, tuple[str, ...]]:
-        """The sets of scores that go by one name."""
-        slower = {ingredients.TRAINING_SET, ingredients.KEY.name}
-        return {
-            "standard": scores.names(computable_from=self._there - slower),
-            "all": scores.names(computable_from=self._there),
-        }
+    def network(self) -> str:
+        """The name of the network.
+
+        Raises:
+          ValueError: before the images have decided which it is.
+        """
+        if self.model is None:
+            raise ValueError("model is not chosen yet: config.for_images(image_shape)")
+        return self.model
+
+    @property
+    def available(self) -> frozenset[str]:
+        """What scores can be made of here, at whatever cost."""
+        dropout = [STOCHASTIC_NETWORK] if models.has_dropout(self.network) else []
+        return self._of_one_pass | {TRAINING_SET, KEY.name, *dropout}
+
+    @property
+    def _of_one_pass(self) -> frozenset[str]:
+        oracle = [] if self.oracle is None else [scores.ORACLE_OUTPUT.name]
+        return frozenset({NETWORK, *oracle})
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """The scores, each once."""
-        offered = self.offered
-        asked = (offered.get(name, (name,)) for name in self.scores)
-        return tuple(dict.fromkeys(itertools.chain.from_iterable(asked)))
+        return expanded(self.scores, {STANDARD: self._of_one_pass, ALL: self.available})
+
+    @property
+    def name(self) -> str:
+        """Names the dataset, the network and the seed, for folders."""
+        return f"{self.dataset.replace('/', '-')}-{self.network}-{self.seed}"
 
     @property
     def report_folder(self) -> pathlib.Path:
         """Where the report is written."""
-        return self.out or pathlib.Path("reports", self.dataset.replace("/", "-"))
+        return self.out or pathlib.Path("reports", self.name)
 
     @property
     def checkpoint_folder(self) -> pathlib.Path:
         """Where the network is kept."""
-        name = f"{self.dataset.replace('/', '-')}-{self.model}-{self.seed}"
-        return self.checkpoints or pathlib.Path("checkpoints", name)
+        return self.checkpoints or pathlib.Path("checkpoints", self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionsConfig:
+    """What a report on predictions of any framework is about.
+
+    Attributes:
+      predictions: an `.npz` file, as `assess.read_predictions` reads it.
+      scores: names of registered scores that the outputs determine; `standard` or
+        `all` for all of those. The scores in the file are beside them.
+      alpha: as in `ReportConfig`.
+      beta: as in `ReportConfig`.
+      out: the folder of the report; None for `reports/<file name>`.
+      overwrite: whether the report may take the place of one of other settings.
+      seed: of the resampling behind the intervals.
+
+    Raises:
+      ValueError: if a name is unknown, naming those that exist, or a number is out of
+        its range.
+    """
+
+    predictions: pathlib.Path
+    scores: tuple[str, ...] = (STANDARD,)
+    alpha: float = 1.0
+    beta: float = 1.0
+    out: pathlib.Path | None = None
+    overwrite: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        _validate.not_negative("alpha", self.alpha)
+        _validate.not_negative("beta", self.beta)
+        _require_registered(self.scores)
+        offered = scores.names(computable_from={LOGITS.name})
+        for name in set(self.scores) - {STANDARD, ALL, *offered}:
+            needs = ", ".join(_lacking(name, {LOGITS.name}))
+            raise ValueError(
+                f"the score {name} needs {needs}, which predictions do not give; they "
+                f"offer {', '.join(offered)}"
+            )
+
+    @property
+    def report_folder(self) -> pathlib.Path:
+        """Where the report is written."""
+        return self.out or pathlib.Path("reports", self.predictions.stem)
+
+
+def expanded(asked: Iterable[str], sets: dict[str, Collection[str]]) -> tuple[str, ...]:
+    """The scores that are asked for, each once.
+
+    Args:
+      asked: names of scores, and of sets of them.
+      sets: name of a set -> what its scores can be made of.
+    """
+    named = (
+        scores.names(computable_from=sets[name]) if name in sets else (name,)
+        for name in asked
+    )
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(named)))
+
+
+def _lacking(name: str, available: Collection[str]) -> list[str]:
+    """The ingredients of a score that cannot be made of what is there."""
+    needs = scores.lookup(name).needs
+    return [need.name for need in needs if ingredients.missing(need, available)]
+
+
+def _require_registered(names: Iterable[str]) -> None:
+    for name in set(names) - {STANDARD, ALL}:
+        scores.lookup(name)

@@ -2,30 +2,79 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import pathlib
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 
-from trustjax import (
-    bridge,
-    data,
-    oracles,
-    scores,
-    train,
-)
-from trustjax.pipeline._config import ReportConfig
+from trustjax import data, scores
+from trustjax.pipeline._config import PredictionsConfig, ReportConfig
+from trustjax.pipeline._network import Network
 
-_PACKAGES = ["flax", "grain", "jax", "numpy", "optax", "orbax-checkpoint", "trustjax"]
+# Where a report goes does not change what it says.
+_OF_THE_PLACE = ("out", "overwrite")
+_SETTINGS = "report"
+_WITHOUT_NETWORK = ("jax", "numpy", "trustjax")
+_WITH_NETWORK = (*_WITHOUT_NETWORK, "flax", "grain", "optax", "orbax-checkpoint")
+
+
+def of_network(
+    config: ReportConfig, network: Network, dataset: data.Dataset, command: str
+) -> dict[str, Any]:
+    """The record of a report on a network."""
+    return {
+        "command": command,
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "seed": config.seed,
+        _SETTINGS: settings(config),
+        **network.description,
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "python": platform.python_version(),
+        "versions": _versions(_WITH_NETWORK),
+    }
+
+
+def of_predictions(
+    config: PredictionsConfig, notes: Iterable[str], command: str
+) -> dict[str, Any]:
+    """The record of a report on predictions."""
+    return {
+        "command": command,
+        "dataset": config.predictions.name,
+        "seed": config.seed,
+        _SETTINGS: settings(config),
+        "versions": _versions(_WITHOUT_NETWORK),
+        **({"notes": list(notes)} if notes else {}),
+    }
+
+
+def settings(config: ReportConfig | PredictionsConfig) -> dict[str, Any]:
+    """The choices that a report's numbers depend on, as JSON has them."""
+    chosen = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in _OF_THE_PLACE
+    }
+    return json.loads(json.dumps(chosen))
+
+
+def settings_of(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that are in the record of a report."""
+    found = run.get(_SETTINGS)
+    return found if isinstance(found, Mapping) else {}
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:
+    """How a page writes the names of registered scores."""
     return {name: scores.lookup(name).title for name in names}
 
 
 def captions(names: Iterable[str]) -> dict[str, str]:
+    """What registered scores are, and where they are from."""
     return {name: _caption(scores.lookup(name)) for name in names}
 
 
@@ -34,36 +83,5 @@ def _caption(score: scores.Score) -> str:
     return " ".join(part for part in parts if part)
 
 
-def of_report(
-    config: ReportConfig,
-    trained: train.TrainResult,
-    oracle: oracles.TrainedOracle | None,
-    dataset: data.Dataset,
-    command: str,
-) -> dict[str, Any]:
-    """What a reader needs to make the same report again."""
-    chosen = {
-        name: str(value) if isinstance(value, pathlib.Path) else value
-        for name, value in dataclasses.asdict(config).items()
-    }
-    _, params = bridge.from_nnx(trained.model)
-    return {
-        "command": command,
-        "dataset": dataset.name,
-        "dataset_fingerprint": dataset.fingerprint,
-        "model": config.model,
-        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "seed": config.seed,
-        "report": chosen,
-        "training": dataclasses.asdict(trained.config),
-        "oracle_training": oracle and dataclasses.asdict(oracle.config),
-        "training_steps": trained.step,
-        "training_epochs": len(trained.history),
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "python": platform.python_version(),
-        "versions": versions(*_PACKAGES),
-    }
-
-
-def versions(*packages: str) -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in packages}
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in sorted(packages)}

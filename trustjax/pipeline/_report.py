@@ -1,41 +1,20 @@
-"""From a dataset's name, or predictions, to a trust report."""
+"""The two roads to a report: from a dataset's name, and from predictions."""
 
 import dataclasses
-import os
-import pathlib
-from typing import Any, NamedTuple
 
-import numpy as np
-
-from trustjax import (
-    _files,
-    assess,
-    data,
-    oracles,
-    report,
-    scores,
-    scoring,
-    train,
+from trustjax import assess, scores, scoring
+from trustjax.ingredients import LOGITS
+from trustjax.pipeline import _dataset, _network, _page, _provenance, _scored
+from trustjax.pipeline._config import (
+    ALL,
+    STANDARD,
+    PredictionsConfig,
+    ReportConfig,
+    expanded,
 )
-from trustjax.pipeline import _provenance, _scored
-from trustjax.pipeline._config import ReportConfig
+from trustjax.pipeline._dataset import Datasets
+from trustjax.pipeline._page import Report
 from trustjax.typing import ProgressFn
-
-_STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
-
-
-class Report(NamedTuple):
-    """A finished report.
-
-    Attributes:
-      page: the path of `index.html`.
-      assessment: the numbers on it.
-      notes: what was taken for something else than it was called.
-    """
-
-    page: pathlib.Path
-    assessment: assess.Assessment
-    notes: tuple[str, ...] = ()
 
 
 def trust_report(
@@ -43,79 +22,74 @@ def trust_report(
 ) -> Report:
     """Trains or loads a network, scores its test set, and writes the report.
 
-    A run that was killed goes on where it stopped when it is started again.
+    A run that was killed goes on where it stopped when it is started again. Batches
+    are spread over all devices of the process.
 
     Args:
       config: what the report is about.
-      progress: hears how far training and scoring are.
+      progress: hears how far each long task is.
       command: how a reader can make the report again; written on the page.
 
     Returns:
       The report's page, and the numbers on it.
 
     Raises:
-      ValueError: if a dataset, a split or a checkpoint is not what it should be.
+      ValueError: if a dataset, a split, a score or a checkpoint is not what it should
+        be, or the network cannot take the images.
+      FileExistsError: if the folder holds a report of other settings.
       OSError: if a folder cannot be written, before any work is done.
     """
-    _files.require_writable(config.report_folder)
-    splits = (config.train_split, config.validation_split, config.test_split)
-    train_set, validation_set, test_set = (
-        data.load(config.dataset, split, data_dir=config.data_dir) for split in splits
-    )
-    images, _ = data.as_arrays(test_set)
-    oracle = None if config.oracle is None else oracles.load(config.oracle)
-    if oracle is not None:
-        oracle.require_shape(images.shape[1:])
-    others = {
-        name: data.out_of_distribution(
-            name, images.shape[1:], seed=config.seed, data_dir=config.data_dir
-        )
-        for name in config.out_of_distribution
-    }
-    trained = train.fit(
-        _train_config(config),
-        train_set,
-        validation_set,
-        workdir=config.checkpoint_folder,
-        checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
-        progress=progress,
-    )
-    names = config.score_names
-    scorer = _scored.scorer(config, trained.model, oracle)
-    scorer = _scored.fitted(config, scorer, train_set, progress)
-
-    def scored(dataset: data.Dataset) -> dict[str, np.ndarray]:
-        results = _scored.scored(config, scorer, dataset, progress)
-        return _scored.every_score(names, results.values)
-
-    results = _scored.scored(config, scorer, test_set, progress)
-    predictions = assess.Predictions(
-        logits=results.values["logits"],
-        labels=results.labels,
-        class_names=test_set.class_names,
-        scores=_scored.every_score(names, results.values),
-        score_titles=_provenance.titles(names),
-        score_info=_provenance.captions(names),
-        images=images,
-        index=results.index,
-        gradient_statistics=results.values.get(_scored.HEAT_MAP),
-        out_of_distribution={
-            other: scored(dataset) for other, dataset in others.items()
-        },
-        run=_provenance.of_report(config, trained, oracle, test_set, command),
-    )
-    assessment = assess.assess(predictions, seed=config.seed)
-    page = report.write(assessment, predictions, config.report_folder)
-    return Report(page, assessment)
+    _dataset.require_known(config)
+    datasets = _dataset.load(config)
+    config = config.for_images(datasets.test.fixed_shape)
+    _page.require_place(config)
+    datasets = _dataset.with_others(datasets, config)
+    return report_on(datasets, config, progress=progress, command=command)
 
 
-def predictions_report(
-    path: str | os.PathLike[str],
+def report_on(
+    datasets: Datasets,
+    config: ReportConfig,
     *,
-    out: str | os.PathLike[str] | None = None,
-    seed: int = 0,
+    progress: ProgressFn | None = None,
     command: str = "",
 ) -> Report:
+    """The same about datasets at hand; the names in `config` are not looked up.
+
+    Args:
+      datasets: what to train on, to report on and to compare with.
+      config: the other choices; its `dataset` names the folders.
+      progress: hears how far each long task is.
+      command: how a reader can make the report again; written on the page.
+
+    Returns:
+      The report's page, and the numbers on it.
+
+    Raises:
+      ValueError: as `trust_report`.
+      OSError: as `trust_report`.
+    """
+    config = config.for_images(datasets.test.fixed_shape)
+    _page.require_place(config)
+    network = _network.trained_or_loaded(config, datasets, progress)
+    found = _scored.scored(config, network, datasets, progress)
+    predictions = assess.Predictions(
+        logits=found.logits,
+        labels=found.labels,
+        index=found.index,
+        class_names=datasets.test.class_names,
+        scores=found.scores,
+        score_titles=_provenance.titles(found.scores),
+        score_info=_provenance.captions(found.scores),
+        images=_dataset.Images(datasets.test),
+        gradient_statistics=found.gradient_statistics,
+        out_of_distribution=found.others,
+        run=_provenance.of_network(config, network, datasets.test, command),
+    )
+    return _page.written(config, predictions)
+
+
+def predictions_report(config: PredictionsConfig, *, command: str = "") -> Report:
     """Writes a report on predictions of any framework, with no network at all.
 
     The scores of the logits are added to those in the file. Probabilities do not say
@@ -124,33 +98,22 @@ def predictions_report(
     page and the result say so.
 
     Args:
-      path: an `.npz` file, as `assess.read_predictions` reads it.
-      out: the folder of the report; None for `reports/<file name>`.
-      seed: of the resampling behind the intervals.
+      config: what the report is about.
       command: how a reader can make the report again; written on the page.
 
     Returns:
       The report's page, and the numbers on it.
 
     Raises:
-      ValueError: naming what is missing or wrong in the file.
+      ValueError: naming what is missing or wrong in the file, or a score that its
+        outputs do not determine.
+      FileExistsError: if the folder holds a report of other settings.
       OSError: if the file cannot be read or the folder not be written.
     """
-    path = pathlib.Path(path)
-    folder = pathlib.Path("reports", path.stem) if out is None else pathlib.Path(out)
-    given = assess.read_predictions(path)
-    _files.require_writable(folder)
-    num_classes = given.logits.shape[1]
-    names = [
-        name
-        for name in scores.names(computable_from={"logits"})
-        if name not in given.scores
-        and (
-            given.outputs == "logits"
-            or not scores.lookup(name).changes_with_constant(num_classes)
-        )
-    ]
-    of_logits = scoring.from_arrays(names, {"logits": given.logits})
+    given = assess.read_predictions(config.predictions)
+    _page.require_place(config)
+    names = [name for name in _asked(config, given) if name not in given.scores]
+    of_logits = scoring.from_arrays(names, {LOGITS.name: given.logits})
     together = {**of_logits, **given.scores}
     known = [name for name in together if name in scores.names()]
     predictions = dataclasses.replace(
@@ -158,21 +121,22 @@ def predictions_report(
         scores=together,
         score_titles=_provenance.titles(known),
         score_info=_provenance.captions(known),
-        run={
-            "command": command,
-            "dataset": path.name,
-            "seed": seed,
-            "versions": _provenance.versions("jax", "numpy", "trustjax"),
-            **({"notes": list(given.notes)} if given.notes else {}),
-        },
+        run=_provenance.of_predictions(config, given.notes, command),
     )
-    assessment = assess.assess(predictions, seed=seed)
-    page = report.write(assessment, predictions, folder)
-    return Report(page, assessment, given.notes)
+    return _page.written(config, predictions)
 
 
-def _train_config(config: ReportConfig) -> train.TrainConfig:
-    changes: dict[str, Any] = {"seed": config.seed}
-    if config.epochs is not None:
-        changes["epochs"] = config.epochs
-    return train.config_for(config.model, **changes)
+def _asked(config: PredictionsConfig, given: assess.Predictions) -> tuple[str, ...]:
+    """The scores that are asked for and that the outputs determine."""
+    everything = {LOGITS.name}
+    names = expanded(config.scores, {STANDARD: everything, ALL: everything})
+    if given.outputs == "logits":
+        return names
+    num_classes = given.logits.shape[1]
+    lost = [n for n in names if scores.lookup(n).changes_with_constant(num_classes)]
+    if named := [name for name in lost if name in config.scores]:
+        raise ValueError(
+            f"{config.predictions}: the score {named[0]} depends on a constant of the "
+            "logits, which probabilities do not hold"
+        )
+    return tuple(name for name in names if name not in lost)

@@ -1,98 +1,123 @@
-"""What the scores say of every record of a dataset."""
+"""What the scores say of every record of the datasets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from trustjax import (
-    bridge,
-    data,
-    gradients,
-    ingredients,
-    models,
-    oracles,
-    scores,
-    scoring,
-)
-from trustjax.ingredients import Ingredient
+from trustjax import data, gradients, scores, scoring
+from trustjax.ingredients import KEY, LOGITS, Ingredient
+from trustjax.pipeline import _network
 from trustjax.pipeline._config import ReportConfig
+from trustjax.pipeline._dataset import Datasets
+from trustjax.pipeline._network import Network
+from trustjax.statistics import GradientStatistics
 from trustjax.typing import ProgressFn
 
-HEAT_MAP = "heat_map_statistics"
+_HEAT_MAP = "heat_map_statistics"
 
 
-def every_score(
-    names: Sequence[str], values: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """The scores in the order of `names`: of the network, and of its logits."""
-    asked = {name: values[name] for name in names if name in values}
-    rest = [name for name in names if name not in asked]
-    of_logits = scoring.from_arrays(rest, {"logits": values["logits"]})
-    together = {**asked, **of_logits}
-    return {name: together[name] for name in names}
+class Scored(NamedTuple):
+    """What is known of every record.
 
+    Attributes:
+      logits: `[records, classes]` of the test set.
+      labels: `[records]`, its true classes.
+      index: `[records]`, its record numbers.
+      scores: name -> `[records]`.
+      gradient_statistics: of the test set; None if they are left out.
+      others: name of another dataset -> name of a score -> `[its records]`.
+    """
 
-def scorer(
-    config: ReportConfig,
-    model: models.Classifier,
-    oracle: oracles.TrainedOracle | None,
-) -> scoring.Scorer:
-    """The one scorer of all datasets of a report."""
-    apply_fn, params = bridge.from_nnx(model)
-    stochastic_fn = None
-    if models.has_dropout(config.model):
-        stochastic_fn, _ = bridge.stochastic_from_nnx(model)
-    of_logits = scores.names(computable_from={"logits"})
-    of_network = [name for name in config.score_names if name not in of_logits]
-    heat_map = Ingredient(
-        HEAT_MAP,
-        ask=lambda batch: gradients.gradient_statistics(
-            batch.apply_fn,
-            batch.params,
-            batch.x,
-            group=config.gradient_group or "layer",
-        ),
-    )
-    table = [heat_map] if config.gradient_group else []
-    return scoring.Scorer(
-        [ingredients.LOGITS, *table, *of_network],
-        apply_fn,
-        params,
-        stochastic_apply_fn=stochastic_fn,
-        ingredients=() if oracle is None else oracle.ingredients(),
-        given={ingredients.KEY.name: jax.random.key(config.seed)},
-    )
+    logits: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    scores: dict[str, np.ndarray]
+    gradient_statistics: GradientStatistics | None
+    others: dict[str, dict[str, np.ndarray]]
 
 
 def scored(
     config: ReportConfig,
-    scorer: scoring.Scorer,
-    dataset: data.Dataset,
+    network: Network,
+    datasets: Datasets,
     progress: ProgressFn | None,
-) -> scoring.Results:
-    """What a scorer says of every record of a dataset."""
-    return scorer.run(
-        data.batches(dataset, config.batch_size),
-        workdir=config.checkpoint_folder / "scoring" / dataset.name.replace("/", "-"),
+) -> Scored:
+    """Asks one compiled scorer about the test set and the other datasets."""
+    names = config.score_names
+    folder = config.checkpoint_folder / "scoring"
+    scorer = _scorer(config, network, names).fit(
+        data.batches(datasets.train, config.batch_size),
+        workdir=folder / "fitting",
         progress=progress,
-        task=f"scoring {dataset.name}",
-        total=len(dataset),
+        total=len(datasets.train),
+    )
+
+    def ask(dataset: data.Dataset) -> scoring.Results:
+        return scorer.run(
+            data.batches(dataset, config.batch_size),
+            workdir=folder / dataset.name.replace("/", "-"),
+            progress=progress,
+            task=f"scoring {dataset.name}",
+            total=len(dataset),
+        )
+
+    found = ask(datasets.test)
+    return Scored(
+        found.values[LOGITS.name],
+        found.labels,
+        found.index,
+        _every_score(names, found.values),
+        found.values.get(_HEAT_MAP),
+        {
+            name: _every_score(names, ask(dataset).values)
+            for name, dataset in datasets.others.items()
+        },
     )
 
 
-def fitted(
-    config: ReportConfig,
-    scorer: scoring.Scorer,
-    train_set: data.Dataset,
-    progress: ProgressFn | None,
+def _scorer(
+    config: ReportConfig, network: Network, names: Sequence[str]
 ) -> scoring.Scorer:
-    """The scorer with all that is fitted on the training set."""
-    return scorer.fit(
-        data.batches(train_set, config.batch_size),
-        workdir=config.checkpoint_folder / "fitting",
-        progress=progress,
-        task=f"fitting on {train_set.name}",
-        total=len(train_set),
+    of_network = [name for name in names if not _of_the_logits(name)]
+    heat_map = [] if config.gradient_group is None else [_heat_map(config)]
+    oracle = () if network.oracle is None else network.oracle.ingredients()
+    return scoring.Scorer(
+        [LOGITS, *heat_map, *of_network],
+        network.apply_fn,
+        network.params,
+        stochastic_apply_fn=network.stochastic_apply_fn,
+        ingredients=oracle,
+        given={KEY.name: jax.random.key(config.seed)},
+        sharding=_network.over_local_devices(),
     )
+
+
+def _heat_map(config: ReportConfig) -> Ingredient:
+    assert config.gradient_group is not None
+    group = config.gradient_group
+    return Ingredient(
+        _HEAT_MAP,
+        ask=lambda batch: gradients.gradient_statistics(
+            batch.apply_fn, batch.params, batch.x, group=group, wrt=batch.wrt
+        ),
+    )
+
+
+def _of_the_logits(name: str) -> bool:
+    return scores.lookup(name).needs == (LOGITS,)
+
+
+def _every_score(
+    names: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The scores in the order of `names`: of the network, and of its logits.
+
+    Those of the logits are in float64: what float32 rounds to one and the same 1
+    keeps its order there. It costs nothing beside a network.
+    """
+    rest = [name for name in names if name not in values]
+    of_logits = scoring.from_arrays(rest, {LOGITS.name: values[LOGITS.name]})
+    together = {**values, **of_logits}
+    return {name: together[name] for name in names}

@@ -1,0 +1,94 @@
+"""The network of a report, trained or loaded, and the devices that it runs on."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from trustjax import bridge, oracles, train
+from trustjax.pipeline._config import ReportConfig
+from trustjax.pipeline._dataset import Datasets
+from trustjax.typing import ApplyFn, Params, ProgressFn
+
+_STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
+
+
+class Network(NamedTuple):
+    """A network that can be asked, and what a reader should know of it.
+
+    Attributes:
+      apply_fn: `(params, x) -> logits`.
+      params: what it takes first.
+      stochastic_apply_fn: `(params, x, key) -> logits`, dropout on; None without any.
+      oracle: a network trained on when this one is right; None for none.
+      description: how it came to be, for the run's record.
+    """
+
+    apply_fn: ApplyFn
+    params: Params
+    stochastic_apply_fn: Any
+    oracle: oracles.TrainedOracle | None
+    description: dict[str, Any]
+
+
+def trained_or_loaded(
+    config: ReportConfig, datasets: Datasets, progress: ProgressFn | None
+) -> Network:
+    """The network of a finished run, or of one that goes on until it is."""
+    oracle = None if config.oracle is None else oracles.load(config.oracle)
+    if oracle is not None:
+        oracle.require_shape(datasets.test.fixed_shape)
+    recipe = _recipe(config)
+    found = train.fit(
+        recipe,
+        datasets.train,
+        datasets.validation,
+        workdir=config.checkpoint_folder,
+        checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
+        mesh=_mesh(recipe.batch_size),
+        progress=progress,
+    )
+    apply_fn, params = bridge.from_nnx(found.model)
+    stochastic_apply_fn = None
+    if bridge.has_dropout(found.model):
+        stochastic_apply_fn, _ = bridge.stochastic_from_nnx(found.model)
+    return Network(
+        apply_fn,
+        params,
+        stochastic_apply_fn,
+        oracle,
+        {
+            "model": config.network,
+            "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+            "training": dataclasses.asdict(found.config),
+            "training_steps": found.step,
+            "training_epochs": len(found.history),
+            "oracle_training": oracle and dataclasses.asdict(oracle.config),
+        },
+    )
+
+
+def over_local_devices() -> jax.sharding.NamedSharding | None:
+    """Of a batch over all devices of this process; None where there is one."""
+    mesh = _mesh(batch_size=None)
+    return None if mesh is None else jax.sharding.NamedSharding(mesh, jax.P("data"))
+
+
+def _mesh(batch_size: int | None) -> jax.sharding.Mesh | None:
+    """As many devices of this process as a batch divides among; None for one."""
+    devices = jax.local_devices()
+    count = len(devices)
+    while batch_size is not None and batch_size % count:
+        count -= 1
+    if count == 1:
+        return None
+    automatic = (jax.sharding.AxisType.Auto,)
+    return jax.sharding.Mesh(np.array(devices[:count]), ("data",), automatic)
+
+
+def _recipe(config: ReportConfig) -> train.TrainConfig:
+    changes: dict[str, Any] = {"seed": config.seed}
+    if config.epochs is not None:
+        changes["epochs"] = config.epochs
+    return train.config_for(config.network, **changes)

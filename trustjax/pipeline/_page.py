@@ -1,0 +1,70 @@
+"""The place of a report, and what is written there."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trustjax import _files, assess, report
+from trustjax.pipeline import _provenance
+from trustjax.pipeline._config import PredictionsConfig, ReportConfig
+
+
+class Report(NamedTuple):
+    """A finished report.
+
+    Attributes:
+      page: the path of `index.html`.
+      assessment: the numbers on it.
+      notes: what was taken for something else than it was called.
+    """
+
+    page: pathlib.Path
+    assessment: assess.Assessment
+    notes: tuple[str, ...] = ()
+
+
+def require_place(config: ReportConfig | PredictionsConfig) -> None:
+    """Requires a folder that can be written and holds no report of other settings.
+
+    Raises:
+      FileExistsError: if it holds one, naming what differs, or a page that is not of
+        this library.
+      OSError: if it cannot be made or written.
+    """
+    folder = config.report_folder
+    if not config.overwrite and (folder / "index.html").exists():
+        difference = _difference(folder, _provenance.settings(config))
+        if difference:
+            raise FileExistsError(
+                f"{folder} holds {difference}: give --overwrite, or another folder "
+                "with --out"
+            )
+    _files.require_writable(folder)
+
+
+def _difference(folder: pathlib.Path, wanted: Mapping[str, Any]) -> str:
+    """How the report in a folder differs from the one that is wanted, in words."""
+    try:
+        run = json.loads((folder / "metrics.json").read_text("utf-8"))["run"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return "a page without the numbers of a report"
+    there = _provenance.settings_of(run)
+    for name in {**wanted, **there}:
+        if there.get(name) != wanted.get(name):
+            return (
+                f"a report of other settings ({name.replace('_', ' ')} is "
+                f"{there.get(name)} there, and {wanted.get(name)} here)"
+            )
+    return ""
+
+
+def written(
+    config: ReportConfig | PredictionsConfig, predictions: assess.Predictions
+) -> Report:
+    """Assesses predictions, and writes the report."""
+    assessment = assess.assess(
+        predictions, seed=config.seed, alpha=config.alpha, beta=config.beta
+    )
+    page = report.write(assessment, predictions, config.report_folder)
+    return Report(page, assessment, predictions.notes)
