@@ -11,6 +11,7 @@ from jax.sharding import AxisType
 from tests import golden_numbers
 from tests.interruption import killed_run
 from trustjax import bridge, data, losses, models, oracles, scoring, train
+from trustjax.typing import SplitModel
 
 IMAGE_SHAPE = (6, 6, 1)
 CONFIG = oracles.OracleConfig(
@@ -333,6 +334,75 @@ def test_a_classifier_of_another_kind_or_input_is_refused(source, message):
 
 
 # Outcomes and the score
+
+
+# Any network as the backbone
+
+
+def two_layers(params, x):
+    x = x.reshape(len(x), -1)
+    return jax.nn.relu(x @ params["hidden"]["kernel"]) @ params["head"]["kernel"]
+
+
+def two_layer_params(width=16):
+    keys = jax.random.split(jax.random.key(0))
+    return {
+        "hidden": {"kernel": 0.2 * jax.random.normal(keys[0], (36, width))},
+        "head": {"kernel": jax.random.normal(keys[1], (width, 3))},
+        "steps": jnp.int32(7),  # no gradient, and no part of it either
+    }
+
+
+def test_an_oracle_on_any_network_learns_and_goes_on_where_it_stopped(tmp_path):
+    params = two_layer_params()
+    before = jax.tree.map(np.array, params)
+    function = two_layers, params
+
+    def stop(task, done, total, facts):
+        if done >= 10:
+            raise StopError
+
+    with pytest.raises(StopError):
+        fit(classifier=function, workdir=tmp_path, checkpoint_every=3, progress=stop)
+    resumed = fit(classifier=function, workdir=tmp_path, checkpoint_every=3)
+    assert max(epoch.validation_metric for epoch in resumed.history) > 0.9
+    chex.assert_trees_all_equal(params, before)
+    chex.assert_trees_all_equal(params_of(fit(classifier=function)), params_of(resumed))
+    loaded = oracles.load(
+        tmp_path, classifier=(two_layers, jax.tree.map(jnp.zeros_like, params))
+    )
+    chex.assert_trees_all_equal(params_of(loaded), params_of(resumed))
+    backbone = params_of(resumed)["backbone"]
+    assert set(backbone) == {"hidden", "head"}
+    assert np.any(backbone["hidden"]["kernel"] != before["hidden"]["kernel"])
+    with pytest.raises(ValueError, match=r"needs classifier=\(apply_fn, params\)"):
+        oracles.load(tmp_path)
+    other = two_layers, two_layer_params(width=4)
+    with pytest.raises(ValueError, match=r"backbone/head/kernel has shape \[16, 3\]"):
+        oracles.load(tmp_path, classifier=other)
+
+
+@pytest.mark.parametrize("head", ["linear", "signed_distance"])
+def test_an_oracle_on_a_function_is_that_on_the_module(head):
+    config = dataclasses.replace(CONFIG, head=head)
+    of_module = oracles.create(config, IMAGE_SHAPE)
+    of_module.eval()
+    apply_fn, params = models.load("mlp", num_classes=10, image_shape=IMAGE_SHAPE)
+    of_function = oracles.create(config, IMAGE_SHAPE, classifier=(apply_fn, params))
+    assert type(of_function.dense) is type(of_module.dense)
+    same = bridge.from_nnx(of_module)[1]
+    nnx.update(of_function, {"backbone": {**same, "dense": {}}, "dense": same["dense"]})
+    x = jax.random.uniform(jax.random.key(1), (5, *IMAGE_SHAPE))
+    np.testing.assert_allclose(of_function(x), of_module(x), rtol=1e-5)
+
+
+def test_a_function_without_an_embedding_is_refused():
+    linear = lambda params, x: x.mean((1, 2)) * params
+    with pytest.raises(ValueError, match="there is no embedding"):
+        oracles.create(CONFIG, IMAGE_SHAPE, classifier=(linear, jnp.ones((1, 3))))
+    split = SplitModel(linear, linear)
+    with pytest.raises(ValueError, match=r"or \(apply_fn, params\), got SplitModel"):
+        oracles.create(CONFIG, IMAGE_SHAPE, classifier=split)
 
 
 def rows(params, x):

@@ -6,6 +6,9 @@ trained = oracles.fit(
     train_outcomes=outcomes["train"], validation_outcomes=outcomes["validation"],
 )
 scoring.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredients())
+
+The backbone is a network of `models`, or any other: with `classifier=(apply_fn,
+params)` an oracle is a new head on the embedding of that function; both are trained.
 """
 
 from trustjax.oracles._config import LOSSES as LOSSES

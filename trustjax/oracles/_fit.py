@@ -83,7 +83,7 @@ def fit(
     *,
     train_outcomes: Outcomes,
     validation_outcomes: Outcomes,
-    classifier: models.Classifier | None = None,
+    classifier: _network.Network | None = None,
     workdir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 500,
     mesh: jax.sharding.Mesh | None = None,
@@ -100,8 +100,9 @@ def fit(
       validation_set: images that `config.metric` is measured on.
       train_outcomes: what the classifier made of them, as `outcomes` returns it.
       validation_outcomes: likewise.
-      classifier: the network whose backbone the oracle starts from, if it is of the
-        kind `config.model`; None for fresh weights.
+      classifier: the network whose backbone the oracle starts from: of the kind
+        `config.model`, and trained as one; or any other, as `(apply_fn, params)`,
+        trained in evaluation mode; None for fresh weights.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
       mesh: devices to share each batch among, over its axis `data`.
@@ -127,18 +128,30 @@ def fit(
         mesh,
         train_outcomes=train_outcomes,
         validation_outcomes=validation_outcomes,
+        of_function=isinstance(classifier, tuple),
     )
     run.train(workdir, checkpoint_every, progress)
     return _trained(model, config, run.best, run.position, shape)
 
 
-def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
+def load(
+    workdir: str | os.PathLike[str], *, classifier: _network.Function | None = None
+) -> TrainedOracle:
     """The oracle of the last checkpoint in a folder, of a finished run or not.
+
+    Args:
+      workdir: the folder.
+      classifier: the `(apply_fn, params)` that it was trained on, if it was: functions
+        are not kept in a checkpoint. The parameters give the shapes alone.
+
+    Returns:
+      The oracle with the weights of its best epoch.
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
       ValueError: if the checkpoint is not of an oracle, of another version, or not of
-        trustjax; if none can be read.
+        trustjax; if none can be read; if it was trained on `(apply_fn, params)` and
+        none is given, or another one, or it was not and one is given.
     """
     with train.last_checkpoint(workdir) as (checkpoints, _):
 
@@ -152,7 +165,16 @@ def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
                 config = OracleConfig(**identity["config"])
                 position = train.Position.from_json(document["position"], OracleEpoch)
             shape = tuple(identity["image_shape"])
-            model = _network.create(config, shape)
+            kept = identity.get(_BACKBONE)
+            if (kept is None) != (classifier is None):
+                which = "classifier=(apply_fn, params)" if kept else "no classifier"
+                raise ValueError(
+                    f"the oracle in {checkpoints.workdir} needs {which}: its backbone "
+                    f"is {'that function' if kept else config.model}"
+                )
+            model = _network.create(config, shape, classifier=classifier)
+            if kept is not None:
+                _check_same_shapes(kept, _shapes(model))
             state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
             best = _Best.of(state)
             return _trained(model, config, best, position, shape), (state, best)
@@ -162,6 +184,29 @@ def load(workdir: str | os.PathLike[str]) -> TrainedOracle:
     _, oracle, (_, best) = found
     train.assign(oracle.model, best.params, best.statistics)
     return oracle
+
+
+_BACKBONE = "backbone"
+"""In a checkpoint: the shapes of a network that was given as a function."""
+
+
+def _shapes(model: models.Classifier) -> dict[str, list[int]]:
+    shapes = jax.tree_util.tree_leaves_with_path(_network.weights(model))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): list(array.shape)
+        for path, array in shapes
+    }
+
+
+def _check_same_shapes(
+    kept: Mapping[str, list[int]], given: Mapping[str, list[int]]
+) -> None:
+    for path in sorted({*kept, *given}):
+        if kept.get(path) != given.get(path):
+            raise ValueError(
+                f"the oracle was trained on another classifier: {path} has shape "
+                f"{kept.get(path)} in the checkpoint and {given.get(path)} here"
+            )
 
 
 class _Best(NamedTuple):
@@ -191,6 +236,7 @@ class _OracleRun(train.Run):
         *,
         train_outcomes: Outcomes,
         validation_outcomes: Outcomes,
+        of_function: bool,
     ):
         num_right = int(train_outcomes.correct.sum())
         super().__init__(
@@ -202,6 +248,7 @@ class _OracleRun(train.Run):
             identity={
                 "outcomes": scoring.fingerprint((train_outcomes, validation_outcomes)),
                 "initial_weights": scoring.fingerprint(_network.weights(model)),
+                **({_BACKBONE: _shapes(model)} if of_function else {}),
             },
             loss_fn=_step.loss_of(
                 config,

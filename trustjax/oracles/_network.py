@@ -7,7 +7,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from trustjax import _numerics, models
+from trustjax.oracles._backbone import OnFeatures
 from trustjax.oracles._config import OracleConfig
+from trustjax.typing import ApplyFn, Params, SplitModel
+
+Function = tuple[ApplyFn | SplitModel, Params]
+"""A network as `(apply_fn, params)`."""
+
+Network = models.Classifier | Function
+"""A network of the library, or any other as a function."""
 
 _EPSILON = 1e-7
 
@@ -53,38 +61,58 @@ def create(
     config: OracleConfig,
     image_shape: tuple[int, int, int],
     *,
-    classifier: models.Classifier | None = None,
+    classifier: Network | None = None,
 ) -> models.Classifier:
     """An oracle before training: images to one number each, `[batch, 1]`.
 
     Args:
       config: which backbone and head, and the seed of the fresh weights.
       image_shape: (height, width, channels).
-      classifier: a network of the same kind whose backbone the oracle starts from;
-        None for fresh weights. It is copied, not changed.
+      classifier: the network whose backbone the oracle starts from: of the kind
+        `config.model`; or any other, as `(apply_fn, params)`, whose name does not
+        matter then; or None for fresh weights. It is copied, not changed.
 
     Returns:
       The network; its `dense` layer is the head.
 
     Raises:
       ValueError: if the classifier's backbone has other weights or shapes than the
-        oracle's, naming the first that differs.
+        oracle's, naming the first that differs; if any other has no embedding, where
+        a head can go.
 
     >>> oracle = create(OracleConfig("cnn"), (28, 28, 1))
     >>> oracle(jnp.zeros((2, 28, 28, 1))).shape
     (2, 1)
     """
     rngs = nnx.Rngs(config.seed)
+    if isinstance(classifier, tuple):
+        model = OnFeatures(*_checked_pair(classifier), image_shape)
+        model.dense = _head(config, model.width, rngs)
+        return model
     model = models.create(
         config.model, num_classes=1, image_shape=image_shape, rngs=rngs
     )
     if classifier is not None:
         _copy_backbone(classifier, model)
     if config.head == "signed_distance":
-        # The dense layer of an oracle is its head, whatever kind of layer that is.
-        width = model.dense.kernel.shape[0]
-        model.dense = SignedDistance(width, rngs=rngs)  # type: ignore[assignment]
+        model.dense = _head(config, model.dense.kernel.shape[0], rngs)
     return model
+
+
+def _head(config: OracleConfig, width: int, rngs: nnx.Rngs) -> Any:
+    """The dense layer of an oracle, whatever kind of layer that is."""
+    if config.head == "signed_distance":
+        return SignedDistance(width, rngs=rngs)
+    return nnx.Linear(width, 1, rngs=rngs)
+
+
+def _checked_pair(classifier: tuple[Any, ...]) -> tuple[Any, Params]:
+    if isinstance(classifier, SplitModel) or len(classifier) != 2:
+        raise ValueError(
+            "classifier must be a network of trustjax.models or (apply_fn, params), "
+            f"got {type(classifier).__name__} of {len(classifier)}"
+        )
+    return classifier
 
 
 def _copy_backbone(source: nnx.Module, target: nnx.Module) -> None:
