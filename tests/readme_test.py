@@ -1,20 +1,46 @@
 """What README shows runs, and what it tells of is there."""
 
+import contextlib
 import pathlib
 import re
+import sys
 
 import pytest
+
+from trustjax import cli
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_example_can_be_pasted(capsys):
-    example = re.search(r"```python\n(import jax.*?)```", README, re.DOTALL)
-    assert example is not None
-    exec(example[1], {})
-    auroc, *statistics = capsys.readouterr().out.split()
-    assert 0.8 < float(auroc) <= 1
-    assert " ".join(statistics).endswith("(1500, 6, 8)")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def _in_an_empty_folder(tmp_path):
+    with contextlib.chdir(tmp_path):
+        yield
+
+
+@pytest.mark.usefixtures("_in_an_empty_folder", "without_type_checks")
+def test_the_examples_can_be_pasted_one_after_the_other(capsys):
+    pasted = {}
+    for example in EXAMPLES:
+        exec(example, pasted)
+    auroc, page, *statistics = capsys.readouterr().out.split()
+    assert 0 <= float(auroc) <= 1
+    assert page == "reports/mine/index.html"
+    assert pathlib.Path(page).exists()
+    assert " ".join(statistics).endswith("(500, 2, 8)")
+    run = cli_of("assess", "predictions.npz")
+    assert (run / "index.html").exists()
+
+
+def cli_of(*arguments):
+    """The folder that `trustjax <arguments>` writes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["trustjax", *arguments])
+        cli.main()
+    return pathlib.Path("reports/predictions")
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^):]+)\)", README))

@@ -423,3 +423,22 @@ def test_all_variables_of_a_linen_network_are_refused_for_gradients(params):
     scoring.score_batch(["max_softmax"], model, whole, x)
     with pytest.raises(ValueError, match=r"collections params, batch_stats.*from_lin"):
         scoring.score_batch(["gradient_l2_norm"], model, whole, x)
+
+
+def test_arrays_at_hand_are_batches_whose_results_are_those_of_the_whole(params):
+    x = {"a": np.arange(14.0).reshape(7, 2).astype(np.float32), "b": np.ones((7, 1))}
+    network = lambda params, x: x["a"] * x["b"] + jnp.array([[0.0, 1.0]])
+    batches = scoring.batches(x, np.arange(7), batch_size=3)
+    assert [batch["mask"].sum() for batch in batches] == [3, 3, 1]
+    assert {len(batch["image"]["a"]) for batch in batches} == {3}
+    found = scoring.run(["logits"], network, params, batches)
+    np.testing.assert_array_equal(found.values["logits"], network(params, x))
+    assert found.labels.tolist() == found.index.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("x", "labels", "got"), [(np.ones((3, 2)), np.ones(4, int), "3, 4"), ([], [], "0")]
+)
+def test_arrays_of_unlike_length_or_none_are_refused(x, labels, got):
+    with pytest.raises(ValueError, match=f"one or more; got {got}"):
+        scoring.batches(x, labels)

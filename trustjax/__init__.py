@@ -1,9 +1,36 @@
 """How much can we trust this prediction, and this network?
 
-Sub-packages are imported on first use, so that `import trustjax` stays light::
+A network is any function `(params, x) -> logits` in evaluation mode::
 
-    import trustjax as tj
-    tj.scores.grad_trust(logits)
+    >>> import jax.numpy as jnp, numpy as np, tempfile
+    >>> import trustjax as tj
+    >>> def apply_fn(params, x):
+    ...     return jnp.tanh(x @ params["hidden"]) @ params["out"]
+    >>> params = {"hidden": jnp.eye(4), "out": jnp.eye(4)[:, :3]}
+
+`scoring` asks it about your arrays: one forward and at most one backward pass (by
+`gradients` and `passes`) for all `scores`, which are one number per example, higher =
+more trust. None sees a label::
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 4))
+    >>> labels = x[:, :3].argmax(axis=1) % 2
+    >>> asked = ["logits", "grad_trust", "gradient_l2_norm", "grad_norm"]
+    >>> found = tj.scoring.run(asked, apply_fn, params, tj.scoring.batches(x, labels))
+    >>> logits, *scores = (found.values[name] for name in asked)
+
+`metrics` say which score to believe: a whole dataset in, one number out. `assess` makes
+every number of a page, with intervals that hold together, and `report` draws it::
+
+    >>> auroc = tj.metrics.auroc(scores[0], logits.argmax(axis=1) == labels)
+    >>> named = dict(zip(asked[1:], scores, strict=True))
+    >>> predictions = tj.assess.Predictions(logits, labels, scores=named)
+    >>> assessment = tj.assess.assess(predictions)
+    >>> tj.report.write(assessment, predictions, tempfile.mkdtemp()).name
+    'index.html'
+
+`data`, `models` and `train` bring networks to ask, `bridge` those of Flax; `oracles`
+are networks trained to know when another is right. `pipeline` goes the whole way from
+a name to a page: `trustjax report`. Sub-packages are imported on first use.
 """
 
 import importlib
@@ -38,7 +65,6 @@ _SUBPACKAGES = (
     "assess",
     "bridge",
     "data",
-    "scoring",
     "gradients",
     "ingredients",
     "losses",
@@ -49,6 +75,7 @@ _SUBPACKAGES = (
     "pipeline",
     "report",
     "scores",
+    "scoring",
     "statistics",
     "targets",
     "train",

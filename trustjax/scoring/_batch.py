@@ -18,7 +18,7 @@ class Batch:
     Attributes:
       model: `apply_fn`, or a `SplitModel` whose features are those to score with.
       params: what the model takes first.
-      x: inputs, `[batch, ...]`.
+      x: inputs, `[batch, ...]`, an array or a tree of them.
       differentiated: whether gradient statistics are asked for as well; logits and
         features are then those of their forward pass, and there is no second one.
       index: record numbers, `[batch]`: what is drawn for an example is drawn by its
@@ -29,7 +29,7 @@ class Batch:
 
     model: ApplyFn | SplitModel
     params: Params
-    x: jax.Array
+    x: Any
     differentiated: bool = False
     index: jax.Array | None = None
     stochastic_apply_fn: StochasticApplyFn | None = None

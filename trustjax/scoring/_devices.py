@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from trustjax.scoring._rows import longer
+
 Batch = Mapping[str, Any]
 Sharding = jax.sharding.NamedSharding | None
 
@@ -40,19 +42,7 @@ def local_rows(leaf: jax.Array) -> np.ndarray:
 
 def padded(batch: Batch, sharding: Sharding) -> Batch:
     """The batch with masked rows behind it, so that the devices can share it."""
-    rows = len(batch["mask"])
-    missing = -rows % _parts(sharding)
-    if not missing:
-        return batch
-
-    def longer(leaf: np.ndarray, fill: int = 0) -> np.ndarray:
-        widths = [(0, missing)] + [(0, 0)] * (np.ndim(leaf) - 1)
-        return np.pad(leaf, widths, constant_values=fill)
-
-    return {
-        name: longer(value, -1) if name == "index" else jax.tree.map(longer, value)
-        for name, value in batch.items()
-    }
+    return longer(batch, -len(batch["mask"]) % _parts(sharding))
 
 
 def _parts(sharding: Sharding) -> int:

@@ -201,7 +201,7 @@ def score_batch(
     asked: Iterable[Asked],
     model: ApplyFn | SplitModel,
     params: Params,
-    x: jax.Array,
+    x: Any,
     *,
     index: jax.Array | None = None,
     stochastic_apply_fn: StochasticApplyFn | None = None,
@@ -218,7 +218,7 @@ def score_batch(
       model: `apply_fn(params, x) -> logits`, or a `SplitModel`. Features are what the
         last dense layer takes, or those of the `SplitModel`.
       params: what the model takes first.
-      x: inputs, `[batch, ...]`.
+      x: inputs, `[batch, ...]`, an array or a tree of them.
       index: record numbers, `[batch]`, by which dropout masks are drawn; None for
         0, 1, 2, ...
       stochastic_apply_fn: `(params, x, key) -> logits`, the network with dropout on,
