@@ -36,6 +36,11 @@ def as_probability(values: jax.Array) -> jax.Array:
     return jnp.where(near, nearest, jnp.nan)
 
 
+def in_range(values: jax.Array, size: int) -> jax.Array:
+    """Whether each whole number is the index of one of `size`, counted from 0."""
+    return (values >= 0) & (values < size)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     """The same array in float32 or wider: 8 bits of mantissa cannot rank scores."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -158,7 +163,7 @@ def accurate_segment_sum(
     length = max(128, num_segments)
     blocks = -(-values.shape[0] // length)
     own = jnp.arange(values.shape[0]) // length * num_segments + segments
-    inside = (segments >= 0) & (segments < num_segments)
+    inside = in_range(segments, num_segments)
     nowhere = blocks * num_segments
     index = jnp.where(inside, own, nowhere)
 

@@ -251,13 +251,22 @@ def scores_and_outcomes(
     scores: jax.Array, correct: jax.Array, weights: jax.Array | None
 ) -> None:
     """Requires what every metric of a score needs: one number, one outcome each."""
-    rank("scores", scores, "n")
-    rank("correct", correct, "n")
+    vectors(scores=scores, correct=correct)
     some_examples("scores", scores)
-    same_length(scores=scores, correct=correct)
     example_weights(weights, scores=scores)
     real("scores", scores)
     no_nan("scores", scores, weights)
+    binary("correct", correct, weights)
+
+
+def confidence_and_outcomes(
+    confidence: jax.Array, correct: jax.Array, weights: jax.Array | None
+) -> None:
+    """Requires one probability and one outcome for each example."""
+    vectors(confidence=confidence, correct=correct)
+    floating("confidence", confidence)
+    example_weights(weights, confidence=confidence)
+    probabilities("confidence", confidence, weights)
     binary("correct", correct, weights)
 
 

@@ -15,8 +15,8 @@ from trustjax.data._synthetic import SYNTHETIC, Shape
 with _extras.required("data"):
     from PIL import Image
 
-# ITU-R BT.601, the weights of JPEG and of PIL.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114])
+"""What red, green and blue are of a grey: ITU-R BT.601, as in JPEG and in PIL."""
 
 
 def out_of_distribution(
@@ -140,7 +140,7 @@ def _converted(image: np.ndarray, image_shape: Shape) -> np.ndarray:
     height, width, channels = image_shape
     values = image.astype(np.float32)
     if channels == 1 and values.shape[-1] == 3:
-        values = values @ _LUMA[:, None]
+        values = values @ LUMA.astype(np.float32)[:, None]
     if values.shape[:2] != (height, width):
         values = np.stack(
             [_resized(c, height, width) for c in np.moveaxis(values, -1, 0)], -1

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from trustjax import _extras, _validate
+from trustjax.data._conversion import LUMA
 from trustjax.data._dataset import Dataset, MappedSource, derived_fingerprint
 
 CORRUPTIONS = (
@@ -136,8 +137,7 @@ def corrupt(
         return changed
     if kind in _NOISE:
         return changed[..., :1]
-    luma = changed @ np.array([0.299, 0.587, 0.114])
-    return np.round(luma[..., None]).astype(np.uint8)
+    return np.round((changed @ LUMA)[..., None]).astype(np.uint8)
 
 
 def _corrupted(

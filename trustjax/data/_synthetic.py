@@ -56,7 +56,7 @@ def uniform_noise(
     >>> len(uniform_noise((8, 8, 3), num_examples=5))
     5
     """
-    shape = (1000 if num_examples is None else num_examples, *image_shape)
+    shape = _shape_of_noise(image_shape, num_examples)
     noise = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     return _without_classes("uniform_noise", noise)
 
@@ -80,7 +80,7 @@ def normal_noise(
     >>> normal_noise((8, 8, 1), num_examples=5).num_classes
     0
     """
-    shape = (1000 if num_examples is None else num_examples, *image_shape)
+    shape = _shape_of_noise(image_shape, num_examples)
     noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) + 0.5
     levels = np.round(np.clip(noise, 0, 1) * 255).astype(np.uint8)
     return _without_classes("normal_noise", levels)
@@ -126,6 +126,10 @@ SYNTHETIC: dict[str, Callable[..., Dataset]] = {
     "normal_noise": normal_noise,
     "uniform_noise": uniform_noise,
 }
+
+
+def _shape_of_noise(image_shape: Shape, num_examples: int | None) -> tuple[int, ...]:
+    return (1000 if num_examples is None else num_examples, *image_shape)
 
 
 def _without_classes(name: str, images: np.ndarray) -> Dataset:

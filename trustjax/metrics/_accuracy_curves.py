@@ -211,9 +211,8 @@ def aufc_of(
 ) -> jax.Array:
     """See `aufc`."""
     counts = _weights.counted(weights, scores.shape[0])
-    possible = _are_classes(labels, num_classes) & _are_classes(
-        predictions, num_classes
-    )
+    possible = _numerics.in_range(labels, num_classes)
+    possible &= _numerics.in_range(predictions, num_classes)
     thresholds = _thresholds(ranking, grid)
     if jnp.issubdtype(scores.dtype, jnp.floating):
         scores = _numerics.at_least_float32(scores)
@@ -252,10 +251,6 @@ def aufc_of(
     lost = jnp.any((counts > 0) & ~possible)
     curve = jnp.where(jnp.isnan(thresholds) | lost, jnp.nan, curve)
     return ranking.if_known(_area(curve))
-
-
-def _are_classes(values: jax.Array, num_classes: int) -> jax.Array:
-    return (values >= 0) & (values < num_classes)
 
 
 def _thresholds(ranking: Ranking, grid: str) -> jax.Array:

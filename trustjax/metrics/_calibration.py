@@ -302,20 +302,16 @@ def classwise_calibration_error(
         in_axes=1,
     )(probabilities, occurs)
     counts = _weights.counted(weights, labels.shape[0])
-    lost = jnp.any((counts > 0) & ((labels < 0) | (labels >= classes)))
+    lost = jnp.any((counts > 0) & ~_numerics.in_range(labels, classes))
     return jnp.where(lost, jnp.nan, jnp.mean(errors))
 
 
 def _check(
     confidence: jax.Array, correct: jax.Array, bins: int, weights: jax.Array | None
 ) -> None:
-    _validate.vectors(confidence=confidence, correct=correct)
-    _validate.example_weights(weights, confidence=confidence)
+    _validate.confidence_and_outcomes(confidence, correct, weights)
     _validate.some_examples("confidence", confidence)
-    _validate.floating("confidence", confidence)
     _validate.count("bins", bins)
-    _validate.probabilities("confidence", confidence, weights)
-    _validate.binary("correct", correct, weights)
 
 
 @functools.partial(jax.jit, static_argnames="bins")

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
+from trustjax.metrics._ranking import Ranking, rank, share, strictest_to_reach
 
 
 @_inputs.take_arrays
@@ -256,8 +256,7 @@ def aupr_error_of(ranking: Ranking) -> jax.Array:
 def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array:
     """See `fpr_at_tpr`."""
     rate = share(ranking.successes, ranking.num_successes)
-    enough = reaches(ranking.successes, ranking.num_successes, as_fraction(tpr))
-    first = jnp.argmax(ranking.last & enough)
+    first = strictest_to_reach(ranking, ranking.successes, ranking.num_successes, tpr)
     errors = ranking.errors[first].astype(rate.dtype)
     if interpolation == "linear":
         before = share(ranking.successes_before[first], ranking.num_successes)

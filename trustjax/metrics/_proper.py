@@ -278,12 +278,8 @@ def _negative_log_likelihood(
     logits: jax.Array, labels: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
-    inside = (labels >= 0) & (labels < logits.shape[1])
-    chosen = jnp.take_along_axis(
-        jax.nn.log_softmax(logits), jnp.where(inside, labels, 0)[:, None], axis=1
-    )
-    surprise = jnp.where(inside, -chosen[:, 0], jnp.nan)
-    return _weights.mean(surprise, _weights.counted(weights, labels.shape[0]))
+    log_likelihood = _at_labels(jax.nn.log_softmax(logits), labels)[:, 0]
+    return _weights.mean(-log_likelihood, _weights.counted(weights, labels.shape[0]))
 
 
 @functools.partial(jax.jit, static_argnames="max_steps")
@@ -292,9 +288,7 @@ def _fit_temperature(
 ) -> jax.Array:
     logits = _numerics.at_least_float32(logits)
     counts = _weights.counted(weights, labels.shape[0])
-    inside = (labels >= 0) & (labels < logits.shape[1])
-    index = jnp.where(inside, labels, 0)[:, None]
-    above = logits - jnp.take_along_axis(logits, index, axis=1)
+    above = logits - _at_labels(logits, labels)
     above = jnp.where((counts > 0)[:, None], above, 0.0)
     scale = jnp.max(jnp.abs(above), where=jnp.isfinite(above), initial=0.0)
 
@@ -321,8 +315,7 @@ def _fit_temperature(
     at_uniform = slope(jnp.zeros((), logits.dtype))
     temperature = jnp.where(at_uniform >= 0, jnp.inf, temperature)
     temperature = jnp.where(scale == 0, 1.0, temperature)
-    lost = jnp.any((counts > 0) & ~inside) | jnp.isnan(at_uniform)
-    return jnp.where(lost, jnp.nan, temperature)
+    return jnp.where(jnp.isnan(at_uniform), jnp.nan, temperature)
 
 
 def _check_logits(
@@ -337,6 +330,13 @@ def _check_logits(
     _validate.classes("labels", labels, logits.shape[1], weights)
 
 
+def _at_labels(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """The value of each example's class, `[n, 1]`; NaN where the label is no class."""
+    inside = _numerics.in_range(labels, values.shape[1])[:, None]
+    index = jnp.where(inside, labels[:, None], 0)
+    return jnp.where(inside, jnp.take_along_axis(values, index, axis=1), jnp.nan)
+
+
 def _one_hot(labels: jax.Array, probabilities: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, probabilities.shape[1], dtype=probabilities.dtype)
 
@@ -344,5 +344,5 @@ def _one_hot(labels: jax.Array, probabilities: jax.Array) -> jax.Array:
 def _nan_if_impossible(probabilities: jax.Array, labels: jax.Array) -> jax.Array:
     """The probabilities, NaN outside [0, 1] and where the label is no class."""
     values = _numerics.as_probability(_numerics.at_least_float32(probabilities))
-    possible = (labels >= 0) & (labels < values.shape[1])
+    possible = _numerics.in_range(labels, values.shape[1])
     return jnp.where(possible[:, None], values, jnp.nan)

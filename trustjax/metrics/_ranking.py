@@ -138,6 +138,13 @@ def reaches(count: jax.Array, total: jax.Array, fraction: Fraction) -> jax.Array
     return count >= _least_count(total, fraction)
 
 
+def strictest_to_reach(
+    ranking: Ranking, count: jax.Array, total: jax.Array, fraction: float
+) -> jax.Array:
+    """Where the highest threshold is at which `count` is that share of `total`."""
+    return jnp.argmax(ranking.last & reaches(count, total, as_fraction(fraction)))
+
+
 def as_fraction(value: float) -> Fraction:
     """The share of at most 2**31 - 1 examples that is meant: 5/9, 7/100, no float."""
     return Fraction(value).limit_denominator(2**31 - 1)

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from trustjax import _inputs, _validate
-from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
+from trustjax.metrics._ranking import (
+    Ranking,
+    as_fraction,
+    rank,
+    reaches,
+    share,
+    strictest_to_reach,
+)
 
 CONVENTIONS = ("fd_shifts", "confidnet", "torch_uncertainty", "mean")
 
@@ -358,8 +365,9 @@ def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="coverage")
 def risk_at_coverage_of(ranking: Ranking, coverage: float) -> jax.Array:
     """See `risk_at_coverage`."""
-    enough = reaches(ranking.accepted, ranking.num_examples, as_fraction(coverage))
-    first = jnp.argmax(ranking.last & enough)
+    first = strictest_to_reach(
+        ranking, ranking.accepted, ranking.num_examples, coverage
+    )
     return ranking.if_known(share(ranking.errors[first], ranking.accepted[first]))
 
 

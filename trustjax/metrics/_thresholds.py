@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Shaped
 
 from trustjax import _inputs, _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, as_fraction, rank, reaches, share
+from trustjax.metrics._ranking import Ranking, rank, share, strictest_to_reach
 
 
 class Rates(NamedTuple):
@@ -195,8 +195,8 @@ def detection_error_of(ranking: Ranking, tpr: float | None = None) -> jax.Array:
         return 1 - jnp.max(jnp.where(ranking.last, accuracy, 0.0))
     if tpr == 0:  # of the strictest threshold, which trusts nothing
         return ranking.if_known(jnp.where(jnp.isnan(accuracy[0]), jnp.nan, 0.5))
-    enough = reaches(ranking.successes, ranking.num_successes, as_fraction(tpr))
-    return 1 - accuracy[jnp.argmax(ranking.last & enough)]
+    first = strictest_to_reach(ranking, ranking.successes, ranking.num_successes, tpr)
+    return 1 - accuracy[first]
 
 
 @jax.jit

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Integer, Real, Shaped
 
 from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _calibration, _trust
+from trustjax.metrics._ranking import share
 
 
 class TrustTotals(NamedTuple):
@@ -72,15 +73,15 @@ class TrustTotals(NamedTuple):
 
     def accuracy(self) -> Float[Array, ""]:
         """Share of right answers."""
-        return _ratio(jnp.trace(self.count), jnp.sum(self.count))
+        return share(jnp.trace(self.count), jnp.sum(self.count))
 
     def trust_matrix(self) -> Float[Array, "classes classes"]:
         """See `metrics.trust_matrix`."""
-        return _ratio(self.trust, self.count)
+        return share(self.trust, self.count)
 
     def trust_spectrum(self) -> Float[Array, " classes"]:
         """See `metrics.trust_spectrum`, by oracle answer."""
-        return _ratio(self.trust.sum(axis=1), self.count.sum(axis=1))
+        return share(self.trust.sum(axis=1), self.count.sum(axis=1))
 
     def net_trust_score(
         self, *, prior: str | Float[Array, " classes"] = "empirical"
@@ -92,9 +93,9 @@ class TrustTotals(NamedTuple):
 
     def expected_confidence(self) -> _trust.ExpectedConfidence:
         """See `metrics.expected_confidence`."""
-        right = _ratio(jnp.trace(self.confidence), jnp.trace(self.count))
+        right = share(jnp.trace(self.confidence), jnp.trace(self.count))
         off_diagonal = ~jnp.eye(self.count.shape[0], dtype=bool)
-        wrong = _ratio(
+        wrong = share(
             jnp.sum(self.confidence, where=off_diagonal),
             jnp.sum(self.count, where=off_diagonal),
         )
@@ -144,7 +145,3 @@ class CalibrationTotals(NamedTuple):
     def expected_calibration_error(self, *, norm: float = 1.0) -> Float[Array, ""]:
         """See `metrics.expected_calibration_error`."""
         return _calibration.weighted_error(*self, norm=norm)
-
-
-def _ratio(total: jax.Array, count: jax.Array) -> jax.Array:
-    return _numerics.divide_no_nan(total, count, otherwise=jnp.nan)

@@ -81,10 +81,7 @@ def question_answer_trust(
     References:
       Wong et al. 2020 (arXiv:2009.05835), eq. 3, with alpha = beta = 1.
     """
-    _check_answers(confidence, correct)
-    _validate.example_weights(weights, confidence=confidence)
-    _validate.probabilities("confidence", confidence, weights)
-    _validate.binary("correct", correct, weights)
+    _validate.confidence_and_outcomes(confidence, correct, weights)
     _validate.not_negative("alpha", alpha)
     _validate.not_negative("beta", beta)
     return _question_answer_trust(confidence, correct, alpha, beta, weights)
@@ -364,11 +361,8 @@ def expected_confidence(
       Wong et al. 2020 (arXiv:2009.05835), eqs. 7 and 8. As printed they divide by all
       questions; Table 1 follows only if they are conditional means, as here.
     """
-    _check_answers(confidence, correct)
+    _validate.confidence_and_outcomes(confidence, correct, weights)
     _validate.some_examples("confidence", confidence)
-    _validate.example_weights(weights, confidence=confidence)
-    _validate.probabilities("confidence", confidence, weights)
-    _validate.binary("correct", correct, weights)
     outcome = (correct == 0).astype(jnp.int32)
     confidence = _numerics.as_probability(_numerics.at_least_float32(confidence))
     total, count = _class_totals(confidence, outcome, 2, weights)
@@ -436,11 +430,6 @@ def expectation_over_classes(
     )
 
 
-def _check_answers(confidence: jax.Array, correct: jax.Array) -> None:
-    _validate.vectors(confidence=confidence, correct=correct)
-    _validate.floating("confidence", confidence)
-
-
 def _check_trust(trust: jax.Array, weights: jax.Array | None) -> None:
     _validate.rank("trust", trust, "n")
     _validate.floating("trust", trust)
@@ -460,7 +449,7 @@ def cell_totals(
     _validate.count("num_classes", num_classes)
     _validate.classes("labels", labels, num_classes, weights)
     _validate.classes("predictions", predictions, num_classes, weights)
-    inside = (predictions >= 0) & (predictions < num_classes)
+    inside = _numerics.in_range(predictions, num_classes)
     cell = jnp.where(inside, labels * num_classes + predictions, -1)
     total, count = _class_totals(trust, cell, num_classes**2, weights)
     square = (num_classes, num_classes)
@@ -485,7 +474,7 @@ def _totals_of_classes(
 ) -> tuple[jax.Array, jax.Array]:
     counts = _weights.counted(weights, labels.shape[0])
     kept = counts > 0
-    inside = (labels >= 0) & (labels < num_classes)
+    inside = _numerics.in_range(labels, num_classes)
     values = jnp.where(kept, _numerics.at_least_float32(values), 0.0) * counts
     total = _numerics.accurate_segment_sum(values, labels, num_classes)
     count = _weights.segment_total(counts, labels, num_classes)
