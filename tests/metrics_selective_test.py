@@ -211,9 +211,11 @@ def test_accuracy_and_f1_curves_are_their_definition(variant, grid):
 
 
 def test_f1_of_many_classes_is_that_of_few():
+    """A table of all pairs of classes where examples are many, and else two passes."""
     numbers, scores, _ = failures("ties")
-    labels = jnp.arange(scores.shape[0]) % 5
-    predictions = jnp.where(jnp.asarray(numbers["correct"]) == 1, labels, 4 - labels)
+    right = jnp.tile(jnp.asarray(numbers["correct"]) == 1, 6)
+    scores, labels = jnp.tile(scores, 6), jnp.arange(right.shape[0]) % 5
+    predictions = jnp.where(right, labels, 4 - labels)
     few, many = (
         metrics.aufc(scores, predictions, labels, num_classes=classes)
         for classes in (5, 100)

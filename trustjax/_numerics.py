@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+# Up to here one loop over columns is faster on a CPU than a loop for each reduction.
 _FEW_COLUMNS = 16
 PROBABILITY_ROUNDING = 1e-6
 """By how much rounding to float32 may put a probability outside [0, 1]."""
-_LANES = 256
+_LANES = 256  # 1 KiB of float32: their running sums stay in a CPU's first cache
 
 
 def divide_no_nan(
@@ -54,6 +55,7 @@ def accurate_sum(values: jax.Array) -> jax.Array:
     float32 terms keep all their digits. Rows are added up first, then halves, and not
     in one `reduce`, whose additions XLA may reorder until nothing is left to carry.
     """
+    # Wide enough for vector instructions, and few halves to add in the end.
     width = min(values.shape[0], 128)
     rows = -(-values.shape[0] // width)
     values = _pad_leading(values, rows * width)
@@ -160,6 +162,8 @@ def accurate_segment_sum(
       segments: shape `[n]`; a value outside `[0, num_segments)` is left out.
       num_segments: how many segments there are.
     """
+    # No shorter than there are segments: all sums of blocks then take no more memory
+    # than the values.
     length = max(128, num_segments)
     blocks = -(-values.shape[0] // length)
     own = jnp.arange(values.shape[0]) // length * num_segments + segments
@@ -266,6 +270,8 @@ def _behind_and_log_total(
     values = [jnp.exp(piece) for piece in behind]
     total = _sum(values)
     others = _sum([jnp.minimum(piece, 1 - piece) for piece in values])
+    # Below 1.25 every value but the largest is less than 1/4: of these the smaller of v
+    # and 1 - v is v, of the largest it is 0.
     log_total = jnp.where(total < 1.25, jnp.log1p(others), jnp.log(total))
     several_infinite = jnp.isposinf(largest) & (total > 1.5)
     log_total = jnp.where(several_infinite, jnp.nan, log_total)

@@ -37,8 +37,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 # Independent of one channel to the next: the grey one of three takes the first of them,
 # since a mean over them would be less noisy.
 _NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+# These two take a seed; all others draw from NumPy's global generator.
 _OWN_GENERATOR = ("impulse_noise", "glass_blur")
-_SMALLEST_SIDE = 32
+_SMALLEST_SIDE = 32  # that imagecorruptions takes
 _LOCK = threading.Lock()
 
 

@@ -14,7 +14,6 @@ from trustjax.metrics._ranking import Ranking, rank, share
 GRIDS = ("quantile", "range")
 AVERAGES = ("macro", "weighted", "micro")
 PERCENTS = 100
-LARGEST_CONFUSION = 64
 _SHARES = np.arange(PERCENTS) / PERCENTS
 
 
@@ -232,7 +231,9 @@ def aufc_of(
         totals = totals.reshape(PERCENTS + 1, num_groups)
         return jnp.cumsum(totals[::-1], axis=0)[-2::-1]
 
-    if num_classes <= LARGEST_CONFUSION:  # one pass over the examples instead of two
+    # A table of all pairs saves a second pass over the examples, and is worth it while
+    # it has fewer cells than there are examples.
+    if PERCENTS * num_classes**2 <= labels.shape[0]:
         confusion = accepted(labels * num_classes + predictions, num_classes**2)
         confusion = confusion.reshape(PERCENTS, num_classes, num_classes)
         right = jnp.diagonal(confusion, axis1=1, axis2=2)

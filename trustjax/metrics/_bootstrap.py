@@ -239,6 +239,7 @@ def _if_known(value: Array, resampled: Array, ends: Array) -> Interval:
     """The interval, NaN where the metric often has no value, or another one."""
     undefined = jnp.mean(jnp.isnan(resampled), axis=0)
     bias = jnp.abs(jnp.nanmean(resampled, axis=0) - value)
+    # A metric that is the same on every data set is off by rounding alone.
     most = LARGEST_BIAS * jnp.nanstd(resampled, axis=0) + 1e-6 * jnp.abs(value)
     known = ~jnp.isnan(value) & (undefined <= MOST_UNDEFINED) & ~(bias > most)
     return Interval(value, *jnp.where(known[None], ends, jnp.nan))

@@ -9,6 +9,7 @@ from trustjax import _inputs, _validate
 from trustjax.metrics._bootstrap import Interval
 from trustjax.metrics._calibration import bin_totals
 
+# Of the gaps that are tried: between them chances are interpolated.
 NUM_SIZES = 81
 
 

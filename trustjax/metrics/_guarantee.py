@@ -13,8 +13,12 @@ from trustjax import _inputs, _validate
 from trustjax.metrics._ranking import Ranking, rank, share
 
 MOST_VISITS = 31  # for 2**31 - 1 examples
+# Six rounds for 100,000 errors in a million, one for a hundred.
 TERMS_AT_ONCE = 256
+# From here on the terms add 1e-13 of their sum, which float32 does not hold.
 LOG_NEGLIGIBLE = -30.0
+# Of the whole range of a rate: to 1e-12, for rates of a few in a million.
+HALVINGS = 40
 
 
 class GuaranteedSelection(NamedTuple):
@@ -141,7 +145,7 @@ def binomial_upper_bound(
         too_likely = log_probability > log_chance
         return jnp.where(too_likely, excess, low), jnp.where(too_likely, high, excess)
 
-    low, high = lax.fori_loop(0, 40, halve, (jnp.zeros_like(rate), 1 - rate))
+    low, high = lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(rate), 1 - rate))
     return jnp.where(successes == count, 1.0, rate + (low + high) / 2)
 
 

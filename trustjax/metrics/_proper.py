@@ -307,6 +307,7 @@ def _fit_temperature(
 
     def unfinished(state: tuple) -> jax.Array:
         low, high, count = state
+        # They are logarithms: the temperature is right to a few of its last bits.
         return (count < max_steps) & (high - low > 4e-7)
 
     widest = jnp.full((), _LOG_WIDEST, logits.dtype)

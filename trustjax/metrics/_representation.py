@@ -114,6 +114,7 @@ def _spectrum(features: jax.Array, weights: jax.Array | None) -> jax.Array:
     centred = jnp.where(counts[:, None] > 0, features - mean[None], 0.0)
     weighted = centred * counts[:, None]
     size = _weights.total(counts)
+    # Of the covariance, which does not grow with the examples as the features do.
     covariance = jnp.matmul(weighted.T, centred, precision="highest") / size
     spectrum = jnp.linalg.svd(covariance, compute_uv=False, hermitian=True)
     return jnp.where(jnp.isnan(covariance).any(), jnp.nan, spectrum)

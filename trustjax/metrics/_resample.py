@@ -20,7 +20,8 @@ from trustjax import _inputs, _validate
 Metric = Callable[..., jax.Array]
 Arrays = tuple[jax.Array, ...]
 
-# The most elements of one array that are resampled at once.
+# The most elements of one array that are resampled at once: 16 MiB of float32, of which
+# a rank metric holds some twenty.
 BATCH_ELEMENTS = 2**22
 # Jackknife groups: enough for the skewness that BCa corrects for.
 LARGEST_JACKKNIFE = 200

@@ -409,6 +409,7 @@ def _density(
 
         return lax.scan(images, jnp.zeros((), trust.dtype), shifts)[0]
 
+    # Point by point: a table of all points and examples would outgrow the memory.
     heights = lax.map(at, grid.astype(trust.dtype))
     return heights / (size * bandwidth * math.sqrt(2 * math.pi))
 

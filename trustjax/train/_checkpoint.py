@@ -20,7 +20,7 @@ from trustjax._fingerprint import fingerprint
 with _extras.required("train"):
     import orbax.checkpoint as ocp
 
-_KEPT = 2
+_KEPT = 2  # one to go back to where the last is damaged
 _STATE, _DOCUMENT = "state", "document"
 _ENTRIES = {_STATE, _DOCUMENT, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _BEING_WRITTEN = ".orbax-checkpoint-tmp"
