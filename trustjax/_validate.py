@@ -36,12 +36,7 @@ def integers(name: str, value: jax.Array) -> None:
 
 def real(name: str, value: jax.Array) -> None:
     """Requires floats, signed or short integers, or booleans."""
-    allowed = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
-    if (
-        not allowed
-        or jnp.issubdtype(value.dtype, jnp.complexfloating)
-        or value.dtype in (jnp.uint32, jnp.uint64)
-    ):
+    if not _is_real(value) or value.dtype in (jnp.uint32, jnp.uint64):
         raise TypeError(
             f"{name} must be floating point, signed integers or boolean, "
             f"got {value.dtype}"
@@ -215,8 +210,7 @@ def example_weights(
         return
     rank(name, value, "n")
     same_length(**examples, **{name: value})
-    allowed = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
-    if not allowed or jnp.issubdtype(value.dtype, jnp.complexfloating):
+    if not _is_real(value):
         raise TypeError(f"{name} must be booleans, counts or floats, got {value.dtype}")
     bad = lambda values: ~((values >= 0) & (values < np.inf))
     _refuse(name, "must be finite and not negative", value, bad, None)
@@ -326,6 +320,12 @@ def is_known(*arrays: object) -> bool:
         and getattr(array, "is_fully_addressable", True)
         for array in arrays
     )
+
+
+def _is_real(value: jax.Array) -> bool:
+    """Whether an array holds floats, integers or booleans."""
+    numbers = jnp.issubdtype(value.dtype, jnp.number) or value.dtype == jnp.bool_
+    return numbers and not jnp.issubdtype(value.dtype, jnp.complexfloating)
 
 
 def _refuse(
