@@ -182,7 +182,8 @@ def compare(
       The comparison.
 
     References:
-      DeLong, DeLong and Clarke-Pearson 1988; Hothorn, Bretz and Westfall 2008.
+      DeLong, DeLong and Clarke-Pearson 1988 (doi:10.2307/2531595); Hothorn, Bretz and
+      Westfall 2008 (doi:10.1002/bimj.200810425).
     """
     auroc = placed.auroc
     samples = auroc + _errors(placed, num_samples, seed)

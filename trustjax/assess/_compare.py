@@ -78,7 +78,8 @@ def compare(
     ('good',)
 
     References:
-      Wong, Wang and Hryniowski 2020, table 1 and figures 4 and 5, without intervals.
+      Wong, Wang and Hryniowski 2020 (arXiv:2009.05835), table 1 and figures 4 and 5,
+      without intervals.
     """
     _validate.open_fraction("confidence_level", confidence_level)
     _validate.count("num_samples", num_samples)

@@ -51,8 +51,9 @@ def mean_intervals(
       Lower and upper ends, `[num_groups]` each; 0 and 1 for a group without a number.
 
     References:
-      Gaffke 2004; Phan, Thomas and Learned-Miller 2021; Barndorff-Nielsen 1991;
-      Owen 1988.
+      Gaffke 2004; Phan, Thomas and Learned-Miller 2021 (arXiv:2106.03163);
+      Barndorff-Nielsen 1991 (doi:10.1093/biomet/78.3.557); Owen 1988
+      (doi:10.1093/biomet/75.2.237).
     """
     values = np.clip(np.asarray(values, np.float64), 0, 1)
     counts = np.ones(len(values)) if counts is None else counts
@@ -115,7 +116,7 @@ def sum_interval(
       The ends, in [0, 1].
 
     References:
-      Zou and Donner 2008.
+      Zou and Donner 2008 (doi:10.1002/sim.3095).
     """
     down = np.linalg.norm(weights * (parts - lows))
     up = np.linalg.norm(weights * (highs - parts))

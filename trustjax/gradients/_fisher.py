@@ -54,7 +54,8 @@ def fisher_trace(
 
     References:
       AlRegib and Prabhushankar 2025, slide "Gradients as Fisher Information":
-      :math:`I(\theta) = E[U_\theta U_\theta^T]`; Martens 2020, section 5.
+      :math:`I(\theta) = E[U_\theta U_\theta^T]`; Martens 2020 (arXiv:1412.1193),
+      section 5.
     """
     check_batch(x)
 

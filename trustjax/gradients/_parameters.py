@@ -121,9 +121,9 @@ def gradient_statistics(
     [3. 1. 3.]
 
     References:
-      Oberdiek, Rottmann and Gottschalk 2018, section 3: norms, extremes and moments
-      by layer. The authors' package (gradient_metrics) adds 1e-16 to the variance
-      before the root, and has neither skewness nor kurtosis.
+      Oberdiek, Rottmann and Gottschalk 2018 (arXiv:1805.08440), section 3: norms,
+      extremes and moments by layer. The authors' package (gradient_metrics) adds 1e-16
+      to the variance before the root, and has neither skewness nor kurtosis.
     """
     _, result = outputs_and_gradient_statistics(
         apply_fn,

@@ -66,8 +66,8 @@ def auac(
     0.999
 
     References:
-      AlRegib and Prabhushankar 2025, slides on GradTrust; no code was published. The
-      grid, `>=` and the trapezoids are this library's reading.
+      AlRegib and Prabhushankar 2025, slides on GradTrust (arXiv:2405.13758); no code
+      was published. The grid, `>=` and the trapezoids are this library's reading.
     """
     _validate.choice("grid", grid, GRIDS)
     return auac_of(rank(scores, correct, weights), grid)

@@ -230,8 +230,8 @@ def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, 
         unknown, or of another shape; if it is a checkpoint of several state dicts.
 
     References:
-      He, Zhang, Ren and Sun 2016; torchvision's `resnet18`, with which the logits
-      agree to 1e-5 of the largest.
+      He, Zhang, Ren and Sun 2016 (arXiv:1512.03385); torchvision's `resnet18`, with
+      which the logits agree to 1e-5 of the largest.
     """
     _validate.choice(
         "model", name, [name for name in names() if _MODELS[name].torch_layout]

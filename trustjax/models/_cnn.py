@@ -24,7 +24,8 @@ class CNN(Classifier):
     second acts on what the dense layer takes.
 
     References:
-      Oberdiek, Rottmann and Gottschalk 2018, section 4.1. `dropout_rate` 0.33.
+      Oberdiek, Rottmann and Gottschalk 2018 (arXiv:1805.08440), section 4.1.
+      `dropout_rate` 0.33.
     """
 
     def __init__(

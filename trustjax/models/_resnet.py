@@ -88,8 +88,9 @@ class ResNet(Classifier):
         `"padding"` (no parameters).
 
     References:
-      He, Zhang, Ren and Sun 2016, sections 3.4 and 4.2. The strides are on the first
-      3x3 convolution of a block, and the names and paddings are torchvision's.
+      He, Zhang, Ren and Sun 2016 (arXiv:1512.03385), sections 3.4 and 4.2. The strides
+      are on the first 3x3 convolution of a block, and the names and paddings are
+      torchvision's.
     """
 
     def __init__(

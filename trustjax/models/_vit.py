@@ -48,7 +48,8 @@ class ViT(Classifier):
       dropout_rate: after the positions, the attention and the perceptrons.
 
     References:
-      Dosovitskiy et al. 2021; Beyer, Zhai and Kolesnikov 2022.
+      Dosovitskiy et al. 2021 (arXiv:2010.11929); Beyer, Zhai and Kolesnikov 2022
+      (arXiv:2205.01580).
     """
 
     def __init__(
@@ -94,9 +95,10 @@ class ViT(Classifier):
 
 
 def vit_tiny(*, image_shape: tuple[int, int, int], **options) -> ViT:
-    """ViT-Ti: 12 blocks of width 192 with 3 heads (Touvron et al. 2021).
+    """ViT-Ti: 12 blocks of width 192 with 3 heads.
 
-    Patches are 4x4 up to 64 pixels and 16x16 above.
+    The size is that of Touvron et al. 2021 (arXiv:2012.12877). Patches are 4x4 up to
+    64 pixels and 16x16 above.
     """
     side = 4 if max(image_shape[:2]) <= _LARGEST_SMALL_IMAGE else 16
     _require_divisible("vit_tiny", image_shape, side)

@@ -43,8 +43,9 @@ class OracleConfig(train.TrainConfig):
       ValueError: if a name is unknown or a number out of its range.
 
     References:
-      Luo et al. 2021, section 5: alpha+ and alpha- of 1 and 3 for a transformer, 2 and
-      5 for a residual network; a linear head for the losses other than steep slope.
+      Luo et al. 2021 (arXiv:2110.00054), section 5: alpha+ and alpha- of 1 and 3 for a
+      transformer, 2 and 5 for a residual network; a linear head for the losses other
+      than steep slope.
     """
 
     epochs: int = 10

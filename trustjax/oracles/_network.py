@@ -42,7 +42,8 @@ class SignedDistance(nnx.Module):
     (4, 1)
 
     References:
-      Luo et al. 2021, eq. 7. As in the authors' code, 1e-7 is added to the norm.
+      Luo et al. 2021 (arXiv:2110.00054), eq. 7. As in the authors' code, 1e-7 is added
+      to the norm.
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):

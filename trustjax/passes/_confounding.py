@@ -51,7 +51,7 @@ def confounding_gradients(
     [[[2.]]]
 
     References:
-      Lee, Prabhushankar and AlRegib 2023.
+      Lee, Prabhushankar and AlRegib 2023 (arXiv:2304.02834).
     """
 
     def loss_fn(logits: jax.Array) -> jax.Array:

@@ -56,8 +56,8 @@ def odin_input(
     [[ 1.5 -0.5]]
 
     References:
-      Liang, Li and Srikant 2018, eq. 2. Their code takes sign(0) for 1 and divides the
-      step by the standard deviation of CIFAR-10.
+      Liang, Li and Srikant 2018 (arXiv:1706.02690), eq. 2. Their code takes sign(0) for
+      1 and divides the step by the standard deviation of CIFAR-10.
     """
     _validate.positive("temperature", temperature)
     _validate.not_negative("epsilon", epsilon)
@@ -106,7 +106,7 @@ def odin_logits(
     [[ 0.75 -0.25]]
 
     References:
-      Liang, Li and Srikant 2018, eqs. 1 and 2.
+      Liang, Li and Srikant 2018 (arXiv:1706.02690), eqs. 1 and 2.
     """
     moved = odin_input(
         apply_fn, params, x, temperature=temperature, epsilon=epsilon, scale=scale

@@ -58,7 +58,7 @@ def dropout_logits(
     (2, 50, 2)
 
     References:
-      Gal and Ghahramani 2016.
+      Gal and Ghahramani 2016 (arXiv:1506.02142).
     """
 
     def answer(example: Any, key: jax.Array) -> jax.Array:
@@ -110,7 +110,7 @@ def augmented_logits(
     (2, 10, 2)
 
     References:
-      Ayhan and Berens 2018; Wang et al. 2019.
+      Ayhan and Berens 2018; Wang et al. 2019 (arXiv:1807.07356).
     """
 
     def change(example: Any, key: jax.Array) -> Any:
@@ -142,7 +142,7 @@ def ensemble_logits(apply_fn: ApplyFn, stacked_params: Params, x: Any) -> Sample
     (2, 5, 3)
 
     References:
-      Lakshminarayanan, Pritzel and Blundell 2017, section 2.4.
+      Lakshminarayanan, Pritzel and Blundell 2017 (arXiv:1612.01474), section 2.4.
     """
     leaves = jax.tree_util.tree_leaves_with_path(stacked_params)
     _validate.same_length(**{jax.tree_util.keystr(p): leaf for p, leaf in leaves})

@@ -85,7 +85,7 @@ def fit_mahalanobis(
     [-4.]
 
     References:
-      Lee, Lee, Lee and Shin 2018, eq. 1.
+      Lee, Lee, Lee and Shin 2018 (arXiv:1807.03888), eq. 1.
     """
     _validate.fraction("shrinkage", shrinkage)
     points, labels, num_classes = check_fit(features, labels, num_classes)
@@ -130,8 +130,8 @@ def mahalanobis(
     [-9.]
 
     References:
-      Lee, Lee, Lee and Shin 2018, eq. 2, for one layer. Their code adds input
-      perturbation and a logistic regression over layers.
+      Lee, Lee, Lee and Shin 2018 (arXiv:1807.03888), eq. 2, for one layer. Their code
+      adds input perturbation and a logistic regression over layers.
     """
     return -_nearest_squared_distance(state.by_class, features)
 
@@ -172,7 +172,7 @@ def relative_mahalanobis(
     [0.8]
 
     References:
-      Ren, Fort, Liu et al. 2021, eq. 3.
+      Ren, Fort, Liu et al. 2021 (arXiv:2106.09022), eq. 3.
     """
     return _nearest_squared_distance(state.of_all, features) - (
         _nearest_squared_distance(state.by_class, features)
@@ -221,8 +221,8 @@ def fit_centroids(
     [1. 9.]
 
     References:
-      van Amersfoort, Smith, Teh and Gal 2020: there centroids are running means that
-      the network is trained with, and :math:`\sigma` is tuned.
+      van Amersfoort, Smith, Teh and Gal 2020 (arXiv:2003.02037): there centroids are
+      running means that the network is trained with, and :math:`\sigma` is tuned.
     """
     points, labels, num_classes = check_fit(features, labels, num_classes)
     centroids = _class_means(points.astype(np.float64), labels, num_classes)
@@ -266,8 +266,8 @@ def centroid_kernel(
     [1. 0.]
 
     References:
-      van Amersfoort, Smith, Teh and Gal 2020 (DUQ), eq. 1, without the weight matrix of
-      each class that they train: any network will do.
+      van Amersfoort, Smith, Teh and Gal 2020 (DUQ, arXiv:2003.02037), eq. 1, without
+      the weight matrix of each class that they train: any network will do.
     """
     h = check_queries(features, state.centroids.shape[-1])
     distance = _smallest_squared(h, state.centroids)

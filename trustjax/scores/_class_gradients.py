@@ -86,8 +86,9 @@ def counterfactual_grad_trust(
     [24.]
 
     References:
-      AlRegib and Prabhushankar 2025, slide "GradTrust". The authors' released code
-      computes something else: see `grad_trust_reference`.
+      Prabhushankar and AlRegib 2024 (arXiv:2405.13758); AlRegib and Prabhushankar 2025,
+      slide "GradTrust". The authors' released code computes something else: see
+      `grad_trust_reference`.
     """
     logits = apply_fn(params, x)
     _validate.logits(logits)

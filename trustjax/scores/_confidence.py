@@ -47,7 +47,8 @@ def max_softmax(
     [0.5]
 
     References:
-      Hendrycks and Gimpel 2017; the baseline of Oberdiek et al. 2018, eq. 4.
+      Hendrycks and Gimpel 2017 (arXiv:1610.02136); the baseline of Oberdiek et al. 2018
+      (arXiv:1805.08440), eq. 4.
     """
     return jnp.exp(log_likelihood(logits, temperature=temperature))
 
@@ -116,8 +117,9 @@ def max_logit(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
     [4.]
 
     References:
-      Hendrycks et al. 2022. The column "NLL" of AlRegib and Prabhushankar 2025 is this
-      score: their demo passes logits where the likelihood takes log probabilities.
+      Hendrycks et al. 2022 (arXiv:1911.11132). The column "NLL" of AlRegib and
+      Prabhushankar 2025 is this score: their demo passes logits where the likelihood
+      takes log probabilities.
     """
     return jnp.max(at_least_float32(_inputs.logits(logits)), axis=-1)
 
@@ -153,7 +155,8 @@ def margin(
 
     References:
       AlRegib and Prabhushankar 2025, slide "Hypothesis Margin" ("probability (or
-      logits)"); Bartlett et al. 1998. The authors' GradTrust demo uses probabilities.
+      logits)"); Bartlett et al. 1998 (doi:10.1214/aos/1024691352). The authors'
+      GradTrust demo uses probabilities.
     """
     _validate.choice("of", of, ("logits", "probabilities"))
     # The runner-up of a single class: probability 0, logit -inf.
@@ -201,8 +204,8 @@ def negative_entropy(
     [-1.    -0.002]
 
     References:
-      Oberdiek et al. 2018, eq. 3 (its negation). The authors' GradTrust demo gives NaN
-      where a probability underflows to zero.
+      Oberdiek et al. 2018 (arXiv:1805.08440), eq. 3 (its negation). The authors'
+      GradTrust demo gives NaN where a probability underflows to zero.
     """
     z = _inputs.logits(logits)
     entropy = entropy_of_prediction(z, temperature=temperature)
@@ -272,7 +275,7 @@ def energy(
     [1.386]
 
     References:
-      Liu et al. 2020, eq. 4, negated as their eq. 7 uses it.
+      Liu et al. 2020 (arXiv:2010.03759), eq. 4, negated as their eq. 7 uses it.
     """
     _validate.positive("temperature", temperature)
     z = at_least_float32(_inputs.logits(logits)) / temperature

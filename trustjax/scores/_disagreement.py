@@ -48,7 +48,7 @@ def ensemble_max_softmax(sampled_logits: SampledLogits) -> Float[Array, " batch"
     [0.6]
 
     References:
-      Lakshminarayanan, Pritzel and Blundell 2017.
+      Lakshminarayanan, Pritzel and Blundell 2017 (arXiv:1612.01474).
     """
     log_mean, _ = _log_mean_and_samples(sampled_logits)
     return jnp.max(jnp.exp(log_mean), axis=-1)
@@ -85,8 +85,9 @@ def negative_predictive_entropy(
     [-1.]
 
     References:
-      Gal and Ghahramani 2016. The GradTrust demo intends it and takes the last of its
-      samples alone; ConfidNet averages logits instead of probabilities.
+      Gal and Ghahramani 2016 (arXiv:1506.02142). The GradTrust demo intends it and
+      takes the last of its samples alone; ConfidNet averages logits instead of
+      probabilities.
     """
     log_mean, _ = _log_mean_and_samples(sampled_logits)
     return -softmax_entropy(log_mean) / _unit(log_mean, normalised)
@@ -123,7 +124,7 @@ def negative_expected_entropy(
     [-0.5]
 
     References:
-      Depeweg et al. 2018; Smith and Gal 2018.
+      Depeweg et al. 2018 (arXiv:1710.07283); Smith and Gal 2018 (arXiv:1803.08533).
     """
     _, log_p = _log_mean_and_samples(sampled_logits)
     return -jnp.mean(softmax_entropy(log_p), axis=-1) / _unit(log_p, normalised)
@@ -163,7 +164,8 @@ def negative_mutual_information(
     [-1.]
 
     References:
-      Houlsby et al. 2011 (BALD); Smith and Gal 2018, eq. 3.
+      Houlsby et al. 2011 (BALD, arXiv:1112.5745); Smith and Gal 2018
+      (arXiv:1803.08533), eq. 3.
     """
     log_mean, log_p = _log_mean_and_samples(sampled_logits)
     p, mean = jnp.exp(log_p), jnp.exp(log_mean)[:, None]

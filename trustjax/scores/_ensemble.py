@@ -65,8 +65,8 @@ def mc_dropout(
     True
 
     References:
-      Gal and Ghahramani 2016. The authors' GradTrust demo draws 10 samples and scores
-      the last.
+      Gal and Ghahramani 2016 (arXiv:1506.02142). The authors' GradTrust demo draws 10
+      samples and scores the last.
     """
     return _mc_dropout(
         passes.dropout_logits(
@@ -114,7 +114,7 @@ def mc_dropout_expected_entropy(
     True
 
     References:
-      Smith and Gal 2018; Depeweg et al. 2018.
+      Smith and Gal 2018 (arXiv:1803.08533); Depeweg et al. 2018 (arXiv:1710.07283).
     """
     return _mc_dropout_expected_entropy(
         passes.dropout_logits(
@@ -163,7 +163,8 @@ def mc_dropout_mutual_information(
     True
 
     References:
-      Houlsby et al. 2011 (BALD); Smith and Gal 2018, eq. 3.
+      Houlsby et al. 2011 (BALD, arXiv:1112.5745); Smith and Gal 2018
+      (arXiv:1803.08533), eq. 3.
     """
     return _mc_dropout_mutual_information(
         passes.dropout_logits(
@@ -259,7 +260,7 @@ def deep_ensemble(
     [-1.]
 
     References:
-      Lakshminarayanan, Pritzel and Blundell 2017, section 2.4.
+      Lakshminarayanan, Pritzel and Blundell 2017 (arXiv:1612.01474), section 2.4.
     """
     return _deep_ensemble(passes.ensemble_logits(apply_fn, stacked_params, x))
 
@@ -290,7 +291,7 @@ def deep_ensemble_mutual_information(
     [-1.]
 
     References:
-      Smith and Gal 2018, eq. 3.
+      Smith and Gal 2018 (arXiv:1803.08533), eq. 3.
     """
     return _deep_ensemble_mutual_information(
         passes.ensemble_logits(apply_fn, stacked_params, x)
@@ -344,7 +345,7 @@ def test_time_augmentation(
     [-1. -1.]
 
     References:
-      Ayhan and Berens 2018; Wang et al. 2019.
+      Ayhan and Berens 2018; Wang et al. 2019 (arXiv:1807.07356).
     """
     return _test_time_augmentation(
         passes.augmented_logits(

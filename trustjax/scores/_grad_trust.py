@@ -66,9 +66,10 @@ def grad_trust(
     [24.  1.]
 
     References:
-      AlRegib and Prabhushankar 2025, slide "GradTrust", read so that trust grows with
-      "how much change is required to predict an incorrect class". The authors' released
-      code computes something else: see `grad_trust_reference`.
+      Prabhushankar and AlRegib 2024 (arXiv:2405.13758); AlRegib and Prabhushankar 2025,
+      slide "GradTrust", read so that trust grows with "how much change is required to
+      predict an incorrect class". The authors' released code computes something else:
+      see `grad_trust_reference`.
     """
     return jnp.exp(log_grad_trust(logits, top_k=top_k))
 

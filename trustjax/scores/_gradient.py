@@ -68,8 +68,9 @@ def gradient_statistic(
     [-5.]
 
     References:
-      Oberdiek, Rottmann and Gottschalk 2018, section 3: of the minimum, the negation is
-      the uncertainty; mean, skewness and kurtosis are not thresholded.
+      Oberdiek, Rottmann and Gottschalk 2018 (arXiv:1805.08440), section 3: of the
+      minimum, the negation is the uncertainty; mean, skewness and kurtosis are not
+      thresholded.
     """
     _validate.choice("statistic", statistic, _SIGNS)
     by_group = select("gradient_statistics", gradient_statistics, statistic, "batch")

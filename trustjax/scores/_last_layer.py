@@ -56,10 +56,10 @@ def grad_norm(
     [4.]
 
     References:
-      Huang, Geng and Li 2021, eqs. 3 and 5; their code sums the cross entropy over the
-      classes, whence the factor :math:`C`. The authors' GradTrust demo negates the L2
-      norm of another gradient under this name: it gives probabilities to a loss that
-      takes their logarithms.
+      Huang, Geng and Li 2021 (arXiv:2110.00218), eqs. 3 and 5; their code sums the
+      cross entropy over the classes, whence the factor :math:`C`. The authors'
+      GradTrust demo negates the L2 norm of another gradient under this name: it gives
+      probabilities to a loss that takes their logarithms.
     """
     log_p = log_probabilities(logits, temperature=temperature)
     h = _features(features, log_p)
@@ -118,10 +118,11 @@ def introspective_norm(
     [10.]
 
     References:
-      Prabhushankar and AlRegib 2022 (Introspective Learning), the loss "between the
-      prediction and a vector of all ones"; no code was released, and the paper feeds
-      the features to a second network. Their norm alone is this library's reading, and
-      so is its direction: on Fashion-MNIST, large norms are right more often.
+      Prabhushankar and AlRegib 2022 (Introspective Learning, arXiv:2209.08425), the
+      loss "between the prediction and a vector of all ones"; no code was released, and
+      the paper feeds the features to a second network. Their norm alone is this
+      library's reading, and so is its direction: on Fashion-MNIST, large norms are
+      right more often.
     """
     _validate.choice("loss", loss, ("binary_cross_entropy", "squared_error"))
     z = at_least_float32(_inputs.logits(logits))

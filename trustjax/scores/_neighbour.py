@@ -72,9 +72,9 @@ def fit_trust_score(
     5
 
     References:
-      Jiang, Kim, Guan and Gupta 2018, algorithm 1. Their code counts the point itself
-      among its `k` neighbours; its filter by classifier uncertainty takes percentiles
-      over all classes at once, repeats rows, and is left out here.
+      Jiang, Kim, Guan and Gupta 2018 (arXiv:1805.11783), algorithm 1. Their code counts
+      the point itself among its `k` neighbours; its filter by classifier uncertainty
+      takes percentiles over all classes at once, repeats rows, and is left out here.
     """
     _validate.fraction("alpha", alpha)
     _validate.count("k", k)
@@ -132,8 +132,8 @@ def trust_score(
     [3.]
 
     References:
-      Jiang, Kim, Guan and Gupta 2018, definition 2. Their code finds the other class by
-      comparing distances as values, so that a tie hides it.
+      Jiang, Kim, Guan and Gupta 2018 (arXiv:1805.11783), definition 2. Their code finds
+      the other class by comparing distances as values, so that a tie hides it.
     """
     _validate.count("nn_k", nn_k)
     h = check_queries(features, state.bank.points.shape[-1])
@@ -216,7 +216,8 @@ def knn_distance(
     [-1.414]
 
     References:
-      Sun, Ming, Zhu and Li 2022, eq. 3: k = 50 for CIFAR-10, 1000 for ImageNet.
+      Sun, Ming, Zhu and Li 2022 (arXiv:2204.06507), eq. 3: k = 50 for CIFAR-10, 1000
+      for ImageNet.
     """
     h = check_queries(features, state.bank.points.shape[-1])
     _validate.count("k", k, at_most=state.bank.num_points)

@@ -36,7 +36,7 @@ def oracle(output: Float[Array, "batch 1"]) -> Float[Array, " batch"]:
     [ 2.5 -1. ]
 
     References:
-      Luo et al. 2021, eq. 7.
+      Luo et al. 2021 (arXiv:2110.00054), eq. 7.
     """
     z = _inputs.floats("oracle_output", output, "batch 1")
     if z.shape[1] != 1:

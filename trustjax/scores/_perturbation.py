@@ -60,9 +60,9 @@ def odin(
     [1.]
 
     References:
-      Liang, Li and Srikant 2018, eqs. 1 and 2. Their code takes sign(0) for 1 and
-      divides the step by the standard deviation of CIFAR-10. The authors' GradTrust
-      demo takes T = 100 and no scale.
+      Liang, Li and Srikant 2018 (arXiv:1706.02690), eqs. 1 and 2. Their code takes
+      sign(0) for 1 and divides the step by the standard deviation of CIFAR-10. The
+      authors' GradTrust demo takes T = 100 and no scale.
     """
     return _odin(
         passes.odin_logits(

@@ -73,9 +73,10 @@ def purview(
     [-2.]
 
     References:
-      Lee, Prabhushankar and AlRegib 2023, as the authors' GradTrust demo computes it:
-      by tensor, early and late. There the gradients of GradNorm are still in place, the
-      middle tensor of an even number is in neither half, and batches add up.
+      Lee, Prabhushankar and AlRegib 2023 (arXiv:2304.02834), as the authors' GradTrust
+      demo computes it: by tensor, early and late. There the gradients of GradNorm are
+      still in place, the middle tensor of an even number is in neither half, and
+      batches add up.
     """
     norms = passes.confounding_gradients(
         apply_fn, params, x, labels=labels, group=group, wrt=wrt
