@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trustjax import bridge, cli, data, oracles, pipeline, scores, train
+from trustjax.ingredients import FEATURES, Ingredient
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -137,6 +138,38 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
     said = error_of("report", "--dataset", "mnist5k", "--oracle", folder / "oracle")
     assert "the oracle takes images of shape (8, 8, 1), the classifier's are" in said
     assert "needs --oracle" in error_of("report", *SMALL, "--scores", "oracle")
+
+
+@pytest.fixture
+def own_score():
+    """A score of one's own, of an ingredient and a fit of one's own."""
+    size = Ingredient("size", compute=lambda h: abs(h).sum(axis=-1), needs=(FEATURES,))
+    usual = Ingredient("usual", fit=lambda h, labels: h.mean(), needs=(FEATURES,))
+
+    def usual_size(size, usual):
+        """How far the features are from their usual size, negated."""
+        return -abs(size - usual)
+
+    row = scores.Score(
+        usual_size, needs=(size, usual), title="Usual size", paper="-", equation="-|h|"
+    )
+    yield scores.register(row)
+    scores.unregister(row.name)
+
+
+def test_a_score_of_ones_own_is_wherever_scores_are(folder, own_score, capsys):
+    name, title = own_score.name, own_score.title
+    with contextlib.chdir(folder):
+        run("report", *SMALL, "--scores", "margin", name, "--out", "own")
+    assert "fitting 1078/1078" in capsys.readouterr().err
+    numbers, arrays = read(folder / "own")
+    assert numbers["scores"][name]["auroc"]["value"] > 0
+    assert numbers["out_of_distribution"]["letters"][name]["auroc"]["value"] > 0
+    assert np.isfinite(arrays[f"score_{name}"]).all()
+    assert title in (folder / "own/index.html").read_text()
+    run("list")
+    assert own_score.summary in capsys.readouterr().out
+    assert f"| `{name}` | {title} |" in scores.markdown_table()
 
 
 def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):

@@ -62,7 +62,7 @@ ALLOWED = {
     "oracles": METHODS | {"train", "data", "metrics", "scores", "scoring"},
     "detectors": METHODS,
     "train": METHODS | {"data"},
-    "assess": FOUNDATION | {"metrics", "statistics"},
+    "assess": FOUNDATION | {"metrics", "scores", "statistics"},
     "report": FOUNDATION | {"assess", "metrics", "statistics"},
     "scoring": METHODS
     | {"data", "scores", "explain", "introspection", "detectors", "metrics"},

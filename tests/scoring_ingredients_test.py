@@ -158,3 +158,64 @@ def test_parts_of_a_run_with_other_states_are_not_taken(params, given, tmp_path)
         chex.assert_trees_all_equal(ask(fitted, workdir=tmp_path), ask(fitted))
     finally:
         scores.unregister("knn_distance_of_one")
+
+
+def test_a_state_that_is_fitted_on_another_waits_for_it(params):
+    _, batches = made_batches()
+    mean = Ingredient("mean", fit=lambda h, labels: h.mean(0), needs=(FEATURES,))
+    centred = Ingredient(
+        "centred", compute=lambda h, m: h - m[None], needs=(FEATURES, mean)
+    )
+    spread = Ingredient("spread", fit=lambda h, labels: h.std(0), needs=(centred,))
+    scorer = scoring.Scorer([spread], SPLIT, params)
+    assert scorer.to_fit == (mean, spread)
+    fitted = scorer.fit(batches)
+    assert not fitted.to_fit
+    assert fitted.fit(batches) is fitted
+    features = scoring.run([FEATURES], SPLIT, params, batches).values["features"]
+    np.testing.assert_allclose(fitted.given["spread"], features.std(0), rtol=1e-5)
+
+
+LOOP = Ingredient("loop", compute=lambda z: z, needs=(Ingredient("loop"),))
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "message"),
+    [
+        (["mc_dropout"], {"given": {"key": KEY}}, "dropout_logits asks a network with"),
+        (["test_time_augmentation"], {}, "augmented_logits needs 'key', which is nei"),
+        (["deep_ensemble"], {}, "ensemble_logits needs 'ensemble_params', which is"),
+        (["oracle"], {}, "oracle needs 'oracle_output', which is neither given"),
+        (["margin", Ingredient("logits", ask=abs)], {}, "two ingredients are called"),
+        ([LOOP], {"ingredients": [LOOP]}, "'loop' is made from itself"),
+    ],
+)
+def test_what_cannot_be_planned_is_named(params, asked, options, message):
+    with pytest.raises(ValueError, match=message):
+        scoring.Scorer(asked, SPLIT, params, **options)
+
+
+def test_an_ingredient_is_made_in_one_way():
+    with pytest.raises(ValueError, match="made in one way, got ask and fit"):
+        Ingredient("both", ask=abs, fit=abs)
+
+
+def test_scores_of_arrays_are_in_double_and_ask_no_network():
+    logits = np.array([[60.0, 1.0, 0.0], [80.0, 2.0, 0.0]])
+    found = scoring.from_arrays(["margin", "log_likelihood"], {"logits": logits})
+    assert found["log_likelihood"][0] < found["log_likelihood"][1] < 0
+    assert found["margin"].dtype == np.float64
+    with pytest.raises(ValueError, match=r"features must be asked of a network, or gi"):
+        scoring.from_arrays(["grad_norm"], {"logits": logits})
+    with pytest.raises(ValueError, match=r"knn_distance needs 'knn_state'"):
+        scoring.from_arrays(["knn_distance"], {"features": logits})
+
+
+def test_what_is_missing_is_read_off_the_ingredients():
+    missing = lambda name, *there: scores.lookup(name).missing(there)
+    assert missing("mc_dropout") == ("stochastic network", "key")
+    assert missing("mc_dropout", "dropout_logits") == ()
+    assert missing("knn_distance", "network") == ("training set",)
+    assert missing("trust_score", "logits") == ("training set", "network")
+    assert missing("deep_ensemble", "network") == ("ensemble_params",)
+    assert missing("oracle", "network", "key") == ("oracle_output",)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from trustjax import scores, scoring
+from trustjax import passes, scores, scoring
 from trustjax.ingredients import FEATURES, KEY, LOGITS, Ingredient
 from trustjax.typing import SplitModel
 
@@ -123,6 +123,93 @@ def test_sharded_results_are_the_unsharded_ones(params):
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+def noise(x, key):
+    return x + jax.random.normal(key, x.shape)
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 11])
+def test_a_batch_that_devices_cannot_divide_is_padded(params, batch_size):
+    _, batches = made_batches(batch_size=batch_size)
+    mesh = jax.make_mesh((4, 2), ("data", "other"), axis_types=(AxisType.Auto,) * 2)
+    ask = lambda sharding: scoring.run(
+        [*NAMES, "test_time_augmentation"],
+        SPLIT,
+        params,
+        batches,
+        sharding=sharding,
+        ingredients=[passes.AUGMENTED_LOGITS.with_options(augment_fn=noise)],
+        given={"key": jax.random.key(0)},
+    )
+    of_four = NamedSharding(mesh, PartitionSpec("data"))
+    chex.assert_trees_all_close(ask(of_four), ask(None), rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def compiled():
+    """The names of the functions that XLA has compiled, as it compiles them."""
+    names = []
+
+    def listener(event, duration_secs, **facts):
+        del duration_secs
+        if event.endswith("backend_compile_duration"):
+            names.append(facts["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listener)
+
+
+def test_one_program_scores_a_test_set_and_two_others(params, compiled, tmp_path):
+    scorer = scoring.Scorer(["grad_norm", "knn_distance"], SPLIT, params)
+    scorer = scorer.fit(made_batches(records=60)[1])
+    before = len(compiled)
+    of_fit = [name for name in compiled if "step" in name]
+    first = scorer.run(made_batches()[1], workdir=tmp_path / "test")
+    more = compiled[before:]
+    assert (len(of_fit), sum("step" in name for name in more)) == (1, 1)
+    # The network was looked at before the fit.
+    assert more == [name for name in more if "step" in name]
+    again = scorer.run(made_batches(records=9)[1], workdir=tmp_path / "other")
+    scorer.run(made_batches(records=40)[1])
+    assert compiled[before:] == more
+    assert (len(first.index), len(again.index)) == (21, 9)
+
+
+def test_progress_says_how_many_records_are_done(params):
+    heard = []
+    progress = lambda *facts: heard.append(facts)
+    scorer = scoring.Scorer(["knn_distance"], SPLIT, params)
+    scorer = scorer.fit(made_batches(records=60)[1], progress=progress, total=60)
+    assert heard[0] == ("fitting", 8, 60, {})
+    assert heard[-1] == ("fitting", 60, 60, {})
+    heard.clear()
+    scorer.run(made_batches()[1], progress=progress, task="scoring mine")
+    assert [done for _, done, _, _ in heard] == [8, 16, 21, 21]
+    assert heard[-2:] == [
+        ("scoring mine", 21, None, {}),
+        ("scoring mine", 21, 21, {}),
+    ]
+
+
+def test_a_fit_goes_on_where_it_stopped_and_is_the_same_sharded(params, tmp_path):
+    batches = made_batches(records=60)[1]
+    apply_fn, computed = counted(SPLIT.features_fn)
+    split = SplitModel(apply_fn, SPLIT.head_fn)
+    scorer = scoring.Scorer(["mahalanobis"], split, params)
+    with pytest.raises(KilledError):
+        scorer.fit(batches, workdir=tmp_path, progress=killed_after(5))
+    jax.effects_barrier()
+    before = len(computed)
+    state = scorer.fit(batches, workdir=tmp_path).given["mahalanobis_state"]
+    jax.effects_barrier()
+    assert len(computed) - before == len(batches) - 5
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharded = scoring.Scorer(["mahalanobis"], SPLIT, params, sharding=sharding)
+    other = sharded.fit(batches).given["mahalanobis_state"]
+    chex.assert_trees_all_close(state, other, rtol=1e-3, atol=1e-4)
 
 
 class KilledError(Exception):

@@ -281,6 +281,14 @@ def test_a_shared_batch_is_finished_where_every_process_finished_it(of_two_proce
         np.testing.assert_allclose(found["resumed"], alone, atol=1e-6)
 
 
+def test_processes_with_unequal_batches_are_refused_in_each_of_them(of_two_processes):
+    for found in of_two_processes:
+        number, size = found["unequal"]
+        assert "the same number of batches" in number
+        assert "batch 3 has 4, 0 rows in the processes 0 to 1" in number
+        assert "batch 3 has 4, 2 rows in the processes 0 to 1" in size
+
+
 def test_several_processes_do_not_train_without_a_mesh(of_two_processes):
     for found in of_two_processes:
         assert str(found["refusal"]) == (

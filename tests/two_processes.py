@@ -2,8 +2,8 @@
 
 `python -m tests.two_processes PORT RANK OUT` writes the gradient statistics of the
 examples that its own devices hold, what scoring with a collective gave where one
-process had finished more batches than the other, and how training without a mesh
-was refused.
+process had finished more batches than the other, how scoring of unequal numbers of
+batches and training without a mesh were refused.
 """
 
 import pathlib
@@ -87,6 +87,18 @@ def resumed_scores(mesh, out):
     return score()
 
 
+def refusals_of_unequal_batches(mesh):
+    """What is said where processes give batches of other numbers and sizes."""
+    rank = jax.process_index()
+    batches = list(batches_of(rank, 2))
+    smaller = {name: array[: 4 - 2 * rank] for name, array in batches[2].items()}
+    for given in (batches[: 3 - rank], [*batches[:2], smaller]):
+        try:
+            centred_logits(given, sharding=NamedSharding(mesh, P("data")))
+        except ValueError as error:
+            yield str(error)
+
+
 def refusal_of_training_without_a_mesh():
     black = np.zeros((4, 2, 2, 1), np.uint8)
     images = data.from_arrays("black", black, np.arange(4) % 2, ("a", "b"))
@@ -115,6 +127,7 @@ def main(port: str, rank: str, out: str) -> None:
         out,
         statistics=np.concatenate([rows[start] for start in sorted(rows)]),
         resumed=resumed_scores(mesh, out),
+        unequal=list(refusals_of_unequal_batches(mesh)),
         refusal=refusal_of_training_without_a_mesh(),
     )
     jax.distributed.shutdown()

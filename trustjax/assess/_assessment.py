@@ -49,6 +49,7 @@ class ScoreAssessment:
         intervals of all scores hold together.
       risk_coverage: error rate of the answers kept, against the share kept.
       num_infinite: how many values are infinite.
+      scatter: whether a page draws it against confidence, example by example.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ScoreAssessment:
     selective_risk: Quantity
     risk_coverage: Curve
     num_infinite: int
+    scatter: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

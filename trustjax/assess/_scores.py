@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import metrics
+from trustjax import metrics, scores
 from trustjax.assess import _auroc, _rates
 from trustjax.assess._assessment import Curve, Quantity, ScoreAssessment
 from trustjax.assess._predictions import Predictions
@@ -17,7 +17,7 @@ CURVE_POINTS = 400
 
 def all_scores(predictions: Predictions) -> dict[str, np.ndarray]:
     """The scores to compare: those given, and the max softmax probability."""
-    return {"max_softmax": predictions.confidence, **predictions.scores}
+    return {scores.baseline().name: predictions.confidence, **predictions.scores}
 
 
 def all_ranks(predictions: Predictions) -> dict[str, np.ndarray]:
@@ -26,23 +26,22 @@ def all_ranks(predictions: Predictions) -> dict[str, np.ndarray]:
     Confidences that round to the same number, to 1 above all, keep the order of their
     log odds.
     """
+    baseline = scores.baseline().name
     return {
-        name: dense_ranks(
-            values, predictions.log_odds if name == "max_softmax" else None
-        )
+        name: dense_ranks(values, predictions.log_odds if name == baseline else None)
         for name, values in all_scores(predictions).items()
     }
 
 
-def _along_its_range(scores: np.ndarray) -> jax.Array:
+def _along_its_range(values: np.ndarray) -> jax.Array:
     """Scores of any size from 0, the lowest, to 1: float32 keeps their distances.
 
     A score with an infinite value has no such range, and stays as it is.
     """
-    lowest, highest = scores.min(), scores.max()
+    lowest, highest = values.min(), values.max()
     if np.isfinite([lowest, highest]).all() and highest > lowest:
-        scores = (scores - lowest) / (highest - lowest)
-    return jnp.asarray(scores, jnp.float32)
+        values = (values - lowest) / (highest - lowest)
+    return jnp.asarray(values, jnp.float32)
 
 
 def dense_ranks(values: np.ndarray, then: np.ndarray | None = None) -> np.ndarray:
@@ -110,6 +109,9 @@ def assess_scores(
     )
     why_not = "every answer is right" if correct.all() else "every answer is wrong"
 
+    rows = map(scores.lookup, scores.names())
+    scattered = {row.name for row in rows if row.scatter}
+
     def assessed(name: str) -> ScoreAssessment:
         numbers, curve = _measure(predictions, ranks[name], values[name], of_each)
         known = numbers | {"auroc": _known(*aurocs[name])}
@@ -135,6 +137,7 @@ def assess_scores(
             selective_risk=_rates.selective_risk(ranks[name], correct, of_each),
             risk_coverage=curve,
             num_infinite=int(np.isinf(values[name]).sum()),
+            scatter=name in scattered,
         )
 
     return ScoreAssessments(tuple(map(assessed, order)), comparison)

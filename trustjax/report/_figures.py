@@ -175,9 +175,11 @@ def _mirrored(axes, values: np.ndarray, correct: np.ndarray, bins: int = 30) -> 
     axes.grid(axis="y", visible=False)
 
 
-def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> _style.Drawing:
-    """GradTrust against the max softmax probability, right and wrong."""
-    values = predictions.scores["grad_trust"]
+def scatter(
+    predictions: Predictions, score: ScoreAssessment, seed: int = 0
+) -> _style.Drawing:
+    """A positive score against the max softmax probability, right and wrong."""
+    values = predictions.scores[score.name]
     doubt = np.maximum(_doubt(predictions), SMALLEST_DOUBT)
     finite = values[np.isfinite(values)]
     # An edge above all that is drawn: infinite values are at home there.
@@ -221,22 +223,22 @@ def grad_trust_scatter(predictions: Predictions, seed: int = 0) -> _style.Drawin
                 color=_style.MUTED,
             )
         axes.set_xlabel("max softmax probability")
-        axes.set_ylabel("GradTrust")
+        axes.set_ylabel(score.title)
         axes.legend(loc="lower right", handletextpad=0.1)
         svg = _style.to_svg(
             figure,
             "scatter",
-            "Scatter plot of GradTrust against the max softmax probability, "
+            f"Scatter plot of {score.title} against the max softmax probability, "
             "right and wrong answers.",
         )
     return _style.Drawing(
         "scatter",
-        "GradTrust against confidence",
+        f"{score.title} against confidence",
         svg,
-        "Look for dots that stray from a line: there GradTrust knows something that "
-        "confidence does not; orange dots at the upper right are errors that neither "
-        "would catch (both axes stretch the crowded end near certainty; confidence "
-        "beyond 1−10⁻⁸ is drawn at that edge).",
+        f"Look for dots that stray from a line: there {score.title} knows something "
+        "that confidence does not; orange dots at the upper right are errors that "
+        "neither would catch (both axes stretch the crowded end near certainty; "
+        "confidence beyond 1−10⁻⁸ is drawn at that edge).",
     )
 
 

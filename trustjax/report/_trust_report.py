@@ -65,9 +65,8 @@ def _headline(subject: Subject) -> _section.Drawn:
 
 def _scores(subject: Subject) -> _section.Drawn:
     found, predictions = subject.found, subject.predictions
-    scatter = None
-    if "grad_trust" in predictions.scores:
-        scatter = _figures.grad_trust_scatter(predictions)
+    drawn = [score for score in found.scores if score.scatter]
+    scatter = _figures.scatter(predictions, drawn[0]) if drawn else None
     return [
         [_tables.scores(subject.named)],
         [

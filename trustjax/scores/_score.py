@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from trustjax import ingredients
@@ -28,7 +29,8 @@ class Score:
       equation: its formula in one line of plain text.
       provenance: where the authors' code differs, or what was decided.
       baseline: whether it is what the others are compared with; one score is.
-      scatter: whether a page draws it against the baseline, example by example.
+      scatter: whether a page draws it against the baseline, example by example; its
+        values are positive.
 
     Raises:
       ValueError: if `fn` has no name of its own, as a lambda.
@@ -48,8 +50,8 @@ class Score:
         name = getattr(self.fn, "__name__", repr(self.fn))
         if not name.isidentifier():
             raise ValueError(
-                f"a score is called by the name of its function, which {name} is not: "
-                "write it with def"
+                "a score is called by its function's name, which a word must be, and "
+                f"{name} is not: write it with def"
             )
 
     source = ""  # beyond its ingredients, a score takes nothing
@@ -97,5 +99,5 @@ class Score:
         """
         with jax.enable_x64(True):
             z = np.random.default_rng(0).normal(size=(8, num_classes))
-            here, there = (np.asarray(self.fn(logits)) for logits in (z, z + 1))
+            here, there = (self.fn(jnp.asarray(logits)) for logits in (z, z + 1))
         return not np.allclose(here, there, rtol=1e-6, atol=1e-9)
