@@ -1,7 +1,7 @@
 """What the tables and figures of Luo et al. 2021 share: pairs, losses, baselines.
 
 Paper: "Learning to Predict Trustworthiness with Steep Slope Loss",
-https://arxiv.org/abs/2110.00054
+arXiv:2110.00054
 
 An <oracle, classifier> pair is trained once for each loss and seed, and kept under
 `checkpoints/luo2021`; every table and figure reads the same runs. Each can be stopped

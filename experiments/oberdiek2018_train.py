@@ -1,7 +1,7 @@
 """Train the network of Oberdiek et al. 2018, section 4.
 
 Paper: "Classification Uncertainty of Deep Neural Networks Based on Gradient
-Information", https://arxiv.org/abs/1805.08440
+Information", arXiv:1805.08440
 
     python -m experiments.oberdiek2018_train --dataset mnist5k
 

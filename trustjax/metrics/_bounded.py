@@ -65,8 +65,8 @@ def interval_of_resampled(
     1.0 0.979 1.0
 
     References:
-      Wilson 1927 (doi:10.1080/01621459.1927.10502953); Korn and Graubard 1998 on the
-      effective number of draws.
+      Wilson 1927 (doi:10.1080/01621459.1927.10502953); Korn and Graubard 1998 (Survey
+      Methodology 24) on the effective number of draws.
     """
     _validate.open_fraction("level", level)
     value, samples, trials = (jnp.asarray(part) for part in (value, samples, trials))

@@ -193,7 +193,7 @@ def average_calibration_error(
     0.2083
 
     References:
-      Neumann et al. 2018; "ACE" in netcal.
+      Neumann et al. 2018 (Relaxed Softmax); "ACE" in netcal.
     """
     gap, count = _bin_gaps(confidence, correct, bins, weights)
     return _numerics.divide_no_nan(jnp.sum(gap), jnp.sum(count > 0), otherwise=jnp.nan)

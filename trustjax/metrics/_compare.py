@@ -190,7 +190,8 @@ def compare(
       Romano and Wolf 2005 (doi:10.1111/j.1468-0262.2005.00615.x), "Stepwise multiple
       testing as formalized data snooping"; Mandel and Betensky 2008
       (doi:10.1016/j.csda.2007.07.005), simultaneous intervals from the studentised
-      maximum of the bootstrap. Wallace 1959 for the t distribution.
+      maximum of the bootstrap. Wallace 1959 (Annals of Mathematical Statistics 30) for
+      the t distribution.
     """
     if not scores:
         raise ValueError("scores must hold at least one name, got none")

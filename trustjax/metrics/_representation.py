@@ -98,8 +98,8 @@ def effective_rank(
     2.0
 
     References:
-      Roy and Vetterli 2007; Garrido et al. 2023 (RankMe, arXiv:2210.02885) does not
-      centre.
+      Roy and Vetterli 2007 (EUSIPCO); Garrido et al. 2023 (RankMe, arXiv:2210.02885)
+      does not centre.
     """
     values = jnp.sqrt(singular_value_spectrum(features, weights=weights))
     share = _numerics.divide_no_nan(values, jnp.sum(values), otherwise=jnp.nan)

@@ -75,9 +75,9 @@ def risk_coverage_curve(
     [0.25 0.5  0.75 1.  ] [0.    0.    0.333 0.25 ]
 
     References:
-      El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017 (arXiv:1705.08500). The points
-      are those of FD-Shifts (Jaeger et al. 2023, arXiv:2211.15259), which appends one
-      at coverage 0.
+      El-Yaniv and Wiener 2010 (JMLR 11); Geifman and El-Yaniv 2017 (arXiv:1705.08500).
+      The points are those of FD-Shifts (Jaeger et al. 2023, arXiv:2211.15259), which
+      appends one at coverage 0.
     """
     return _curve_of(rank(scores, correct, weights))
 

@@ -52,7 +52,7 @@ def smooth_auroc(
     0.5
 
     References:
-      Yan et al. 2003 (pairwise surrogate of the Wilcoxon-Mann-Whitney statistic).
+      Yan et al. 2003 (ICML, pairwise surrogate of the Wilcoxon-Mann-Whitney statistic).
     """
     above, counts = _comparisons(scores, correct, temperature, weights)
     right = jnp.where(correct != 0, counts, 0)

@@ -110,7 +110,7 @@ def augmented_logits(
     (2, 10, 2)
 
     References:
-      Ayhan and Berens 2018; Wang et al. 2019 (arXiv:1807.07356).
+      Ayhan and Berens 2018 (MIDL); Wang et al. 2019 (arXiv:1807.07356).
     """
 
     def change(example: Any, key: jax.Array) -> Any:

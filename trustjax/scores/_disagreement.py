@@ -210,7 +210,7 @@ def negative_variation_ratio(sampled_logits: SampledLogits) -> Float[Array, " ba
     [-0.5]
 
     References:
-      Freeman 1965; Gal 2016, section 3.3.1.
+      Freeman 1965; Gal 2016 (PhD thesis), section 3.3.1.
     """
     z = _checked(sampled_logits)
     votes = jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1])

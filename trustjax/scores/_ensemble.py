@@ -212,7 +212,7 @@ def mc_dropout_variation_ratio(
     True
 
     References:
-      Gal 2016, section 3.3.1.
+      Gal 2016 (PhD thesis), section 3.3.1.
     """
     return _mc_dropout_variation_ratio(
         passes.dropout_logits(
@@ -345,7 +345,7 @@ def test_time_augmentation(
     [-1. -1.]
 
     References:
-      Ayhan and Berens 2018; Wang et al. 2019 (arXiv:1807.07356).
+      Ayhan and Berens 2018 (MIDL); Wang et al. 2019 (arXiv:1807.07356).
     """
     return _test_time_augmentation(
         passes.augmented_logits(
