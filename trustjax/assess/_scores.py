@@ -52,11 +52,11 @@ def dense_ranks(values: np.ndarray, then: np.ndarray | None = None) -> np.ndarra
       then: `[examples]`, what orders equal values; they are equal if None.
     """
     if then is None:
-        return np.unique(values, return_inverse=True)[1]
+        return np.unique(values, return_inverse=True)[1].astype(np.int32)
     order = np.lexsort((then, values))
     keys = np.stack([values, then])[:, order]
     higher = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
-    ranks = np.empty(len(values), int)
+    ranks = np.empty(len(values), np.int32)
     ranks[order] = np.append(0, np.cumsum(higher))
     return ranks
 
