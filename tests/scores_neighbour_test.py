@@ -10,7 +10,7 @@ import sklearn.neighbors
 
 from tests import golden_numbers
 from trustjax import scores
-from trustjax.scores import _nearest
+from trustjax.scores import _distance
 
 INF, NAN = np.inf, np.nan
 
@@ -33,7 +33,7 @@ def queries():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 4 rows, so that classes take several, the last one padded."""
-    monkeypatch.setattr(_nearest, "_ROWS", 4)
+    monkeypatch.setattr(_distance, "_ROWS", 4)
 
 
 CONFIGURATIONS = [
@@ -79,8 +79,8 @@ def test_the_radius_without_the_point_itself_is_that_of_one_neighbour_more():
 @pytest.mark.parametrize("k", [1, 3])
 def test_distances_are_those_of_scikit_learn(training, queries, k):
     features, labels = training
-    bank = _nearest.make_bank(features, labels, 3)
-    ours = np.asarray(_nearest.nearest_distances(bank, jnp.asarray(queries), k))
+    bank = _distance.make_bank(features, labels, 3)
+    ours = np.asarray(_distance.nearest_distances(bank, jnp.asarray(queries), k))
     for c in range(3):
         members = features[labels == c].astype(np.float64)
         known = min(k, len(members))
@@ -93,10 +93,10 @@ def test_distances_are_those_of_scikit_learn(training, queries, k):
 def test_tiny_distances_keep_their_digits():
     """1e-3 apart at 100 from the origin: |a|^2 - 2ab + |b|^2 alone gives noise."""
     points = np.array([[100.0], [100.5], [-100.0]])
-    bank = _nearest.make_bank(points.astype(np.float32), np.zeros(3, int), 1)
+    bank = _distance.make_bank(points.astype(np.float32), np.zeros(3, int), 1)
     query = jnp.float32(100.001) * jnp.ones((1, 1))
     np.testing.assert_allclose(
-        _nearest.nearest_distances(bank, query, 1)[0, 0],
+        _distance.nearest_distances(bank, query, 1)[0, 0],
         [float(query[0, 0]) - 100.0],
         rtol=1e-2,
     )
@@ -133,10 +133,10 @@ def test_a_product_that_overflows_both_ways_is_infinitely_far():
 
 
 def test_no_matrix_of_queries_by_points_is_held():
-    points = np.zeros((20 * _nearest._ROWS, 2), np.float32)
-    bank = _nearest.make_bank(points, np.zeros(len(points), int), 1)
+    points = np.zeros((20 * _distance._ROWS, 2), np.float32)
+    bank = _distance.make_bank(points, np.zeros(len(points), int), 1)
     queries = jnp.zeros((128, 2))
-    compiled = jax.jit(_nearest.nearest_distances, static_argnums=2).lower(
+    compiled = jax.jit(_distance.nearest_distances, static_argnums=2).lower(
         bank, queries, 1
     )
     memory = compiled.compile().memory_analysis()

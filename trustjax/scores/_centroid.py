@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from trustjax import _validate
 from trustjax.ingredients import FEATURES, Ingredient
-from trustjax.scores._nearest import check_fit, check_queries
+from trustjax.scores._distance import check_fit, check_queries
 from trustjax.scores._score import Score
 
 

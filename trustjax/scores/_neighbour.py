@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from trustjax import _inputs, _validate
 from trustjax._numerics import divide_no_nan, in_units_of_largest, safe_norm
 from trustjax.ingredients import FEATURES, PREDICTIONS, Ingredient
-from trustjax.scores._nearest import (
+from trustjax.scores._distance import (
     Bank,
     check_fit,
     check_queries,

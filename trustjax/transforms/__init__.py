@@ -5,9 +5,9 @@ from trustjax.transforms._cpu import cpu_convolution as cpu_convolution
 from trustjax.transforms._cuts import Cut as Cut
 from trustjax.transforms._pooling import max_pool_p as max_pool_p
 from trustjax.transforms._product import Product as Product
-from trustjax.transforms._products import find_products as find_products
-from trustjax.transforms._products import run as run
 from trustjax.transforms._rewrite import matmul_kernel_grads as matmul_kernel_grads
 from trustjax.transforms._rewrite import swap as swap
 from trustjax.transforms._split import cuts as cuts
 from trustjax.transforms._split import split as split
+from trustjax.transforms._taps import find_products as find_products
+from trustjax.transforms._taps import run as run
