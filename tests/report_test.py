@@ -39,7 +39,11 @@ def found(said):
 @pytest.fixture(scope="module")
 def folder(found, said, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "made" / "up"
-    assert report.write(found, said, out) == out / "index.html"
+    heard = []
+    progress = lambda *facts: heard.append(facts)
+    assert report.write(found, said, out, progress=progress) == out / "index.html"
+    sections = len(_trust_report.PAGE.sections)
+    assert heard == [("drawing", n + 1, sections, {}) for n in range(sections)]
     return out
 
 

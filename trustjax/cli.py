@@ -51,7 +51,11 @@ def assess_command(
     config = pipeline.PredictionsConfig(
         predictions, scores, alpha, beta, out, overwrite, seed
     )
-    _announce(pipeline.predictions_report(config, command=_command_line()))
+    with _progress.reporter() as progress:
+        made = pipeline.predictions_report(
+            config, progress=progress, command=_command_line()
+        )
+    _announce(made)
 
 
 def list_command() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from trustjax import _files, assess, report
 from trustjax.pipeline import _provenance
 from trustjax.pipeline._config import PredictionsConfig, ReportConfig
+from trustjax.typing import ProgressFn
 
 
 class Report(NamedTuple):
@@ -60,11 +61,19 @@ def _difference(folder: pathlib.Path, wanted: Mapping[str, Any]) -> str:
 
 
 def written(
-    config: ReportConfig | PredictionsConfig, predictions: assess.Predictions
+    config: ReportConfig | PredictionsConfig,
+    predictions: assess.Predictions,
+    progress: ProgressFn | None,
 ) -> Report:
     """Assesses predictions, and writes the report."""
     assessment = assess.assess(
-        predictions, seed=config.seed, alpha=config.alpha, beta=config.beta
+        predictions,
+        seed=config.seed,
+        alpha=config.alpha,
+        beta=config.beta,
+        progress=progress,
     )
-    page = report.write(assessment, predictions, config.report_folder)
+    page = report.write(
+        assessment, predictions, config.report_folder, progress=progress
+    )
     return Report(page, assessment, predictions.notes)

@@ -86,10 +86,12 @@ def report_on(
         out_of_distribution=found.others,
         run=_provenance.of_network(config, network, datasets.test, command),
     )
-    return _page.written(config, predictions)
+    return _page.written(config, predictions, progress)
 
 
-def predictions_report(config: PredictionsConfig, *, command: str = "") -> Report:
+def predictions_report(
+    config: PredictionsConfig, *, progress: ProgressFn | None = None, command: str = ""
+) -> Report:
     """Writes a report on predictions of any framework, with no network at all.
 
     The scores of the logits are added to those in the file. Probabilities do not say
@@ -99,6 +101,7 @@ def predictions_report(config: PredictionsConfig, *, command: str = "") -> Repor
 
     Args:
       config: what the report is about.
+      progress: hears how far each long task is.
       command: how a reader can make the report again; written on the page.
 
     Returns:
@@ -123,7 +126,7 @@ def predictions_report(config: PredictionsConfig, *, command: str = "") -> Repor
         score_info=_provenance.captions(known),
         run=_provenance.of_predictions(config, given.notes, command),
     )
-    return _page.written(config, predictions)
+    return _page.written(config, predictions, progress)
 
 
 def _asked(config: PredictionsConfig, given: assess.Predictions) -> tuple[str, ...]:

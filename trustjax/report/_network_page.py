@@ -14,6 +14,7 @@ from trustjax.report import (
     _text,
     _trust_report,
 )
+from trustjax.typing import ProgressFn
 
 
 class Subject(NamedTuple):
@@ -28,11 +29,13 @@ class Subject(NamedTuple):
     named: NetworkComparison
 
 
-def rendered(found: NetworkComparison) -> _page.Rendered:
+def rendered(
+    found: NetworkComparison, progress: ProgressFn | None = None
+) -> _page.Rendered:
     """The page of a comparison."""
     names = _names.Names()
     subject = Subject(found, _names.of_comparison(names, found))
-    return _page.render(PAGE, subject, names)
+    return _page.render(PAGE, subject, names, progress)
 
 
 def _title(subject: Subject) -> str:

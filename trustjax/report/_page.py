@@ -11,6 +11,7 @@ import numpy as np
 
 from trustjax import _extras
 from trustjax.report import _names, _section, _style
+from trustjax.typing import ProgressFn
 
 with _extras.required("report"):
     import jinja2
@@ -29,13 +30,19 @@ class Rendered(NamedTuple):
     files: Mapping[str, str]
 
 
-def render(page: _section.Page, subject: Any, names: _names.Names) -> Rendered:
+def render(
+    page: _section.Page,
+    subject: Any,
+    names: _names.Names,
+    progress: ProgressFn | None = None,
+) -> Rendered:
     """The page about a subject.
 
     Args:
       page: its words and sections.
       subject: what they are about.
       names: those that the subject's users gave.
+      progress: hears, as the task `"drawing"`, how many of the sections are done.
     """
     folder = importlib.resources.files("trustjax.report")
 
@@ -52,7 +59,12 @@ def render(page: _section.Page, subject: Any, names: _names.Names) -> Rendered:
     environment.globals["place"] = place
     environment.filters["attribute"] = names.attribute
     environment.filters["emphasised"] = lambda text: emphasised(text, names)
-    sections = [filled for s in page.sections if (filled := s.filled(subject))]
+    sections = []
+    for done, section in enumerate(page.sections, 1):
+        if filled := section.filled(subject):
+            sections.append(filled)
+        if progress is not None:
+            progress("drawing", done, len(page.sections), {})
     html = environment.get_template("page.html.jinja").render(
         css=text("page.css"),
         script=text("sort.js"),

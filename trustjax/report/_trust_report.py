@@ -14,6 +14,7 @@ from trustjax.report import (
     _tables,
     _text,
 )
+from trustjax.typing import ProgressFn
 
 SHELVES = {
     "confidently_wrong": (
@@ -52,11 +53,14 @@ class Subject(NamedTuple):
     predictions: Predictions
 
 
-def rendered(found: Assessment, predictions: Predictions) -> _page.Rendered:
+def rendered(
+    found: Assessment, predictions: Predictions, progress: ProgressFn | None = None
+) -> _page.Rendered:
     """The page of an assessment."""
     names = _names.Names()
     named = _names.of_assessment(names, found)
-    return _page.render(PAGE, Subject(found, named, predictions), names)
+    subject = Subject(found, named, predictions)
+    return _page.render(PAGE, subject, names, progress)
 
 
 def _headline(subject: Subject) -> _section.Drawn:

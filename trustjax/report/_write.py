@@ -11,12 +11,17 @@ import numpy as np
 from trustjax import _files
 from trustjax.assess import Assessment, NetworkComparison, Predictions
 from trustjax.report import _json, _network_page, _page, _trust_report
+from trustjax.typing import ProgressFn
 
 _OURS = re.compile(r"(figures/[\w-]+\.svg|tables/[\w-]+\.csv|[\w-]+\.npz)")
 
 
 def write(
-    assessment: Assessment, predictions: Predictions, out: str | os.PathLike[str]
+    assessment: Assessment,
+    predictions: Predictions,
+    out: str | os.PathLike[str],
+    *,
+    progress: ProgressFn | None = None,
 ) -> pathlib.Path:
     """Writes `index.html`, `metrics.json`, `scores.npz`, `figures/` and `tables/`.
 
@@ -30,6 +35,7 @@ def write(
       predictions: what it was found from, for the images and the per-example file.
       out: the folder; made if it is missing. Files of an older page in it that the new
         one has not are taken away, all others are left alone.
+      progress: hears, as the task `"drawing"`, how many of the sections are done.
 
     Returns:
       The path of `index.html`.
@@ -46,18 +52,22 @@ def write(
         **({} if predictions.index is None else {"index": predictions.index}),
         **{f"score_{name}": values for name, values in predictions.scores.items()},
     }
-    page = _trust_report.rendered(assessment, predictions)
+    page = _trust_report.rendered(assessment, predictions, progress)
     return _write(page, _json.of_assessment(assessment), pathlib.Path(out), arrays)
 
 
 def write_comparison(
-    found: NetworkComparison, out: str | os.PathLike[str]
+    found: NetworkComparison,
+    out: str | os.PathLike[str],
+    *,
+    progress: ProgressFn | None = None,
 ) -> pathlib.Path:
     """Writes a comparison of networks: as `write`, without `scores.npz`.
 
     Args:
       found: what `assess.compare` found.
       out: the folder, as `write` takes it.
+      progress: as in `write`.
 
     Returns:
       The path of `index.html`.
@@ -65,7 +75,7 @@ def write_comparison(
     Raises:
       OSError: if the folder cannot be made or written, or the disk is full.
     """
-    page = _network_page.rendered(found)
+    page = _network_page.rendered(found, progress)
     return _write(page, _json.of_networks(found), pathlib.Path(out), {})
 
 
