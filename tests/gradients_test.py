@@ -12,6 +12,7 @@ import pytest
 from tests import problems, reference
 from trustjax import gradients, losses, statistics, transforms
 from trustjax.gradients import _loops
+from trustjax.gradients._moments import row_widths
 from trustjax.transforms import _convolution
 from trustjax.typing import SplitModel
 
@@ -455,6 +456,17 @@ PUBLISHED = (
     statistics.standard_deviation,
 )
 MOMENTS = (statistics.skewness, statistics.kurtosis)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "programs"),
+    [([7], 1), ([10, 32, 128, 1024, 4096], 3), ([64] * 9 + [65], 1), ([1, 10**6], 2)],
+)
+def test_rows_of_one_width_take_at_most_a_quarter_more_memory(sizes, programs):
+    widths = row_widths(sizes)
+    assert len(set(widths.values())) == programs
+    assert all(widths[size] >= size for size in sizes)
+    assert sum(widths[size] for size in sizes) <= 1.25 * sum(sizes)
 
 
 @pytest.mark.parametrize(

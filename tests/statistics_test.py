@@ -1,5 +1,7 @@
 """Statistics against NumPy and SciPy, at every scale."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jax.test_util
@@ -213,6 +215,41 @@ def test_derivatives_are_finite_where_the_shape_is_undefined(numbers):
     norm = np.linalg.norm(numbers)
     expected = np.asarray(numbers) / (norm or 1.0)
     np.testing.assert_allclose(jax.grad(l2_norm_of_all)(numbers), expected, rtol=1e-6)
+
+
+@jax.jit
+def values_and_derivatives(numbers, padded, count):
+    """Of a vector, and of the same vector with zeros after it."""
+
+    def of_leading(numbers):
+        padded_numbers = padded.at[: len(numbers)].set(numbers)
+        m = statistics.moments(padded_numbers, count=count)
+        m = dataclasses.replace(m, count=len(numbers))
+        return jnp.stack([s(m) for s in statistics.DEFAULT])
+
+    def of_all(numbers):
+        m = statistics.moments(numbers)
+        return jnp.stack([s(m) for s in statistics.DEFAULT])
+
+    return [(f(numbers), jax.jacrev(f)(numbers)) for f in (of_leading, of_all)]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        np.random.default_rng(3).gamma(2.0, size=9) - 1,
+        np.arange(1.0, 10.0),
+        -np.arange(1.0, 10.0) * 1e-30,
+        np.full(9, 0.1),
+        np.array([np.inf, *range(8)]),
+        np.array([np.nan, *range(8)]),
+    ],
+)
+def test_zeros_after_the_numbers_count_for_nothing(numbers):
+    padded, whole = values_and_derivatives(
+        jnp.asarray(numbers, jnp.float32), jnp.zeros(16), jnp.array(9)
+    )
+    jax.tree.map(np.testing.assert_allclose, padded, whole)
 
 
 def test_integers_are_numbers_and_complex_ones_are_refused():

@@ -11,7 +11,7 @@ your own is any function from such a tree to a number.
 """
 
 import dataclasses
-import math
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,13 +67,23 @@ class Moments:
 
     @property
     def per_size(self) -> jax.Array:
-        """The unit of the numbers: :math:`1 / s`."""
+        """One over the unit of the numbers, :math:`1 / s`."""
         return _per_size(self.minimum, self.maximum)
 
     @property
     def per_spread(self) -> jax.Array:
-        """The unit of the deviations: :math:`1 / p`, at least 1."""
+        """One over the unit of the deviations, :math:`1 / p`, at least 1."""
         return _per_spread(self.minimum, self.maximum)
+
+    @property
+    def size(self) -> jax.Array:
+        """The unit of the numbers, :math:`s`."""
+        return _per_power_of_two(self.per_size)
+
+    @property
+    def spread(self) -> jax.Array:
+        """The unit of the deviations, :math:`p`."""
+        return _per_power_of_two(self.per_spread)
 
     @property
     def mean(self) -> jax.Array:
@@ -111,11 +121,17 @@ class GradientStatistics:
         return self.values[..., row, column]
 
 
-def moments(gradient: Any) -> Moments:
+def moments(gradient: Any, *, count: jax.Array | None = None) -> Moments:
     """The moments of all numbers in a tree of arrays; `Moments` pass through.
 
     Three passes: extremes, means, then powers of the deviations from the mean.
     Arithmetic is in float32 or better, whatever the dtype of the gradient.
+
+    Args:
+      gradient: a tree of arrays.
+      count: how many numbers count if those after them are padding, zeros: so sets of
+        several sizes can be rows of one array. The gradient is then a vector, and
+        `count` may be traced, so that the record's own is the length of the vector.
 
     Raises:
       TypeError: if a number is complex, or a leaf holds no numbers.
@@ -125,13 +141,13 @@ def moments(gradient: Any) -> Moments:
         return gradient
     return merge(
         [
-            _moments_of_array(_inputs.array("gradient", leaf))
+            _moments_of_array(_inputs.array("gradient", leaf), count)
             for leaf in jax.tree.leaves(gradient)
         ]
     )
 
 
-def _moments_of_array(gradient: jax.Array) -> Moments:
+def _moments_of_array(gradient: jax.Array, count: jax.Array | None) -> Moments:
     if gradient.size == 0:
         raise ValueError(f"a gradient must not be empty, got shape {gradient.shape}")
     if jnp.issubdtype(gradient.dtype, jnp.complexfloating):
@@ -140,12 +156,19 @@ def _moments_of_array(gradient: jax.Array) -> Moments:
     gradient = _numerics.at_least_float32(
         gradient if floating else gradient.astype(float)
     )
-    minimum, maximum = gradient.min(), gradient.max()
+    present = None if count is None else jnp.arange(len(gradient)) < count
+
+    def where_present(values: jax.Array, otherwise: float) -> jax.Array:
+        return values if present is None else jnp.where(present, values, otherwise)
+
+    minimum = where_present(gradient, jnp.inf).min()
+    maximum = where_present(gradient, -jnp.inf).max()
     scaled = gradient * _per_size(minimum, maximum)
     total = scaled.sum()
-    mean = _mean(minimum, maximum, total * (1 / gradient.size))
+    per_count = 1 / (gradient.size if count is None else count.astype(scaled.dtype))
+    mean = _mean(minimum, maximum, total * per_count)
     deviation = (scaled - mean) * _per_spread(minimum, maximum)
-    for_second, for_third, for_fourth = _apart(deviation, 3)
+    for_second, for_third, for_fourth = _apart(where_present(deviation, 0), 3)
     return Moments(
         minimum=minimum,
         maximum=maximum,
@@ -201,11 +224,30 @@ def _per_power_of_two(x: jax.Array) -> jax.Array:
     No derivative goes through it. A division would be dear to a compiler, which then
     makes a loop of its own for it.
     """
+    return _power_of_two(-_exponent(x), x.dtype)
+
+
+def _product_of_powers(*powers: jax.Array) -> jax.Array:
+    """The product of powers of two, by their exponents.
+
+    A compiler may multiply numbers in another order, and some of them leave float32.
+    """
+    return _power_of_two(sum(map(_exponent, powers)), powers[0].dtype)
+
+
+def _exponent(x: jax.Array) -> jax.Array:
+    """The exponent of the power of two at or below a positive number."""
     info = jnp.finfo(x.dtype)
     integer = jnp.dtype(f"int{info.bits}")
-    exponent = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), integer)
-    exponent = 2 * (info.maxexp - 1) - (exponent >> info.nmant)
-    return jax.lax.bitcast_convert_type(exponent << info.nmant, x.dtype)
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), integer)
+    return (bits >> info.nmant) - (info.maxexp - 1)
+
+
+def _power_of_two(exponent: Any, dtype: Any) -> jax.Array:
+    """Two to the power of an integer; 0 and infinity where the dtype has no such."""
+    info = jnp.finfo(dtype)
+    biased = jnp.clip(exponent + (info.maxexp - 1), 0, 2 * info.maxexp - 1)
+    return jax.lax.bitcast_convert_type(biased << info.nmant, dtype)
 
 
 @jax.jit
@@ -244,6 +286,7 @@ def pack(row: Moments) -> jax.Array:
 
     A compiler makes one loop of what makes one array.
     """
+    # First along the outermost axis, which is the shortest to compile.
     return jnp.stack(jax.tree.leaves(row), axis=-2)
 
 
@@ -279,11 +322,11 @@ def merge_groups(row: Moments, groups: Sequence[Sequence[int]]) -> Moments:
     minimum, maximum = parts.minimum.min(-1), parts.maximum.max(-1)
     per_size = _per_size(minimum, maximum)
     per_spread = _per_spread(minimum, maximum)
-    unit = per_size[..., None] / parts.per_size
+    unit = _product_of_powers(per_size[..., None], parts.size)
     counts, total = parts.counts, pooled(parts.total * unit)
     mean = _mean(minimum, maximum, total / pooled(counts))
     shift = (parts.mean * unit - mean[..., None]) * per_spread[..., None]
-    spread = per_spread[..., None] / parts.per_spread * unit
+    spread = per_spread[..., None] * parts.spread * unit
     second = parts.second * spread**2
     third = parts.third * spread**3
     fourth = parts.fourth * spread**4
@@ -306,49 +349,51 @@ def outer(left: Moments, right: Moments) -> Moments:
 
     With :math:`a_i = \bar a + \alpha_i` and :math:`b_j = \bar b + \beta_j`, a product
     deviates from the mean :math:`\bar a \bar b` by
-    :math:`\bar a \beta_j + \bar b \alpha_i + \alpha_i \beta_j`. Its powers expand into
-    central moments of each side; nothing cancels that is not small by itself.
+    :math:`a \beta_j + b \alpha_i + c \alpha_i \beta_j`, where a, b and c are the means
+    and 1 in the units of the result. Its powers expand into central moments of each
+    side; nothing cancels that is not small by itself.
     """
-    corners = jnp.stack(
-        [
-            x * y
-            for x in (left.minimum, left.maximum)
-            for y in (right.minimum, right.maximum)
-        ]
-    )
-    minimum, maximum = corners.min(0), corners.max(0)
+    corners = [
+        x * y
+        for x in (left.minimum, left.maximum)
+        for y in (right.minimum, right.maximum)
+    ]
+    minimum = functools.reduce(jnp.minimum, corners)
+    maximum = functools.reduce(jnp.maximum, corners)
     per_size = _per_size(minimum, maximum)
     per_spread = _per_spread(minimum, maximum)
     # About 1, and more where one side is below its unit; of zeros it would be huge.
-    unit = per_size / left.per_size / right.per_size
+    unit = _product_of_powers(per_size, left.size, right.size)
     unit = jnp.minimum(unit, 2.0 ** (jnp.finfo(unit.dtype).nmant + 2))
-    a_beta = unit * left.mean * (per_spread / right.per_spread)
-    b_alpha = unit * right.mean * (per_spread / left.per_spread)
-    alpha_beta = unit * (per_spread / left.per_spread) / right.per_spread
-    alpha, beta = _central(left), _central(right)
-
-    def power_mean(k: int) -> jax.Array:
-        # Multinomial theorem; what holds a first central moment is zero.
-        total = jnp.zeros_like(unit)
-        for p in range(k + 1):
-            for q in range(k - p + 1):
-                r = k - p - q
-                if q + r == 1 or p + r == 1:
-                    continue
-                ways = math.comb(k, p) * math.comb(k - p, q)
-                product = a_beta**p * b_alpha**q * alpha_beta**r
-                total += ways * product * alpha[q + r] * beta[p + r]
-        return total
-
+    a = unit * left.mean * (per_spread * right.spread)
+    b = unit * right.mean * (per_spread * left.spread)
+    c = unit * (per_spread * left.spread) * right.spread
     counts = left.counts * right.counts
+    alpha2, alpha3, alpha4 = _central(left)
+    beta2, beta3, beta4 = _central(right)
+    # The multinomial theorem by powers of alpha: few operations, for a compiler.
+    # What holds a first central moment is zero.
+    aa, bb, cc, bc = a * a, b * b, c * c, b * c
+    second = aa * beta2 + alpha2 * (bb + cc * beta2)
+    third = (
+        aa * a * beta3
+        + 3 * a * c * alpha2 * (2 * b * beta2 + c * beta3)
+        + alpha3 * (b * (bb + 3 * cc * beta2) + c * cc * beta3)
+    )
+    fourth = (
+        aa * aa * beta4
+        + 6 * aa * alpha2 * (bb * beta2 + 2 * bc * beta3 + cc * beta4)
+        + 4 * a * c * alpha3 * (3 * (bb * beta2 + bc * beta3) + cc * beta4)
+        + alpha4 * (bb * (bb + 6 * cc * beta2) + cc * (4 * bc * beta3 + cc * beta4))
+    )
     return Moments(
         minimum=minimum,
         maximum=maximum,
         total=unit * left.total * right.total,
         absolute=unit * left.absolute * right.absolute,
-        second=counts * power_mean(2),
-        third=counts * power_mean(3),
-        fourth=counts * power_mean(4),
+        second=counts * second,
+        third=counts * third,
+        fourth=counts * fourth,
         count=_product(left.count, right.count),
     )
 
@@ -359,11 +404,10 @@ def _product(left: Any, right: Any) -> Any:
     return left * right
 
 
-def _central(m: Moments) -> list[jax.Array]:
-    """Central moments of orders 0 to 4, in units of the spread."""
-    one = jnp.ones_like(m.total)
-    powers = (power / m.counts for power in (m.second, m.third, m.fourth))
-    return [one, jnp.zeros_like(one), *powers]
+def _central(m: Moments) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Central moments of orders 2 to 4, in units of the spread."""
+    per_count = 1 / m.counts
+    return m.second * per_count, m.third * per_count, m.fourth * per_count
 
 
 def l1_norm(gradient: Any) -> jax.Array:
@@ -373,7 +417,7 @@ def l1_norm(gradient: Any) -> jax.Array:
     8.0
     """
     m = moments(gradient)
-    return m.absolute / m.per_size
+    return m.absolute * m.size
 
 
 def l2_norm(gradient: Any) -> jax.Array:
@@ -385,8 +429,8 @@ def l2_norm(gradient: Any) -> jax.Array:
     5.0
     """
     m = moments(gradient)
-    squares = m.second / m.per_spread**2 + m.counts * m.mean**2
-    norm = _numerics.safe_sqrt(squares) / m.per_size
+    squares = m.second * m.spread**2 + m.counts * m.mean**2
+    norm = _numerics.safe_sqrt(squares) * m.size
     return jnp.where(jnp.isinf(m.absolute), jnp.inf, norm)
 
 
@@ -418,7 +462,7 @@ def mean(gradient: Any) -> jax.Array:
     -0.5
     """
     m = moments(gradient)
-    return m.mean / m.per_size
+    return m.mean * m.size
 
 
 def standard_deviation(gradient: Any) -> jax.Array:
@@ -437,7 +481,7 @@ def standard_deviation(gradient: Any) -> jax.Array:
     m = moments(gradient)
     several = m.counts > 1
     variance = m.second / jnp.where(several, m.counts - 1, 1)
-    deviation = _numerics.safe_sqrt(variance) / m.per_spread / m.per_size
+    deviation = _numerics.safe_sqrt(variance) * m.spread * m.size
     return jnp.where(several, deviation, jnp.nan)
 
 

@@ -47,7 +47,7 @@ class Gradients:
         """What gradients have in common whose moments are the same function."""
         if self.product:
             return self.product.kind, tuple(f.dtype for f in self.factors)
-        return self.size, self.factors[0].dtype
+        return self.factors[0].dtype
 
     @property
     def size(self) -> int:

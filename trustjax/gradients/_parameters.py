@@ -224,7 +224,9 @@ def _values(
             statistic: jnp.stack(values, axis=1)
             for statistic, values in zip(own, zip(*of_groups, strict=True), strict=True)
         }
-    return jnp.stack([by_statistic[statistic] for statistic in chosen], axis=-1)
+    # First along the outermost axis, which is the shortest to compile.
+    stacked = jnp.stack([by_statistic[statistic] for statistic in chosen])
+    return jnp.moveaxis(stacked, 0, -1)
 
 
 def _own_values(
