@@ -250,10 +250,9 @@ class _Reader:
 
     def _is_over_layers(self, equation: JaxprEqn, operands: list[Atom]) -> bool:
         """Whether what a scan goes over does not depend on x: layers, and not time."""
-        params = equation.params
-        scanned = operands[params["num_consts"] + params["num_carry"] :]
+        scanned = operands[sum(_loop_layout(equation)) :]
         return (
-            0 < params["length"] <= _LONGEST_LOOP
+            0 < equation.params["length"] <= _LONGEST_LOOP
             and any(operand in self.of_x for operand in operands)
             and not any(operand in self.of_x for operand in scanned)
         )
@@ -262,20 +261,16 @@ class _Reader:
         self, equation: JaxprEqn, operands: list[Atom], scope: str
     ) -> list[Atom]:
         """A scan, one layer after the other."""
-        params, length = equation.params, equation.params["length"]
-        constants = operands[: params["num_consts"]]
-        num_kept = params["num_consts"] + params["num_carry"]
-        carry, scanned = operands[params["num_consts"] : num_kept], operands[num_kept:]
+        body, length = _closed(equation.params["jaxpr"]), equation.params["length"]
+        num_constants, num_carried = _loop_layout(equation)
+        constants, rest = operands[:num_constants], operands[num_constants:]
+        carry, scanned = rest[:num_carried], rest[num_carried:]
         outputs: dict[int, list[Atom]] = {}
-        for layer in reversed(range(length)) if params["reverse"] else range(length):
+        layers = range(length)
+        for layer in reversed(layers) if equation.params["reverse"] else layers:
             slices = [self._layer_of(array, layer, scope) for array in scanned]
-            results = self.read(
-                params["jaxpr"], [*constants, *carry, *slices], f"{scope}/{layer}"
-            )
-            carry, outputs[layer] = (
-                results[: params["num_carry"]],
-                results[params["num_carry"] :],
-            )
+            results = self.read(body, [*constants, *carry, *slices], f"{scope}/{layer}")
+            carry, outputs[layer] = results[:num_carried], results[num_carried:]
         columns = zip(*(outputs[layer] for layer in range(length)), strict=True)
         stacked = [self._stack(list(column), scope) for column in columns]
         return [*carry, *stacked]
@@ -294,6 +289,14 @@ class _Reader:
 def _closed(program: Any) -> ClosedJaxpr:
     """A program with its constants; that of `remat` has none."""
     return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, ())
+
+
+def _loop_layout(scan: JaxprEqn) -> tuple[int, int]:
+    """How many operands of a scan are constant, and how many are carried along."""
+    if "num_consts" in scan.params:
+        return scan.params["num_consts"], scan.params["num_carry"]
+    constants, carried, _ = scan.params["ft_in"].unpack()  # from jax 0.12 on
+    return len(constants), len(carried)
 
 
 def _needed(steps: Sequence[Equation], results: Sequence[Atom]) -> list[Equation]:
