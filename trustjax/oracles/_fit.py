@@ -331,20 +331,20 @@ def _known(image_shape: tuple[int | None, int | None, int]) -> tuple[int, int, i
     return height, width, channels
 
 
-def _check_outcomes(name: str, dataset: data.Dataset, found: Outcomes) -> None:
+def _check_outcomes(name: str, dataset: data.Dataset, outcomes: Outcomes) -> None:
     """Requires one outcome for each record, and both kinds of them."""
     _validate.same_length(
         **{
             f"the {name} set": jnp.empty(len(dataset)),
-            f"{name}_outcomes.correct": jnp.asarray(found.correct),
-            f"{name}_outcomes.probability": jnp.asarray(found.probability),
+            f"{name}_outcomes.correct": jnp.asarray(outcomes.correct),
+            f"{name}_outcomes.probability": jnp.asarray(outcomes.probability),
         }
     )
     _validate.probabilities(
-        f"{name}_outcomes.probability", jnp.asarray(found.probability)
+        f"{name}_outcomes.probability", jnp.asarray(outcomes.probability)
     )
-    _validate.binary(f"{name}_outcomes.correct", jnp.asarray(found.correct))
-    wrong = len(dataset) - int(found.correct.sum())
+    _validate.binary(f"{name}_outcomes.correct", jnp.asarray(outcomes.correct))
+    wrong = len(dataset) - int(outcomes.correct.sum())
     if wrong in (0, len(dataset)):
         kind = "no error" if wrong == 0 else "nothing but errors"
         raise ValueError(

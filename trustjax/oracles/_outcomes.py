@@ -63,11 +63,11 @@ def outcomes(
         kept = _files.kept_arrays(path)
         if kept is not None:
             return Outcomes(kept["correct"], kept["probability"])
-    found = _computed(apply_fn, params, dataset, batch_size)
+    computed = _computed(apply_fn, params, dataset, batch_size)
     if path is not None:
         with _files.written_whole(path) as temporary:
-            np.savez(temporary, allow_pickle=False, **found._asdict())
-    return found
+            np.savez(temporary, allow_pickle=False, **computed._asdict())
+    return computed
 
 
 def _computed(

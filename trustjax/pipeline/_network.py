@@ -40,7 +40,7 @@ def trained_or_loaded(
     if oracle is not None:
         oracle.require_shape(datasets.test.fixed_shape)
     recipe = _recipe(config)
-    found = train.fit(
+    trained = train.fit(
         recipe,
         datasets.train,
         datasets.validation,
@@ -49,10 +49,10 @@ def trained_or_loaded(
         mesh=_mesh(recipe.batch_size),
         progress=progress,
     )
-    apply_fn, params = bridge.from_nnx(found.model)
+    apply_fn, params = bridge.from_nnx(trained.model)
     stochastic_apply_fn = None
-    if bridge.has_dropout(found.model):
-        stochastic_apply_fn, _ = bridge.stochastic_from_nnx(found.model)
+    if bridge.has_dropout(trained.model):
+        stochastic_apply_fn, _ = bridge.stochastic_from_nnx(trained.model)
     return Network(
         apply_fn,
         params,
@@ -61,9 +61,9 @@ def trained_or_loaded(
         {
             "model": config.network,
             "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-            "training": dataclasses.asdict(found.config),
-            "training_steps": found.step,
-            "training_epochs": len(found.history),
+            "training": dataclasses.asdict(trained.config),
+            "training_steps": trained.step,
+            "training_epochs": len(trained.history),
             "oracle_training": oracle and dataclasses.asdict(oracle.config),
         },
     )

@@ -72,18 +72,18 @@ def report_on(
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
     network = _network.trained_or_loaded(config, datasets, progress)
-    found = _scored.scored(config, network, datasets, progress)
+    scored = _scored.scored(config, network, datasets, progress)
     predictions = assess.Predictions(
-        logits=found.logits,
-        labels=found.labels,
-        index=found.index,
+        logits=scored.logits,
+        labels=scored.labels,
+        index=scored.index,
         class_names=datasets.test.class_names,
-        scores=found.scores,
-        score_titles=_provenance.titles(found.scores),
-        score_info=_provenance.captions(found.scores),
+        scores=scored.scores,
+        score_titles=_provenance.titles(scored.scores),
+        score_info=_provenance.captions(scored.scores),
         images=_dataset.Images(datasets.test),
-        gradient_statistics=found.gradient_statistics,
-        out_of_distribution=found.others,
+        gradient_statistics=scored.gradient_statistics,
+        out_of_distribution=scored.others,
         run=_provenance.of_network(config, network, datasets.test, command),
     )
     return _page.written(config, predictions, progress)

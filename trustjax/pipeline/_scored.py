@@ -63,13 +63,13 @@ def scored(
             total=len(dataset),
         )
 
-    found = ask(datasets.test)
+    results = ask(datasets.test)
     return Scored(
-        found.values[LOGITS.name],
-        found.labels,
-        found.index,
-        _every_score(names, found.values),
-        found.values.get(_HEAT_MAP),
+        results.values[LOGITS.name],
+        results.labels,
+        results.index,
+        _every_score(names, results.values),
+        results.values.get(_HEAT_MAP),
         {
             name: _every_score(names, ask(dataset).values)
             for name, dataset in datasets.others.items()
