@@ -11,7 +11,7 @@ from trustjax import _ending, _extras
 with _extras.required("cli"):
     import tyro
 
-from trustjax import _progress, data, models, pipeline, scores
+from trustjax import _progress, assess, data, models, pipeline, scores
 
 
 def report_command(
@@ -58,6 +58,41 @@ def assess_command(
     _announce(made)
 
 
+def compare_command(
+    networks: tyro.conf.Positional[tuple[pathlib.Path, ...]],
+    *,
+    names: tuple[str, ...] = (),
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    out: pathlib.Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> None:
+    """Write a page about several networks on the same test set.
+
+    Args:
+      networks: of each a report's folder, or an .npz file as `assess` takes it.
+      names: of the networks on the page; those of their models or files if not given.
+      alpha: of question-answer trust: how much more a confident right answer is worth
+        than a hesitant one.
+      beta: of question-answer trust: how much more a confident wrong answer costs than
+        a hesitant one.
+      out: the folder of the page; `reports/comparison` if it is not given.
+      overwrite: whether the page may take the place of one of other settings.
+      seed: of the draws behind the intervals.
+    """
+    config = pipeline.ComparisonConfig(
+        networks, names, alpha, beta, out, overwrite, seed
+    )
+    with _progress.reporter() as progress:
+        made = pipeline.comparison_report(
+            config, progress=progress, command=_command_line()
+        )
+    for one in made.comparison.networks:
+        _print_headline(one.assessment, prefix=f"{one.name}: ")
+    print(f"comparison: {made.page}")
+
+
 def list_command() -> None:
     """List the datasets that are here, the networks and the scores."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
@@ -74,11 +109,15 @@ def _command_line() -> str:
 def _announce(made: pipeline.Report) -> None:
     for note in made.notes:
         print(f"note: {note}")
-    for name in ("accuracy", "net_trust_score"):
-        quantity = made.assessment.headline[name]
-        print(f"{name.replace('_', ' ')}: {quantity.value:.4f}", end="  ")
-        print(f"[{quantity.low:.4f}, {quantity.high:.4f}]")
+    _print_headline(made.assessment)
     print(f"report: {made.page}")
+
+
+def _print_headline(assessment: assess.Assessment, prefix: str = "") -> None:
+    for name in ("accuracy", "net_trust_score"):
+        quantity = assessment.headline[name]
+        print(f"{prefix}{name.replace('_', ' ')}: {quantity.value:.4f}", end="  ")
+        print(f"[{quantity.low:.4f}, {quantity.high:.4f}]")
 
 
 def run() -> None:
@@ -90,6 +129,7 @@ def run() -> None:
             "report": report_command,
             "assess": assess_command,
             "evaluate": assess_command,
+            "compare": compare_command,
             "list": list_command,
         },
         prog="trustjax",

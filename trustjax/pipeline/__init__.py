@@ -4,6 +4,9 @@ In: a config. On the way: datasets, a network trained or loaded, what the scores
 every record. Out: a folder with the page, and the numbers on it.
 """
 
+from trustjax.pipeline._compare import NetworkReport as NetworkReport
+from trustjax.pipeline._compare import comparison_report as comparison_report
+from trustjax.pipeline._config import ComparisonConfig as ComparisonConfig
 from trustjax.pipeline._config import PredictionsConfig as PredictionsConfig
 from trustjax.pipeline._config import ReportConfig as ReportConfig
 from trustjax.pipeline._dataset import Datasets as Datasets

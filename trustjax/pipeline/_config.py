@@ -204,6 +204,52 @@ class PredictionsConfig:
         return self.out or pathlib.Path("reports", self.predictions.stem)
 
 
+@dataclasses.dataclass(frozen=True)
+class ComparisonConfig:
+    """What a page about several networks on one test set is about.
+
+    Attributes:
+      networks: of each a report's folder, or an `.npz` file that
+        `assess.read_predictions` reads; two at least.
+      names: of the networks on the page. If none are given, that of the model where a
+        report says so, else that of the file; where two would be the same, the path.
+      alpha: as in `ReportConfig`.
+      beta: as in `ReportConfig`.
+      out: the folder of the page; None for `reports/comparison`.
+      overwrite: whether the page may take the place of one of other settings.
+      seed: of the draws behind the intervals.
+
+    Raises:
+      ValueError: if there are fewer than two networks, or not as many names; if a
+        number is out of its range.
+    """
+
+    networks: tuple[pathlib.Path, ...]
+    names: tuple[str, ...] = ()
+    alpha: float = 1.0
+    beta: float = 1.0
+    out: pathlib.Path | None = None
+    overwrite: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        _validate.not_negative("alpha", self.alpha)
+        _validate.not_negative("beta", self.beta)
+        if len(self.networks) < 2:
+            raise ValueError(
+                f"it takes two networks to compare, got {len(self.networks)}"
+            )
+        if self.names and len(self.names) != len(self.networks):
+            raise ValueError(
+                f"there are {len(self.names)} names for {len(self.networks)} networks"
+            )
+
+    @property
+    def report_folder(self) -> pathlib.Path:
+        """Where the page is written."""
+        return self.out or pathlib.Path("reports", "comparison")
+
+
 def expanded(asked: Iterable[str], sets: dict[str, Collection[str]]) -> tuple[str, ...]:
     """The scores that are asked for, each once.
 

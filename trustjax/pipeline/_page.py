@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 from trustjax import _files, assess, report
 from trustjax.pipeline import _provenance
-from trustjax.pipeline._config import PredictionsConfig, ReportConfig
+from trustjax.pipeline._config import (
+    ComparisonConfig,
+    PredictionsConfig,
+    ReportConfig,
+)
 from trustjax.typing import ProgressFn
 
 
@@ -25,7 +29,9 @@ class Report(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def require_place(config: ReportConfig | PredictionsConfig) -> None:
+def require_place(
+    config: ReportConfig | PredictionsConfig | ComparisonConfig,
+) -> None:
     """Requires a folder that can be written and holds no report of other settings.
 
     Raises:

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
-import pathlib
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,11 @@ from typing import Any
 import jax
 
 from trustjax import data, scores
-from trustjax.pipeline._config import PredictionsConfig, ReportConfig
+from trustjax.pipeline._config import (
+    ComparisonConfig,
+    PredictionsConfig,
+    ReportConfig,
+)
 from trustjax.pipeline._network import Network
 
 # Where a report goes does not change what it says.
@@ -52,14 +56,26 @@ def of_predictions(
     }
 
 
-def settings(config: ReportConfig | PredictionsConfig) -> dict[str, Any]:
+def of_comparison(config: ComparisonConfig, command: str) -> dict[str, Any]:
+    """The record of a page about several networks, beside theirs."""
+    return {
+        "command": command,
+        "seed": config.seed,
+        _SETTINGS: settings(config),
+        "versions": _versions(_WITHOUT_NETWORK),
+    }
+
+
+def settings(
+    config: ReportConfig | PredictionsConfig | ComparisonConfig,
+) -> dict[str, Any]:
     """The choices that a report's numbers depend on, as JSON has them."""
     chosen = {
-        name: str(value) if isinstance(value, pathlib.Path) else value
+        name: value
         for name, value in dataclasses.asdict(config).items()
         if name not in _OF_THE_PLACE
     }
-    return json.loads(json.dumps(chosen))
+    return json.loads(json.dumps(chosen, default=os.fspath))
 
 
 def settings_of(run: Mapping[str, Any]) -> Mapping[str, Any]:

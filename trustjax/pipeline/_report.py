@@ -2,15 +2,18 @@
 
 import dataclasses
 
-from trustjax import assess, scores, scoring
-from trustjax.ingredients import LOGITS
-from trustjax.pipeline import _dataset, _network, _page, _provenance, _scored
+from trustjax import assess
+from trustjax.pipeline import (
+    _dataset,
+    _network,
+    _outputs,
+    _page,
+    _provenance,
+    _scored,
+)
 from trustjax.pipeline._config import (
-    ALL,
-    STANDARD,
     PredictionsConfig,
     ReportConfig,
-    expanded,
 )
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._page import Report
@@ -115,31 +118,9 @@ def predictions_report(
     """
     given = assess.read_predictions(config.predictions)
     _page.require_place(config)
-    names = [name for name in _asked(config, given) if name not in given.scores]
-    of_logits = scoring.from_arrays(names, {LOGITS.name: given.logits})
-    together = {**of_logits, **given.scores}
-    known = [name for name in together if name in scores.names()]
-    predictions = dataclasses.replace(
-        given,
-        scores=together,
-        score_titles=_provenance.titles(known),
-        score_info=_provenance.captions(known),
-        run=_provenance.of_predictions(config, given.notes, command),
-    )
-    return _page.written(config, predictions, progress)
-
-
-def _asked(config: PredictionsConfig, given: assess.Predictions) -> tuple[str, ...]:
-    """The scores that are asked for and that the outputs determine."""
-    everything = {LOGITS.name}
-    names = expanded(config.scores, {STANDARD: everything, ALL: everything})
-    if given.outputs == "logits":
-        return names
-    num_classes = given.logits.shape[1]
-    lost = [n for n in names if scores.lookup(n).changes_with_constant(num_classes)]
-    if named := [name for name in lost if name in config.scores]:
-        raise ValueError(
-            f"{config.predictions}: the score {named[0]} depends on a constant of the "
-            "logits, which probabilities do not hold"
-        )
-    return tuple(name for name in names if name not in lost)
+    try:
+        predictions = _outputs.with_scores(given, config.scores)
+    except ValueError as error:
+        raise ValueError(f"{config.predictions}: {error}") from error
+    run = _provenance.of_predictions(config, given.notes, command)
+    return _page.written(config, dataclasses.replace(predictions, run=run), progress)

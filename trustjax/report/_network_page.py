@@ -1,7 +1,8 @@
 """The sections of a page about several networks on one test set."""
 
+import types
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trustjax.assess import NetworkComparison
 from trustjax.report import (
@@ -23,18 +24,23 @@ class Subject(NamedTuple):
     Attributes:
       found: the comparison, with the names that were given.
       named: the same with marked names, for words and tables.
+      run: how the comparison came to be, with marked names.
     """
 
     found: NetworkComparison
     named: NetworkComparison
+    run: Mapping[str, Any]
 
 
 def rendered(
-    found: NetworkComparison, progress: ProgressFn | None = None
+    found: NetworkComparison,
+    run: Mapping[str, Any] = types.MappingProxyType({}),
+    progress: ProgressFn | None = None,
 ) -> _page.Rendered:
     """The page of a comparison."""
     names = _names.Names()
-    subject = Subject(found, _names.of_comparison(names, found))
+    named = _names.of_comparison(names, found)
+    subject = Subject(found, named, _names.isolated(run))
     return _page.render(PAGE, subject, names, progress)
 
 
@@ -90,23 +96,23 @@ def _classes(subject: Subject) -> _section.Drawn:
 
 
 def _run(subject: Subject) -> _section.Drawn:
-    groups = [
-        (
-            one.name,
-            [
-                (name.replace("_", " "), _trust_report.written(value))
-                for name, value in one.assessment.run.items()
-                if not isinstance(value, Mapping)
-            ],
-        )
-        for one in subject.named.networks
-    ]
-    drawn = (
-        "intervals",
+    intervals = (
         f"{100 * subject.found.confidence_level:g} %, "
-        f"{subject.found.num_samples:,} draws",
+        f"{subject.found.num_samples:,} draws"
     )
-    return [[_section.Groups([("", [drawn]), *(g for g in groups if g[1])])]]
+    groups = [("", _plain({**subject.run, "intervals": intervals}))]
+    for one in subject.named.networks:
+        groups.append((one.name, _plain(one.assessment.run)))
+    return [[_section.Groups([group for group in groups if group[1]])]]
+
+
+def _plain(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a line can say of what was run; a network's own page has the rest."""
+    return [
+        (name.replace("_", " "), _trust_report.written(value))
+        for name, value in run.items()
+        if not isinstance(value, Mapping)
+    ]
 
 
 PAGE = _section.Page(

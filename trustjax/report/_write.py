@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import types
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,7 @@ def write_comparison(
     found: NetworkComparison,
     out: str | os.PathLike[str],
     *,
+    run: Mapping[str, Any] = types.MappingProxyType({}),
     progress: ProgressFn | None = None,
 ) -> pathlib.Path:
     """Writes a comparison of networks: as `write`, without `scores.npz`.
@@ -67,6 +70,7 @@ def write_comparison(
     Args:
       found: what `assess.compare` found.
       out: the folder, as `write` takes it.
+      run: how the comparison came to be; written to the page as it is.
       progress: as in `write`.
 
     Returns:
@@ -75,8 +79,9 @@ def write_comparison(
     Raises:
       OSError: if the folder cannot be made or written, or the disk is full.
     """
-    page = _network_page.rendered(found, progress)
-    return _write(page, _json.of_networks(found), pathlib.Path(out), {})
+    page = _network_page.rendered(found, run, progress)
+    numbers = {**_json.of_networks(found), "run": run}
+    return _write(page, numbers, pathlib.Path(out), {})
 
 
 def _write(
