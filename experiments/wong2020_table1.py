@@ -186,6 +186,7 @@ def main(
                     test_split=chosen.test_split,
                     model=model,
                     epochs=epochs,
+                    scores=("max_softmax",),  # the page adds those of the outputs
                     out_of_distribution=(),
                     gradient_group=None,
                     out=workdir / study / model,

@@ -16,6 +16,7 @@ score_table = pytest.importorskip("experiments.score_table")
 oberdiek2018_train = pytest.importorskip("experiments.oberdiek2018_train")
 luo2021 = pytest.importorskip("experiments.luo2021")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
+wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
 
 
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
@@ -115,3 +116,33 @@ def test_luo2021_studies_of_the_papers_data_are_valid(name):
         oracle = nnx.eval_shape(functools.partial(oracles.create, config, image_shape))
         assert jax.tree.leaves(nnx.state(oracle.dense))[-1].shape[-1] == 1
         assert pair.classifier_config(pair.classifier).model == pair.classifier
+
+
+def test_wong2020_table1_says_where_accuracy_and_trust_part():
+    labels = np.arange(600) % 3
+    right = 6.0 * np.eye(3)[labels]
+    hesitant = np.where(np.arange(600)[:, None] % 20 > 0, right / 10, 0.6 - right / 10)
+    sure = np.where(np.arange(600)[:, None] % 8 > 0, right, 6.0 - right)
+    compared = assess.compare(
+        {
+            "hesitant": assess.Predictions(hesitant, labels),
+            "sure": assess.Predictions(sure, labels, run={"num_parameters": 1500}),
+        },
+        num_samples=200,
+    )
+    lines = wong2020_table1.table(compared).splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith("| hesitant | ")
+    assert "| 95.00 [" in lines[2]
+    assert lines[3].endswith("| 0.002 |")
+    text = wong2020_table1.answer(compared)
+    assert text.startswith("The most accurate is hesitant, the highest NetTrustScore")
+    assert "hesitant is right more often than sure, and trusted less: by more" in text
+
+
+def test_wong2020_table1_names_the_networks_that_are_missing():
+    study = wong2020_table1.STUDIES["imagenet2012"]
+    assert "mobilenetv1_100" in wong2020_table1.missing(study)
+    with pytest.raises(ValueError, match=r"models has no mobilenetv1_100, .*resnet50"):
+        wong2020_table1.main("imagenet2012")
+    assert not wong2020_table1.missing(wong2020_table1.STUDIES["fashion_mnist"])
