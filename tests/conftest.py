@@ -9,6 +9,14 @@ os.environ.setdefault(
     "TRUSTJAX_DATA",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "trustjax-data"),
 )
+# So does every program that XLA compiles, for all workers and their processes: a run
+# spends its time in the compiler, whose programs are the same the next time.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "trustjax-programs"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Before jax starts: the sharded batteries need a mesh of eight devices, and a suite of
 # small programs that each run a few times spends its time in the compiler.
 # Flags that are given win: .ci/run runs the newest Python's tests fully optimised.

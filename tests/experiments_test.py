@@ -29,6 +29,7 @@ def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
     assert (tmp_path / "mnist5k" / "24").is_dir()
 
 
+@pytest.mark.exhaustive
 def test_luo2021_study_runs_whole_from_one_command(tmp_path, capsys):
     pair = luo2021.Pair(  # the smallest there is: digits of 8x8 pixels
         dataset="digits",
