@@ -195,11 +195,6 @@ def test_what_cannot_be_planned_is_named(params, asked, options, message):
         scoring.Scorer(asked, SPLIT, params, **options)
 
 
-def test_an_ingredient_is_made_in_one_way():
-    with pytest.raises(ValueError, match="made in one way, got ask and fit"):
-        Ingredient("both", ask=abs, fit=abs)
-
-
 def test_scores_of_arrays_are_in_double_and_ask_no_network():
     logits = np.array([[60.0, 1.0, 0.0], [80.0, 2.0, 0.0]])
     found = scoring.from_arrays(["margin", "log_likelihood"], {"logits": logits})
@@ -209,13 +204,3 @@ def test_scores_of_arrays_are_in_double_and_ask_no_network():
         scoring.from_arrays(["grad_norm"], {"logits": logits})
     with pytest.raises(ValueError, match=r"knn_distance needs 'knn_state'"):
         scoring.from_arrays(["knn_distance"], {"features": logits})
-
-
-def test_what_is_missing_is_read_off_the_ingredients():
-    missing = lambda name, *there: scores.lookup(name).missing(there)
-    assert missing("mc_dropout") == ("stochastic network", "key")
-    assert missing("mc_dropout", "dropout_logits") == ()
-    assert missing("knn_distance", "network") == ("training set",)
-    assert missing("trust_score", "logits") == ("training set", "network")
-    assert missing("deep_ensemble", "network") == ("ensemble_params",)
-    assert missing("oracle", "network", "key") == ("oracle_output",)

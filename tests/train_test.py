@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from tests.interruption import killed_run
-from trustjax import bridge, data, models, passes, train
+from trustjax import bridge, data, models, train
 from trustjax.train import _loop
 from trustjax.train._position import Plateau
 
@@ -306,14 +306,6 @@ def test_padding_becomes_copies_of_real_images():
     np.testing.assert_array_equal(filled["mask"], [1, 1, 1, 0, 0])
     np.testing.assert_array_equal(filled["image"][3:], batch["image"][:2])
     np.testing.assert_array_equal(filled["label"][3:], batch["label"][:2])
-
-
-def test_random_shift_moves_each_image_by_itself():
-    images = jnp.zeros((64, 5, 5, 1)).at[:, 2, 2].set(1.0)
-    shifted = np.asarray(passes.random_shift(images, jax.random.key(0), 1))
-    assert shifted.shape == images.shape
-    places = {tuple(np.argwhere(image[..., 0])[0].tolist()) for image in shifted}
-    assert places == {(row, column) for row in (1, 2, 3) for column in (1, 2, 3)}
 
 
 def test_max_shift_is_part_of_the_run(uninterrupted):
