@@ -164,6 +164,17 @@ def test_the_verdict_claims_what_the_statements_support(found, accuracy, trust, 
     assert text.startswith(f"{NAMES[0]} is right most often")
 
 
+def test_networks_that_are_right_more_often_and_trusted_less_are_named(found):
+    found = with_statement(found, "accuracy", [3, 2, 1], apart=True)
+    found = with_statement(found, "net_trust_score", [3, 1, 2], apart=True)
+    assert _network_text.apart(found) == [(NAMES[1], NAMES[2])]
+    text = " ".join(_network_text.verdict(found))
+    assert f"{NAMES[1]} is right more often than {NAMES[2]} and trusted less" in text
+    unsure = with_statement(found, "net_trust_score", [3, 1, 2], apart=False)
+    assert _network_text.apart(unsure) == []
+    assert "trusted less" not in " ".join(_network_text.verdict(unsure))
+
+
 def test_few_errors_are_said_and_nothing_is_claimed():
     labels = np.arange(60) % 4
     sure = network(50.0, labels=labels, seed=1)

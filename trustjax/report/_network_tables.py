@@ -49,7 +49,7 @@ def networks(found: NetworkComparison) -> _section.Table:
         size = [_parameters(one)] if some_known else []
         return _section.Row(one.name, [*size, *cells, best])
 
-    size = [_section.Column("parameters", "Weights", "million")] if some_known else []
+    size = [_section.Column("parameters", "Weights")] if some_known else []
     return _section.Table(
         name="networks",
         title="All networks on the same examples",
@@ -70,7 +70,9 @@ def networks(found: NetworkComparison) -> _section.Table:
 def _parameters(one: NetworkAssessment) -> _section.Cell:
     if one.num_parameters is None:
         return _section.Cell("–", hint="nobody has said how many")
-    return _section.Cell(f"{one.num_parameters / 1e6:.3g}", one.num_parameters)
+    count = one.num_parameters
+    text = f"{count / 1e6:,.2f} M" if count >= 1e6 else f"{count:,}"
+    return _section.Cell(text, count)
 
 
 def _number(

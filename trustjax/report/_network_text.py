@@ -40,6 +40,12 @@ def verdict(found: NetworkComparison) -> list[str]:
             f"The highest NetTrustScore is that of {trusted.name}, *{trust}*, against "
             f"*{own}* of the most accurate network{_pair(found, trusted, accurate)}."
         )
+    sentences += [
+        f"{right} is right more often than {trusted_more} and trusted less, both by "
+        "more than chance."
+        for right, trusted_more in apart(found)
+        if right != accurate.name
+    ]
     wrong = found.num_all_wrong
     verb = "is" if wrong == 1 else "are"
     sentences.append(
@@ -47,6 +53,14 @@ def verdict(found: NetworkComparison) -> list[str]:
         f"{'both' if len(found.networks) == 2 else 'all of them'}."
     )
     return sentences
+
+
+def apart(found: NetworkComparison) -> list[tuple[str, str]]:
+    """Pairs of which the first is proven right more often, and trusted less."""
+    accuracy = found.statements["accuracy"]
+    trust = found.statements["net_trust_score"]
+    rows = np.argwhere(np.asarray(accuracy.behind).T & np.asarray(trust.behind))
+    return [(found.names[row], found.names[column]) for row, column in rows.tolist()]
 
 
 def _how_sure(found: NetworkComparison, number: str) -> str:
