@@ -77,11 +77,11 @@ def assess(
     ==============================  ================================================
 
     >>> logits = np.array([[3.0, 0.0], [0.5, 0.0], [0.0, 1.0], [0.0, 4.0]])
-    >>> found = assess(Predictions(logits, np.array([0, 1, 1, 1])))
-    >>> auroc = found.by_name["max_softmax"].numbers["auroc"]
+    >>> assessed = assess(Predictions(logits, np.array([0, 1, 1, 1])))
+    >>> auroc = assessed.by_name["max_softmax"].numbers["auroc"]
     >>> print(f"{auroc.value}, from {auroc.low:.2f} to {auroc.high:.2f}")
     1.0, from 0.00 to 1.00
-    >>> found.comparison.reason
+    >>> assessed.comparison.reason
     '1 answer is wrong, and it takes 10'
     """
     _validate.fraction("confidence_level", confidence_level)
@@ -135,18 +135,18 @@ class _Parts:
         self._progress = progress
         self._done = 0
 
-    def __call__(self, found: _Found) -> _Found:
+    def __call__(self, value: _Found) -> _Found:
         self._done += 1
         if self._progress is not None:
             self._progress("assessing", self._done, self.TOTAL, {})
-        return found
+        return value
 
 
 def _mistakes(confusion: np.ndarray, confidence: np.ndarray) -> tuple[Mistake, ...]:
     """The kinds of error, the most frequent first."""
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
-    found = [
+    counted = [
         Mistake(
             label=int(label),
             answer=int(answer),
@@ -155,7 +155,7 @@ def _mistakes(confusion: np.ndarray, confidence: np.ndarray) -> tuple[Mistake, .
         )
         for label, answer in np.argwhere(wrong)
     ]
-    return tuple(sorted(found, key=lambda mistake: (-mistake.count, mistake[:2])))
+    return tuple(sorted(counted, key=lambda mistake: (-mistake.count, mistake[:2])))
 
 
 def _gradients(
@@ -174,7 +174,7 @@ def _gradients(
     return GradientSeparation(
         table.groups,
         table.statistics,
-        *(found.reshape(shape) for found in (placed.auroc, low, high)),
+        *(part.reshape(shape) for part in (placed.auroc, low, high)),
     )
 
 

@@ -173,7 +173,7 @@ class Assessment:
       best: name of the first of them.
       comparison: of the AUROC of all scores, or why there is none.
       classes: the trust spectrum, in class order.
-      density_grid: `[grid]`, where the trust densities are evaluated.
+      density_grid: `[grid]`, the points that the trust densities are of.
       densities: class -> `[grid]`, of the least trusted classes, then the most.
       trust_matrix: `[classes, classes]`, mean trust by label (row) and answer
         (column); NaN where there is no such example.

@@ -71,10 +71,10 @@ def compare(
     >>> right = np.stack([labels == 0, labels == 1], axis=1)
     >>> good = np.where(np.arange(200)[:, None] % 10 > 0, right, ~right) * 3.0
     >>> poor = np.where(np.arange(200)[:, None] % 3 > 0, right, ~right) * 3.0
-    >>> found = compare(
+    >>> compared = compare(
     ...     {name: Predictions(logits, labels)
     ...      for name, logits in {"good": good, "poor": poor}.items()})
-    >>> found.statements["accuracy"].may_be_best
+    >>> compared.statements["accuracy"].may_be_best
     ('good',)
 
     References:
@@ -102,7 +102,7 @@ def compare(
         if progress is not None:
             progress("comparing", done, len(networks), {})
     of_each = 1 - (1 - level) / len(networks)
-    found = tuple(
+    assessed = tuple(
         NetworkAssessment(
             name,
             assessments[name],
@@ -114,8 +114,8 @@ def compare(
     )
     (labels, *_) = (said.labels for said in networks.values())
     trust = np.stack([numbers[name].trust for name in networks])
-    classes = _classes(found, labels, trust, level)
-    least, different = _chosen(found, classes)
+    classes = _classes(assessed, labels, trust, level)
+    least, different = _chosen(assessed, classes)
     return NetworkComparison(
         num_examples=len(labels),
         num_all_wrong=int(
@@ -123,8 +123,8 @@ def compare(
         ),
         confidence_level=level,
         num_samples=num_samples,
-        networks=found,
-        statements=_statements(networks, numbers, found, level, num_samples, seed),
+        networks=assessed,
+        statements=_statements(networks, numbers, assessed, level, num_samples, seed),
         classes=classes,
         density_grid=_trust.DENSITY_GRID,
         least_trusted=least,
@@ -147,15 +147,15 @@ def _with_class_names(networks: Mapping[str, Predictions]) -> dict[str, Predicti
     }
 
 
-def _numbers(found: Assessment) -> dict[str, Quantity]:
+def _numbers(assessed: Assessment) -> dict[str, Quantity]:
     """The numbers that are compared."""
     own = {
-        **found.headline,
-        "calibration_error": found.reliability.error_without_chance,
-        "best_auroc": found.scores[0].numbers["auroc"],
+        **assessed.headline,
+        "calibration_error": assessed.reliability.error_without_chance,
+        "best_auroc": assessed.scores[0].numbers["auroc"],
         "confidence_gap": _gap(
-            found.headline["confidence_when_right"],
-            found.headline["confidence_when_wrong"],
+            assessed.headline["confidence_when_right"],
+            assessed.headline["confidence_when_wrong"],
         ),
     }
     return {name: own[name] for name in HIGHER_IS_BETTER}
@@ -178,7 +178,7 @@ def _gap(right: Quantity, wrong: Quantity) -> Quantity:
 def _statements(
     networks: Mapping[str, Predictions],
     numbers: Mapping[str, _trust.TrustNumbers],
-    found: Sequence[NetworkAssessment],
+    assessed: Sequence[NetworkAssessment],
     level: float,
     num_samples: int,
     seed: int,
@@ -189,11 +189,13 @@ def _statements(
     influences = [_influences(networks[name], numbers[name]) for name in networks]
     statements = {}
     for number, higher in HIGHER_IS_BETTER.items():
-        values = {one.name: float(_or_nan(one.numbers[number].value)) for one in found}
+        values = {
+            one.name: float(_or_nan(one.numbers[number].value)) for one in assessed
+        }
         if number == "calibration_error":
             comparison = _calibration(networks, values, of_each, num_samples, seed)
         elif number == "best_auroc":
-            comparison = _best_scores(networks, found, of_each, num_samples, seed)
+            comparison = _best_scores(networks, assessed, of_each, num_samples, seed)
         else:
             own = np.stack([of[number] for of in influences], axis=1)
             errors = _draws.errors_of_influences(own, num_samples, seed)
@@ -240,14 +242,14 @@ def _influences(
 
 def _best_scores(
     networks: Mapping[str, Predictions],
-    found: Sequence[NetworkAssessment],
+    assessed: Sequence[NetworkAssessment],
     level: float,
     num_samples: int,
     seed: int,
 ) -> metrics.Comparison:
     """The best scores of the networks: picked from all, which are compared at once."""
     values, influences, correct, picked = {}, [], {}, []
-    for one, said in zip(found, networks.values(), strict=True):
+    for one, said in zip(assessed, networks.values(), strict=True):
         ranks = all_ranks(said)
         placed = _auroc.placements(np.stack(list(ranks.values())), said.correct)
         picked.append(len(values) + list(ranks).index(one.assessment.best))
@@ -317,14 +319,14 @@ def _calibration(
 
 
 def _classes(
-    found: Sequence[NetworkAssessment],
+    assessed: Sequence[NetworkAssessment],
     labels: np.ndarray,
     trust: np.ndarray,
     level: float,
 ) -> tuple[ClassComparison, ...]:
     """How far the networks differ on each class, `[networks, examples]` in."""
-    spectra = [one.classes for one in found]
-    size, num_classes = len(found), len(spectra[0])
+    spectra = [one.classes for one in assessed]
+    size, num_classes = len(assessed), len(spectra[0])
     values = np.array([[_or_nan(c.trust.value) for c in own] for own in spectra])
     differences = values[:, None] - values[None]
     low = np.where(np.isnan(differences), np.nan, 0.0)
@@ -353,13 +355,13 @@ def _classes(
 
 
 def _chosen(
-    found: Sequence[NetworkAssessment], classes: Sequence[ClassComparison]
+    assessed: Sequence[NetworkAssessment], classes: Sequence[ClassComparison]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Classes that all trust little, and other classes on which they differ."""
     present = [index for index, c in enumerate(classes) if c.count]
 
     def most_trust(index: int) -> float:
-        return max(_or_nan(one.classes[index].trust.value) for one in found)
+        return max(_or_nan(one.classes[index].trust.value) for one in assessed)
 
     least = sorted(present, key=most_trust)[:CHOSEN_CLASSES]
     rest = [index for index in present if index not in least]

@@ -178,8 +178,8 @@ def _metrics(
     num_classes: int,
 ) -> tuple[dict[str, jax.Array], metrics.RiskCoverage]:
     correct = predicted == labels
-    found = metrics.summary(ranks, predicted, labels, num_classes=num_classes)
-    values = found._asdict()
+    summary = metrics.summary(ranks, predicted, labels, num_classes=num_classes)
+    values = summary._asdict()
     del values["accuracy"]  # of the network: the same for every score
     values["auac_quantile"] = values.pop("auac")
     values["aufc_quantile"] = values.pop("aufc")

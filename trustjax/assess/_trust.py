@@ -107,11 +107,11 @@ def _proportions(
     successes: np.ndarray, trials: np.ndarray, level: float
 ) -> tuple[Quantity, ...]:
     """Proportions with their exact intervals."""
-    found = metrics.proportion_interval(successes, trials, level=level)
+    interval = metrics.proportion_interval(successes, trials, level=level)
     return tuple(
         Quantity(int(some) / int(all_), float(low), float(high))
         for some, all_, low, high in zip(
-            successes, trials, found.low, found.high, strict=True
+            successes, trials, interval.low, interval.high, strict=True
         )
     )
 

@@ -9,11 +9,11 @@ MOST_ROWS = 30  # more classes than this are drawn as one line
 NAMED_ON_LINE = 5
 
 
-def spectrum(found: Assessment) -> _style.Drawing:
+def spectrum(assessed: Assessment) -> _style.Drawing:
     """Mean trust of every class, with its interval."""
-    classes = [c for c in found.classes if c.trust.value is not None]
+    classes = [c for c in assessed.classes if c.trust.value is not None]
     classes.sort(key=lambda c: c.trust.value or 0.0)
-    net = found.headline["net_trust_score"].value or 0.0
+    net = assessed.headline["net_trust_score"].value or 0.0
     in_rows = len(classes) <= MOST_ROWS
     named = classes if in_rows else classes[:NAMED_ON_LINE]
     names = _style.Labels([c.name for c in named], 20 if in_rows else 28)
@@ -117,27 +117,27 @@ def _spectrum_line(axes, classes, names: _style.Labels) -> None:
         )
 
 
-def densities(found: Assessment) -> _style.Drawing:
+def densities(assessed: Assessment) -> _style.Drawing:
     """Trust densities of the least and the most trusted classes, as ridges."""
-    order = list(found.densities)
+    order = list(assessed.densities)
     with _style.drawing("densities"):
         figure, axes = _style.new_figure(70 + 46 * len(order))
         for row, index in enumerate(reversed(order)):
             # The root of a density shows the few wrong answers beside the many right.
-            heights = np.sqrt(np.maximum(found.densities[index], 0))
+            heights = np.sqrt(np.maximum(assessed.densities[index], 0))
             heights = 0.85 * heights / max(heights.max(), 1e-9)
             least = order.index(index) < (len(order) + 1) // 2
             colour = _style.WRONG if least else _style.RIGHT
             axes.fill_between(
-                found.density_grid,
+                assessed.density_grid,
                 row,
                 row + heights,
                 color=colour,
                 alpha=0.25,
                 linewidth=0,
             )
-            axes.plot(found.density_grid, row + heights, color=colour, linewidth=1.4)
-        classes = [found.classes[index] for index in reversed(order)]
+            axes.plot(assessed.density_grid, row + heights, color=colour, linewidth=1.4)
+        classes = [assessed.classes[index] for index in reversed(order)]
         names = _style.Labels([c.name for c in classes], 16)
         axes.set_yticks(np.arange(len(order)) + 0.45, names.stand_ins)
         for row, c in enumerate(classes):
@@ -159,7 +159,7 @@ def densities(found: Assessment) -> _style.Drawing:
         axes.set_xlabel("trust in one answer: 0 sure and wrong, 1 sure and right")
         axes.spines["left"].set_visible(False)
         alternative = "Distribution of trust in the classes " + ", ".join(
-            found.classes[index].name for index in order
+            assessed.classes[index].name for index in order
         )
         svg = _style.to_svg(figure, "densities", alternative, names)
     return _style.Drawing(

@@ -36,14 +36,14 @@ def _alike(one: ScoreAssessment, other: ScoreAssessment) -> bool:
     return float(np.abs(risks[0] - risks[1]).max()) <= 0.03 * float(risks[0][-1])
 
 
-def risk_coverage(found: Assessment) -> _style.Drawing:
+def risk_coverage(assessed: Assessment) -> _style.Drawing:
     """Error rate of the answers kept against the share kept."""
-    error_rate = found.num_errors / found.num_examples
-    shown = distinct(found.scores, len(_style.SERIES))
+    error_rate = assessed.num_errors / assessed.num_examples
+    shown = distinct(assessed.scores, len(_style.SERIES))
     names = _style.Labels([score.title for score in shown], 28)
     with _style.drawing("risk"):
         figure, axes = _style.new_figure(300)
-        for score in found.scores:
+        for score in assessed.scores:
             if score not in shown:
                 axes.plot(*_percent(score), color=_style.RULE, linewidth=1)
         coverage = np.linspace(1 - error_rate, 1, 100)
@@ -106,9 +106,9 @@ def risk_at(score: ScoreAssessment, coverage: float) -> float:
     return float(np.interp(coverage, score.risk_coverage.x, score.risk_coverage.y))
 
 
-def histograms(found: Assessment, predictions: Predictions) -> _style.Drawing:
+def histograms(assessed: Assessment, predictions: Predictions) -> _style.Drawing:
     """The best scores' values, right answers above the line and wrong ones below."""
-    shown = distinct(found.scores, 4)
+    shown = distinct(assessed.scores, 4)
     names = _style.Labels([score.title for score in shown], 26)
     values = all_scores(predictions)
     with _style.drawing("histograms"):
@@ -274,9 +274,9 @@ def _dots(axes, x: np.ndarray, y: np.ndarray, colour: str, size: float) -> None:
     )
 
 
-def reliability(found: Assessment) -> _style.Drawing:
+def reliability(assessed: Assessment) -> _style.Drawing:
     """Accuracy against confidence, with the number of examples below."""
-    bins = found.reliability
+    bins = assessed.reliability
     filled = bins.count > 0
     with _style.drawing("reliability"):
         figure = Figure(figsize=(_style.WIDTH / 72, 330 / 72))
@@ -307,7 +307,7 @@ def reliability(found: Assessment) -> _style.Drawing:
         below.set_ylim(0, 2 * largest)
         powers = range(0, len(str(largest)), 1 if largest < 1000 else 2)
         below.set_yticks([10**p for p in powers], [f"{10**p:,}" for p in powers])
-        error = found.reliability.expected_calibration_error.value
+        error = assessed.reliability.expected_calibration_error.value
         svg = _style.to_svg(
             figure,
             "reliability",
@@ -321,5 +321,5 @@ def reliability(found: Assessment) -> _style.Drawing:
         "Look for points below the dashed diagonal: there the network is surer than "
         "it is right (the larger a point, the more examples; the orange gaps average "
         f"to the expected calibration error of {error:.3f}; without what chance adds, "
-        f"it is {found.reliability.error_without_chance.value:.3f}).",
+        f"it is {assessed.reliability.error_without_chance.value:.3f}).",
     )

@@ -41,13 +41,13 @@ class Picture(NamedTuple):
 
 
 def pictures(
-    found: Assessment, predictions: Predictions
+    assessed: Assessment, predictions: Predictions
 ) -> dict[str, tuple[Picture, ...]]:
     """The gallery: what it shows -> its pictures; empty where there are no images."""
     if predictions.images is None:
         return {}
-    score = all_scores(predictions)[found.best]
-    names = [c.name for c in found.classes]
+    score = all_scores(predictions)[assessed.best]
+    names = [c.name for c in assessed.classes]
 
     def picture(index: int) -> Picture:
         answer = names[predictions.predicted[index]]
@@ -68,7 +68,7 @@ def pictures(
 
     return {
         name: tuple(picture(int(index)) for index in indices)
-        for name, indices in found.gallery.items()
+        for name, indices in assessed.gallery.items()
         if len(indices)
     }
 

@@ -18,24 +18,28 @@ def to_text(content: Mapping[str, Any]) -> str:
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
-def of_assessment(found: Assessment) -> dict[str, Any]:
+def of_assessment(assessed: Assessment) -> dict[str, Any]:
     """Every number of an assessment."""
+    calibration = assessed.reliability
     matrices = {}
-    if len(found.classes) <= MOST_CLASSES:
-        matrices = {"trust_matrix": found.trust_matrix, "confusion": found.confusion}
+    if len(assessed.classes) <= MOST_CLASSES:
+        matrices = {
+            "trust_matrix": assessed.trust_matrix,
+            "confusion": assessed.confusion,
+        }
     return {
-        "num_examples": found.num_examples,
-        "num_errors": found.num_errors,
-        "confidence_level": found.confidence_level,
-        "num_samples": found.num_samples,
-        "alpha": found.alpha,
-        "beta": found.beta,
-        "headline": found.headline,
+        "num_examples": assessed.num_examples,
+        "num_errors": assessed.num_errors,
+        "confidence_level": assessed.confidence_level,
+        "num_samples": assessed.num_samples,
+        "alpha": assessed.alpha,
+        "beta": assessed.beta,
+        "headline": assessed.headline,
         "other_class_order": None
-        if found.other_class_order is None
-        else found.other_class_order._asdict(),
-        "best_score": found.best,
-        "comparison": _comparison("auroc", found.comparison),
+        if assessed.other_class_order is None
+        else assessed.other_class_order._asdict(),
+        "best_score": assessed.best,
+        "comparison": _comparison("auroc", assessed.comparison),
         "scores": {
             score.name: {
                 **score.numbers,
@@ -44,7 +48,7 @@ def of_assessment(found: Assessment) -> dict[str, Any]:
                 "risk_at_80_coverage": score.selective_risk,
                 "num_infinite": score.num_infinite,
             }
-            for score in found.scores
+            for score in assessed.scores
         },
         "classes": [
             {
@@ -54,46 +58,46 @@ def of_assessment(found: Assessment) -> dict[str, Any]:
                 "trust": c.trust,
                 "below_average": c.below_average,
             }
-            for c in found.classes
+            for c in assessed.classes
         ],
         "calibration": {
-            "expected_calibration_error": found.reliability.expected_calibration_error,
-            "error_without_chance": found.reliability.error_without_chance,
-            "confidence": found.reliability.confidence,
-            "accuracy": found.reliability.accuracy,
-            "count": found.reliability.count,
+            "expected_calibration_error": calibration.expected_calibration_error,
+            "error_without_chance": calibration.error_without_chance,
+            "confidence": calibration.confidence,
+            "accuracy": calibration.accuracy,
+            "count": calibration.count,
         },
         "mistakes": [
             {
-                "label": found.classes[mistake.label].name,
-                "answer": found.classes[mistake.answer].name,
+                "label": assessed.classes[mistake.label].name,
+                "answer": assessed.classes[mistake.answer].name,
                 "count": mistake.count,
                 "confidence": mistake.confidence,
             }
-            for mistake in found.mistakes[:MOST_CLASSES]
+            for mistake in assessed.mistakes[:MOST_CLASSES]
         ],
         **matrices,
         "gradients": None
-        if found.gradients is None
+        if assessed.gradients is None
         else {
-            "groups": found.gradients.groups,
-            "statistics": found.gradients.statistics,
-            "auroc": found.gradients.auroc,
-            "low": found.gradients.low,
-            "high": found.gradients.high,
+            "groups": assessed.gradients.groups,
+            "statistics": assessed.gradients.statistics,
+            "auroc": assessed.gradients.auroc,
+            "low": assessed.gradients.low,
+            "high": assessed.gradients.high,
         },
-        "out_of_distribution": found.out_of_distribution,
-        "run": found.run,
+        "out_of_distribution": assessed.out_of_distribution,
+        "run": assessed.run,
     }
 
 
-def of_networks(found: NetworkComparison) -> dict[str, Any]:
+def of_networks(compared: NetworkComparison) -> dict[str, Any]:
     """Every number of a comparison of networks."""
     return {
-        "num_examples": found.num_examples,
-        "num_all_wrong": found.num_all_wrong,
-        "confidence_level": found.confidence_level,
-        "num_samples": found.num_samples,
+        "num_examples": compared.num_examples,
+        "num_all_wrong": compared.num_all_wrong,
+        "confidence_level": compared.confidence_level,
+        "num_samples": compared.num_samples,
         "networks": {
             one.name: {
                 **one.numbers,
@@ -109,11 +113,11 @@ def of_networks(found: NetworkComparison) -> dict[str, Any]:
                 },
                 "run": one.assessment.run,
             }
-            for one in found.networks
+            for one in compared.networks
         },
         "comparisons": {
             number: _comparison(number, statement)
-            for number, statement in found.statements.items()
+            for number, statement in compared.statements.items()
         },
         "classes": [
             {
@@ -125,22 +129,22 @@ def of_networks(found: NetworkComparison) -> dict[str, Any]:
                 "low": c.low,
                 "high": c.high,
             }
-            for c in found.classes
+            for c in compared.classes
         ],
     }
 
 
-def _comparison(metric: str, found: metrics.Comparison) -> dict[str, Any]:
+def _comparison(metric: str, comparison: metrics.Comparison) -> dict[str, Any]:
     """Differences, rows less columns, whose intervals hold together."""
     return {
         "metric": metric,
-        "level": found.level,
-        "may_be_best": found.may_be_best,
-        "no_statement_because": found.reason or None,
-        "names": found.names,
-        "differences": np.asarray(found.differences),
-        "low": np.asarray(found.low),
-        "high": np.asarray(found.high),
+        "level": comparison.level,
+        "may_be_best": comparison.may_be_best,
+        "no_statement_because": comparison.reason or None,
+        "names": comparison.names,
+        "differences": np.asarray(comparison.differences),
+        "low": np.asarray(comparison.low),
+        "high": np.asarray(comparison.high),
     }
 
 

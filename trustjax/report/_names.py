@@ -152,42 +152,43 @@ class Names:
         return markupsafe.Markup('<bdi title="{}">{}</bdi>').format(full, short)
 
 
-def of_assessment(names: Names, found: Assessment) -> Assessment:
+def of_assessment(names: Names, assessed: Assessment) -> Assessment:
     """The assessment with marked names where they need it, for words and tables."""
-    titles = names.marked([score.title for score in found.scores])
-    classes = names.marked([c.name for c in found.classes])
+    titles = names.marked([score.title for score in assessed.scores])
+    classes = names.marked([c.name for c in assessed.classes])
     others = dict(
         zip(
-            found.out_of_distribution,
-            names.marked(list(found.out_of_distribution)),
+            assessed.out_of_distribution,
+            names.marked(list(assessed.out_of_distribution)),
             strict=True,
         )
     )
-    gradients = found.gradients
+    gradients = assessed.gradients
     if gradients is not None:
         groups = tuple(names.marked(gradients.groups))
         gradients = dataclasses.replace(gradients, groups=groups)
     return dataclasses.replace(
-        found,
+        assessed,
         scores=tuple(
             dataclasses.replace(score, title=title)
-            for score, title in zip(found.scores, titles, strict=True)
+            for score, title in zip(assessed.scores, titles, strict=True)
         ),
-        classes=_renamed(found.classes, classes),
+        classes=_renamed(assessed.classes, classes),
         gradients=gradients,
         out_of_distribution={
-            others[name]: numbers for name, numbers in found.out_of_distribution.items()
+            others[name]: numbers
+            for name, numbers in assessed.out_of_distribution.items()
         },
-        run=isolated(found.run),
+        run=isolated(assessed.run),
     )
 
 
-def of_comparison(names: Names, found: NetworkComparison) -> NetworkComparison:
+def of_comparison(names: Names, compared: NetworkComparison) -> NetworkComparison:
     """The comparison with marked names where they need it, for words and tables."""
-    networks = tuple(names.marked(found.names))
-    classes = names.marked([c.name for c in found.classes])
+    networks = tuple(names.marked(compared.names))
+    classes = names.marked([c.name for c in compared.classes])
     return dataclasses.replace(
-        found,
+        compared,
         networks=tuple(
             dataclasses.replace(
                 one,
@@ -195,13 +196,13 @@ def of_comparison(names: Names, found: NetworkComparison) -> NetworkComparison:
                 assessment=of_assessment(names, one.assessment),
                 classes=_renamed(one.classes, classes),
             )
-            for one, name in zip(found.networks, networks, strict=True)
+            for one, name in zip(compared.networks, networks, strict=True)
         ),
         statements={
             number: dataclasses.replace(statement, names=networks)
-            for number, statement in found.statements.items()
+            for number, statement in compared.statements.items()
         },
-        classes=_renamed(found.classes, classes),
+        classes=_renamed(compared.classes, classes),
     )
 
 

@@ -18,17 +18,17 @@ FEWEST_IN_BIN = 10  # where fewer are, the share that is right is a matter of ch
 LONGEST = 22
 
 
-def _looks(found: NetworkComparison) -> Iterator[tuple[NetworkAssessment, str, Any]]:
+def _looks(compared: NetworkComparison) -> Iterator[tuple[NetworkAssessment, str, Any]]:
     """Each network with a colour and a dash that no other of the first 20 has."""
     colours = [colour for colour, _ in _style.SERIES]
     dashes = list(dict.fromkeys(dash for _, dash in _style.SERIES))
-    for place, one in enumerate(found.networks):
+    for place, one in enumerate(compared.networks):
         round_, place = divmod(place, len(colours))
         yield one, colours[place], dashes[(place + round_) % len(dashes)]
 
 
-def _labels(found: NetworkComparison, more: tuple[str, ...] = ()) -> _style.Labels:
-    return _style.Labels([*found.names, *more], LONGEST)
+def _labels(compared: NetworkComparison, more: tuple[str, ...] = ()) -> _style.Labels:
+    return _style.Labels([*compared.names, *more], LONGEST)
 
 
 def _ends(one: NetworkAssessment, number: str) -> tuple[float, float, float]:
@@ -39,12 +39,14 @@ def _ends(one: NetworkAssessment, number: str) -> tuple[float, float, float]:
     return value, low, value if quantity.high is None else quantity.high
 
 
-def accuracy_and_trust(found: NetworkComparison) -> _style.Drawing:
+def accuracy_and_trust(compared: NetworkComparison) -> _style.Drawing:
     """NetTrustScore against accuracy, a cross of intervals for each network."""
-    names = _labels(found)
+    names = _labels(compared)
     with _style.drawing("plane"):
         figure, axes = _style.new_figure(300)
-        for (one, colour, _), name in zip(_looks(found), names.stand_ins, strict=True):
+        for (one, colour, _), name in zip(
+            _looks(compared), names.stand_ins, strict=True
+        ):
             right, left, far = (100 * end for end in _ends(one, "accuracy"))
             trust, low, high = _ends(one, "net_trust_score")
             axes.hlines(trust, left, far, color=colour, linewidth=4, alpha=0.3)
@@ -58,7 +60,7 @@ def accuracy_and_trust(found: NetworkComparison) -> _style.Drawing:
         alternative = "NetTrustScore against accuracy: " + "; ".join(
             f"{one.name} {_ends(one, 'net_trust_score')[0]:.3f} at "
             f"{100 * _ends(one, 'accuracy')[0]:.1f} %"
-            for one in found.networks
+            for one in compared.networks
         )
         svg = _style.to_svg(figure, "plane", alternative, names)
     return _style.Drawing(
@@ -70,13 +72,13 @@ def accuracy_and_trust(found: NetworkComparison) -> _style.Drawing:
     )
 
 
-def confidences(found: NetworkComparison) -> _style.Drawing:
+def confidences(compared: NetworkComparison) -> _style.Drawing:
     """How sure each network is when it is right, and when it is wrong."""
-    names = _labels(found)
-    rows = np.arange(len(found.networks))[::-1]
+    names = _labels(compared)
+    rows = np.arange(len(compared.networks))[::-1]
     with _style.drawing("confidences"):
         figure, axes = _style.new_figure(90 + 32 * len(rows))
-        for row, one in zip(rows, found.networks, strict=True):
+        for row, one in zip(rows, compared.networks, strict=True):
             wrong, right = (
                 _ends(one, f"confidence_when_{when}") for when in ("wrong", "right")
             )
@@ -100,7 +102,7 @@ def confidences(found: NetworkComparison) -> _style.Drawing:
         alternative = "Expected confidence when wrong and when right: " + "; ".join(
             f"{one.name} {_ends(one, 'confidence_when_wrong')[0]:.3f} and "
             f"{_ends(one, 'confidence_when_right')[0]:.3f}"
-            for one in found.networks
+            for one in compared.networks
         )
         svg = _style.to_svg(figure, "confidences", alternative, names)
     return _style.Drawing(
@@ -113,17 +115,17 @@ def confidences(found: NetworkComparison) -> _style.Drawing:
 
 
 def _lines(
-    found: NetworkComparison,
+    compared: NetworkComparison,
     name: str,
     draw: Callable[[Any, NetworkAssessment, dict[str, Any]], None],
     finish: Callable[[Any], str],
 ) -> str:
     """A figure with a line for each network."""
-    names = _labels(found)
+    names = _labels(compared)
     with _style.drawing(name):
         figure, axes = _style.new_figure(300)
         for (one, colour, dashes), label in zip(
-            _looks(found), names.stand_ins, strict=True
+            _looks(compared), names.stand_ins, strict=True
         ):
             look = {"color": colour, "linestyle": dashes, "label": label}
             draw(axes, one, look)
@@ -131,7 +133,7 @@ def _lines(
         return _style.to_svg(figure, name, alternative, names)
 
 
-def reliability(found: NetworkComparison) -> _style.Drawing:
+def reliability(compared: NetworkComparison) -> _style.Drawing:
     """Accuracy against confidence, a line for each network."""
 
     def draw(axes: Any, one: NetworkAssessment, look: dict[str, Any]) -> None:
@@ -148,20 +150,20 @@ def reliability(found: NetworkComparison) -> _style.Drawing:
         axes.legend(loc="upper left")
         return "Accuracy against confidence. Calibration errors: " + "; ".join(
             f"{one.name} {_ends(one, 'calibration_error')[0]:.3f}"
-            for one in found.networks
+            for one in compared.networks
         )
 
     return _style.Drawing(
         "reliability",
         "Reliability: is 90 % sure right 90 % of the time?",
-        _lines(found, "reliability", draw, finish),
+        _lines(compared, "reliability", draw, finish),
         "Look for the line nearest to the dashed diagonal; below it a network is surer "
         "than it is right, above it too modest (bins of fewer than "
         f"{FEWEST_IN_BIN} examples are left out).",
     )
 
 
-def risk_coverage(found: NetworkComparison) -> _style.Drawing:
+def risk_coverage(compared: NetworkComparison) -> _style.Drawing:
     """Error rate of the answers kept, by the best score of each network."""
 
     def draw(axes: Any, one: NetworkAssessment, look: dict[str, Any]) -> None:
@@ -169,7 +171,7 @@ def risk_coverage(found: NetworkComparison) -> _style.Drawing:
         axes.plot(100 * curve.x, 100 * curve.y, **look)
 
     def finish(axes: Any) -> str:
-        rates = [1 - _ends(one, "accuracy")[0] for one in found.networks]
+        rates = [1 - _ends(one, "accuracy")[0] for one in compared.networks]
         axes.set_xlim(0, 100)
         axes.set_ylim(0, max(120 * max(rates), 1e-3))
         axes.set_xlabel("coverage: share of questions answered, %")
@@ -177,34 +179,34 @@ def risk_coverage(found: NetworkComparison) -> _style.Drawing:
         axes.legend(loc="upper left")
         return "Error rate against coverage. At 80 % coverage: " + "; ".join(
             f"{one.name} {100 * _figures.risk_at(one.assessment.scores[0], 0.8):.2f} %"
-            for one in found.networks
+            for one in compared.networks
         )
 
     return _style.Drawing(
         "risk",
         "Risk and coverage, each by its best score",
-        _lines(found, "risk", draw, finish),
+        _lines(compared, "risk", draw, finish),
         "Look for the lowest line: that network makes the fewest errors when it may "
         "leave its least trusted questions unanswered. Lines that cross change places.",
     )
 
 
-def spectra(found: NetworkComparison) -> _style.Drawing:
+def spectra(compared: NetworkComparison) -> _style.Drawing:
     """The trust spectra side by side (figure 4 of Wong et al. 2020)."""
     values = np.array(
         [
             [np.nan if c.trust.value is None else c.trust.value for c in one.classes]
-            for one in found.networks
+            for one in compared.networks
         ]
     )
     known = np.flatnonzero(~np.isnan(values[0]))
     order = known[np.argsort(values[:, known].mean(axis=0), kind="stable")]
     in_rows = len(order) <= MOST_ROWS
-    named = tuple(found.classes[index].name for index in order) if in_rows else ()
-    names = _labels(found, named)
+    named = tuple(compared.classes[index].name for index in order) if in_rows else ()
+    names = _labels(compared, named)
     with _style.drawing("spectra"):
         figure, axes = _style.new_figure(110 + 21 * len(order) if in_rows else 300)
-        looks = zip(_looks(found), names.stand_ins, strict=False)
+        looks = zip(_looks(compared), names.stand_ins, strict=False)
         if in_rows:
             rows = np.arange(len(order))[::-1]
             ends = [values[:, order].min(axis=0), values[:, order].max(axis=0)]
@@ -213,7 +215,7 @@ def spectra(found: NetworkComparison) -> _style.Drawing:
                 shown = values[place, order]
                 marker = "osD^v"[place % 5]
                 axes.plot(shown, rows, marker, color=colour, markersize=5.5, label=name)
-            axes.set_yticks(rows, names.stand_ins[len(found.networks) :])
+            axes.set_yticks(rows, names.stand_ins[len(compared.networks) :])
             axes.tick_params(axis="y", length=0, labelcolor=_style.INK)
             axes.spines["left"].set_visible(False)
             axes.grid(axis="y", visible=False)
@@ -235,9 +237,9 @@ def spectra(found: NetworkComparison) -> _style.Drawing:
             axes.set_xlabel("classes, by the mean trust of all networks")
             axes.set_ylabel("mean trust")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
-        low, high = (found.classes[order[end]].name for end in (0, -1))
+        low, high = (compared.classes[order[end]].name for end in (0, -1))
         alternative = (
-            f"Mean trust of {len(found.networks)} networks in {len(order)} classes, "
+            f"Mean trust of {len(compared.networks)} networks in {len(order)} classes, "
             f"from {low}, the least trusted on average, to {high}."
         )
         svg = _style.to_svg(figure, "spectra", alternative, names)
@@ -253,11 +255,11 @@ def spectra(found: NetworkComparison) -> _style.Drawing:
     )
 
 
-def densities(found: NetworkComparison) -> _style.Drawing:
+def densities(compared: NetworkComparison) -> _style.Drawing:
     """Trust densities of all networks by true class (figure 5 of Wong et al. 2020)."""
-    shown = [*found.least_trusted, *found.most_different]
-    titles = tuple(found.classes[index].name for index in shown)
-    names = _labels(found, titles)
+    shown = [*compared.least_trusted, *compared.most_different]
+    titles = tuple(compared.classes[index].name for index in shown)
+    names = _labels(compared, titles)
     columns = min(len(shown), 2)
     lines = -(-len(shown) // columns)
     with _style.drawing("densities"):
@@ -266,14 +268,17 @@ def densities(found: NetworkComparison) -> _style.Drawing:
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
         for panel, index, title in zip(
-            panels, shown, names.stand_ins[len(found.networks) :], strict=False
+            panels, shown, names.stand_ins[len(compared.networks) :], strict=False
         ):
             for (_, colour, dashes), own, name in zip(
-                _looks(found), found.densities[index], names.stand_ins, strict=False
+                _looks(compared),
+                compared.densities[index],
+                names.stand_ins,
+                strict=False,
             ):
                 # The root shows the few wrong answers beside the many right ones.
                 panel.plot(
-                    found.density_grid,
+                    compared.density_grid,
                     np.sqrt(np.maximum(own, 0)),
                     color=colour,
                     linestyle=dashes,
@@ -294,8 +299,8 @@ def densities(found: NetworkComparison) -> _style.Drawing:
             handles, labels, loc="outside upper left", ncols=2, borderaxespad=0
         )
         alternative = (
-            f"Distributions of trust of {len(found.networks)} networks in "
-            f"{_text.listed(found.classes[index].name for index in shown)}."
+            f"Distributions of trust of {len(compared.networks)} networks in "
+            f"{_text.listed(compared.classes[index].name for index in shown)}."
         )
         svg = _style.to_svg(figure, "densities", alternative, names)
     return _style.Drawing(

@@ -22,25 +22,25 @@ class Subject(NamedTuple):
     """What the page is about.
 
     Attributes:
-      found: the comparison, with the names that were given.
+      compared: the comparison, with the names that were given.
       named: the same with marked names, for words and tables.
       run: how the comparison came to be, with marked names.
     """
 
-    found: NetworkComparison
+    compared: NetworkComparison
     named: NetworkComparison
     run: Mapping[str, Any]
 
 
 def rendered(
-    found: NetworkComparison,
+    compared: NetworkComparison,
     run: Mapping[str, Any] = types.MappingProxyType({}),
     progress: ProgressFn | None = None,
 ) -> _page.Rendered:
     """The page of a comparison."""
     names = _names.Names()
-    named = _names.of_comparison(names, found)
-    subject = Subject(found, named, _names.isolated(run))
+    named = _names.of_comparison(names, compared)
+    subject = Subject(compared, named, _names.isolated(run))
     return _page.render(PAGE, subject, names, progress)
 
 
@@ -55,11 +55,11 @@ def _title(subject: Subject) -> str:
 
 
 def _facts(subject: Subject) -> list[str]:
-    found = subject.named
+    compared = subject.named
     counts = (
-        ("network", len(found.networks)),
-        ("example", found.num_examples),
-        ("class", len(found.classes)),
+        ("network", len(compared.networks)),
+        ("example", compared.num_examples),
+        ("class", len(compared.classes)),
     )
     return [f"{count:,} {_text.plural(noun, count)}" for noun, count in counts]
 
@@ -76,10 +76,10 @@ def _networks(subject: Subject) -> _section.Drawn:
     return [
         [_network_tables.networks(subject.named)],
         [
-            _network_figures.accuracy_and_trust(subject.found),
-            _network_figures.confidences(subject.found),
-            _network_figures.reliability(subject.found),
-            _network_figures.risk_coverage(subject.found),
+            _network_figures.accuracy_and_trust(subject.compared),
+            _network_figures.confidences(subject.compared),
+            _network_figures.reliability(subject.compared),
+            _network_figures.risk_coverage(subject.compared),
         ],
         [_network_tables.differences(subject.named)],
     ]
@@ -88,8 +88,8 @@ def _networks(subject: Subject) -> _section.Drawn:
 def _classes(subject: Subject) -> _section.Drawn:
     return [
         [
-            _network_figures.spectra(subject.found),
-            _network_figures.densities(subject.found),
+            _network_figures.spectra(subject.compared),
+            _network_figures.densities(subject.compared),
         ],
         [_network_tables.classes(subject.named)],
     ]
@@ -97,8 +97,8 @@ def _classes(subject: Subject) -> _section.Drawn:
 
 def _run(subject: Subject) -> _section.Drawn:
     intervals = (
-        f"{100 * subject.found.confidence_level:g} %, "
-        f"{subject.found.num_samples:,} draws"
+        f"{100 * subject.compared.confidence_level:g} %, "
+        f"{subject.compared.num_samples:,} draws"
     )
     groups = [("", _plain({**subject.run, "intervals": intervals}))]
     for one in subject.named.networks:

@@ -184,7 +184,7 @@ class Section:
       drawn: subject -> rows of blocks; those of a row stand side by side. What it has
         no data for is None.
       needs: attributes of the subject without which the section is left out, with
-        dots: `"found.gradients"`.
+        dots: `"assessed.gradients"`.
       label: in the list of contents; empty leaves it out there.
       lead: subject -> what stands below the heading.
       headed: whether the heading is shown.

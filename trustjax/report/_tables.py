@@ -75,16 +75,16 @@ METRICS = (
 )
 
 
-def scores(found: Assessment) -> _section.Table:
+def scores(assessed: Assessment) -> _section.Table:
     """The table of scores."""
     shown = [
         metric
         for metric in METRICS
-        if any(metric.name in score.numbers for score in found.scores)
+        if any(metric.name in score.numbers for score in assessed.scores)
     ]
-    best = {metric.name: _best(found, metric) for metric in shown}
+    best = {metric.name: _best(assessed, metric) for metric in shown}
     track = _section.Track(
-        f"{100 * found.confidence_level:g} % interval", *_ends(found)
+        f"{100 * assessed.confidence_level:g} % interval", *_ends(assessed)
     )
     return _section.Table(
         name="scores",
@@ -104,41 +104,41 @@ def scores(found: Assessment) -> _section.Table:
             _section.Row(
                 score.title,
                 [_cell(score, metric, best) for metric in shown],
-                _tied(found, score),
+                _tied(assessed, score),
                 score.info,
             )
-            for score in found.scores
+            for score in assessed.scores
         ],
-        caption=_caption(found),
+        caption=_caption(assessed),
         kind="scores",
-        infos="What each score is" if any(s.info for s in found.scores) else "",
+        infos="What each score is" if any(s.info for s in assessed.scores) else "",
     )
 
 
-def _ends(found: Assessment) -> tuple[float, float]:
+def _ends(assessed: Assessment) -> tuple[float, float]:
     """Between which ends the intervals of AUROC are drawn."""
     ends = [
         end
-        for score in found.scores
+        for score in assessed.scores
         for end in score.numbers["auroc"][:3]
         if end is not None
     ]
     highest = np.ceil(20 * max(ends, default=1.0)) / 20
     # One hopeless score would squeeze the others into a point.
     lowest = np.floor(20 * min(ends, default=0.0)) / 20
-    in_view = found.scores[0].numbers["auroc"].low or 0.0
+    in_view = assessed.scores[0].numbers["auroc"].low or 0.0
     lowest = max(lowest, min(highest - 0.25, np.floor(20 * in_view) / 20))
     return round(float(lowest), 2), round(float(highest), 2)
 
 
-def _tied(found: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
+def _tied(assessed: Assessment, score: ScoreAssessment) -> tuple[str, str] | None:
     """How a score that may be as good as the best is marked, and what that means."""
-    best = found.scores[0]
+    best = assessed.scores[0]
     if score is best or best.numbers["auroc"].value is None:
         return None
     if _text.same_order(score, best):
         return "= best", "orders the examples as the best score does"
-    if not score.may_be_best or found.comparison.reason:
+    if not score.may_be_best or assessed.comparison.reason:
         return None
     return "≈ best", "not distinguishable from the best"
 
@@ -149,11 +149,11 @@ def _shown(quantity: Quantity, metric: Metric) -> str:
     return f"{metric.scale * quantity.value:.{metric.digits}f}"
 
 
-def _best(found: Assessment, metric: Metric) -> str | None:
+def _best(assessed: Assessment, metric: Metric) -> str | None:
     """The best value as it is shown, so that equal-looking cells are all marked."""
     shown = [
         _shown(score.numbers[metric.name], metric)
-        for score in found.scores
+        for score in assessed.scores
         if score.numbers[metric.name].value is not None
     ]
     if metric.better not in PICKS:  # a column that does not rank the scores
@@ -175,8 +175,8 @@ def _cell(
     )
 
 
-def _caption(found: Assessment) -> str:
-    tied = any(_tied(found, score) for score in found.scores)
+def _caption(assessed: Assessment) -> str:
+    tied = any(_tied(assessed, score) for score in assessed.scores)
     marks = (
         "; ≈ AUROC not distinguishable from the best; = the same order as the best"
         if tied
@@ -185,12 +185,12 @@ def _caption(found: Assessment) -> str:
     return (
         f"★ best in its column here{marks}. The intervals hold together; they say less "
         "about a difference than the scores' comparison does, for what is hard is hard "
-        f"for all of them. {_note(found)}"
+        f"for all of them. {_note(assessed)}"
     ).rstrip()
 
 
-def _note(found: Assessment) -> str:
-    infinite = [score for score in found.scores if score.num_infinite]
+def _note(assessed: Assessment) -> str:
+    infinite = [score for score in assessed.scores if score.num_infinite]
     if not infinite:
         return ""
     listed = _text.listed(
@@ -202,14 +202,17 @@ def _note(found: Assessment) -> str:
     )
 
 
-def trust_matrix(found: Assessment) -> _section.Table | None:
+def trust_matrix(assessed: Assessment) -> _section.Table | None:
     """Mean trust by label and answer; None for more classes than can be read."""
-    names = [c.name for c in found.classes]
+    names = [c.name for c in assessed.classes]
     if not 1 < len(names) <= MOST_CLASSES:
         return None
 
     def cell(label: int, answer: int) -> _section.Cell:
-        count, trust = found.confusion[label, answer], found.trust_matrix[label, answer]
+        count, trust = (
+            assessed.confusion[label, answer],
+            assessed.trust_matrix[label, answer],
+        )
         if not count:
             return _section.Cell("", also={"count": 0}, level=0)
         right = label == answer
@@ -239,20 +242,20 @@ def trust_matrix(found: Assessment) -> _section.Table | None:
     )
 
 
-def mistakes(found: Assessment) -> _section.Table | None:
+def mistakes(assessed: Assessment) -> _section.Table | None:
     """The most frequent kinds of error; None if there is no error."""
-    if not found.mistakes:
+    if not assessed.mistakes:
         return None
     rows = [
         _section.Row(
-            found.classes[mistake.label].name,
+            assessed.classes[mistake.label].name,
             [
-                _section.Cell(found.classes[mistake.answer].name),
+                _section.Cell(assessed.classes[mistake.answer].name),
                 _section.Cell(f"{mistake.count:,}", mistake.count),
                 _section.Cell(_text.percent(mistake.confidence), mistake.confidence),
             ],
         )
-        for mistake in found.mistakes
+        for mistake in assessed.mistakes
     ]
     return _section.Table(
         name="mistakes",
@@ -271,9 +274,9 @@ def mistakes(found: Assessment) -> _section.Table | None:
     )
 
 
-def gradients(found: Assessment) -> _section.Table | None:
+def gradients(assessed: Assessment) -> _section.Table | None:
     """Layers by statistics: how well each tells right from wrong."""
-    table = found.gradients
+    table = assessed.gradients
     if table is None or not np.isfinite(table.auroc).any():
         return None
     strength = np.maximum(table.auroc, 1 - table.auroc)
@@ -334,13 +337,13 @@ def gradients(found: Assessment) -> _section.Table | None:
     )
 
 
-def strangers(found: Assessment) -> _section.Table | None:
+def strangers(assessed: Assessment) -> _section.Table | None:
     """Scores by other data sets: how well each keeps strangers out."""
-    datasets = list(found.out_of_distribution)
+    datasets = list(assessed.out_of_distribution)
     names = [
         score
-        for score in found.scores
-        if any(score.name in found.out_of_distribution[d] for d in datasets)
+        for score in assessed.scores
+        if any(score.name in assessed.out_of_distribution[d] for d in datasets)
     ]
     if not names:
         return None
@@ -348,14 +351,14 @@ def strangers(found: Assessment) -> _section.Table | None:
     reached = {
         dataset: max(
             (numbers["auroc"].value or 0.0, numbers["auroc"].low or 0.0)
-            for numbers in found.out_of_distribution[dataset].values()
+            for numbers in assessed.out_of_distribution[dataset].values()
         )[1]
         for dataset in datasets
-        if found.out_of_distribution[dataset]
+        if assessed.out_of_distribution[dataset]
     }
 
     def cell(score: ScoreAssessment, dataset: str) -> _section.Cell:
-        numbers = found.out_of_distribution[dataset].get(score.name)
+        numbers = assessed.out_of_distribution[dataset].get(score.name)
         if numbers is None:
             return _section.Cell("–", level=0)
         auroc, passing = numbers["auroc"], numbers["fpr_at_95_tpr"]

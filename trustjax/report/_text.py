@@ -50,19 +50,19 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def verdict(found: Assessment) -> list[str]:
+def verdict(assessed: Assessment) -> list[str]:
     """What a hurried reader should take away; `*bold*` are the numbers."""
-    right = found.headline["confidence_when_right"].value
-    wrong = found.headline["confidence_when_wrong"].value
-    accuracy = found.headline["accuracy"].value or 0.0
+    right = assessed.headline["confidence_when_right"].value
+    wrong = assessed.headline["confidence_when_wrong"].value
+    accuracy = assessed.headline["accuracy"].value or 0.0
     sentences = [
-        f"The network is right on *{percent(accuracy)}* of {found.num_examples:,} "
-        f"{plural('example', found.num_examples)}."
+        f"The network is right on *{percent(accuracy)}* of {assessed.num_examples:,} "
+        f"{plural('example', assessed.num_examples)}."
     ]
-    if found.other_class_order is not None:
+    if assessed.other_class_order is not None:
         sentences.append(
             "In another order of the classes it would be right on "
-            f"*{percent(found.other_class_order.accuracy)}*: are its outputs in the "
+            f"*{percent(assessed.other_class_order.accuracy)}*: are its outputs in the "
             "order of the labels? All that follows takes them to be."
         )
     if right is not None and wrong is not None:
@@ -70,7 +70,7 @@ def verdict(found: Assessment) -> list[str]:
             f"When it is right it is *{percent(right)}* sure on average; when it "
             f"is wrong, still *{percent(wrong)}*."
         )
-        best = found.scores[0]
+        best = assessed.scores[0]
         risk = best.selective_risk
         sentences.append(
             f"Left to answer only the 80{THIN}% that {best.title} trusts most, it errs "
@@ -86,29 +86,29 @@ def verdict(found: Assessment) -> list[str]:
     return sentences
 
 
-def comparison(found: Assessment) -> list[str]:
+def comparison(assessed: Assessment) -> list[str]:
     """Which score is the best here, and which are proven not to be."""
-    best = found.scores[0]
+    best = assessed.scores[0]
     auroc = best.numbers["auroc"]
     if auroc.value is None:
         return [f"No score can be compared with another: {auroc.not_defined}."]
     is_best = "is the best here at telling right answers from wrong ones"
-    if found.comparison.reason:
+    if assessed.comparison.reason:
         is_best = "has the highest AUROC here"
     sentences = [
         f"{best.title} {is_best}: a right answer scores higher than a wrong one "
         f"{percent(auroc.value)} of the time (AUROC)."
     ]
-    others = found.scores[1:]
+    others = assessed.scores[1:]
     if not others:
         return sentences
     twins = [score for score in others if same_order(score, best)]
     if twins:
         verb = "orders" if len(twins) == 1 else "order"
         sentences.append(f"{titles(twins)} {verb} the examples alike.")
-    if found.comparison.reason:
+    if assessed.comparison.reason:
         sentences.append(
-            f"That may be chance: {found.comparison.reason} before one score can be "
+            f"That may be chance: {assessed.comparison.reason} before one score can be "
             "said to be better than another."
         )
         return sentences
@@ -127,8 +127,8 @@ def comparison(found: Assessment) -> list[str]:
             what = "other score is" if behind == 1 else f"other {behind} scores are"
         sentences.append(f"{who} {what} behind by more than chance.")
     sentences.append(
-        f"This is one statement about all {len(found.scores)} scores: were they "
-        f"equally good, at most {percent(1 - found.confidence_level, 0)} of such "
+        f"This is one statement about all {len(assessed.scores)} scores: were they "
+        f"equally good, at most {percent(1 - assessed.confidence_level, 0)} of such "
         "pages would call any of them behind."
     )
     return sentences
@@ -147,9 +147,9 @@ def same_order(one: ScoreAssessment, other: ScoreAssessment) -> bool:
     return np.array_equal(mine.x, others.x) and np.array_equal(mine.y, others.y)
 
 
-def classes(found: Assessment) -> str:
+def classes(assessed: Assessment) -> str:
     """What the trust spectrum says."""
-    known = [c for c in found.classes if c.trust.value is not None]
+    known = [c for c in assessed.classes if c.trust.value is not None]
     worst = min(known, key=lambda c: c.trust.value or 0.0)
     best = max(known, key=lambda c: c.trust.value or 0.0)
     sentence = (
@@ -179,14 +179,14 @@ def classes(found: Assessment) -> str:
                 "more than chance"
             )
         sentence += f": one statement about all {len(known)} classes."
-    empty = [c.name for c in found.classes if c.count == 0]
+    empty = [c.name for c in assessed.classes if c.count == 0]
     if empty:
         shown = listed(empty) if len(empty) <= 5 else f"{len(empty)} classes"
         sentence += f" Trust in {shown} is not defined: no example has such a label."
     return sentence
 
 
-def gradients(found: Assessment) -> str:
+def gradients(assessed: Assessment) -> str:
     """What the table of gradient statistics says."""
     return (
         "Ask the network to be surer of its own answer, and see how hard each layer "
@@ -206,27 +206,27 @@ def strangers() -> str:
     )
 
 
-def gallery(found: Assessment) -> str:
+def gallery(assessed: Assessment) -> str:
     """What the pictures are ordered by."""
     return (
         "The first two rows are ordered by the network's confidence, the last two by "
-        f"{found.scores[0].title}, the best score above. Below each image: the "
+        f"{assessed.scores[0].title}, the best score above. Below each image: the "
         "answer, the label where it is another, and the confidence."
     )
 
 
-def _question_answer_trust(found: Assessment) -> str:
-    if found.alpha == found.beta == 1:
+def _question_answer_trust(assessed: Assessment) -> str:
+    if assessed.alpha == assessed.beta == 1:
         return "The confidence of a right answer; one minus that of a wrong one."
     return (
-        f"The confidence of a right answer to the power of {found.alpha:g} (alpha); "
-        f"one minus that of a wrong one to the power of {found.beta:g} (beta)."
+        f"The confidence of a right answer to the power of {assessed.alpha:g} (alpha); "
+        f"one minus that of a wrong one to the power of {assessed.beta:g} (beta)."
     )
 
 
-def terms(found: Assessment) -> list[tuple[str, str]]:
+def terms(assessed: Assessment) -> list[tuple[str, str]]:
     """The words of the page."""
-    level = f"{100 * found.confidence_level:g}{THIN}%"
+    level = f"{100 * assessed.confidence_level:g}{THIN}%"
     return [
         (
             "Confidence",
@@ -237,12 +237,12 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "Any number that claims to say how far an answer can be trusted; higher is "
             "more. No score has seen the true label.",
         ),
-        ("Question-answer trust", _question_answer_trust(found)),
+        ("Question-answer trust", _question_answer_trust(assessed)),
         (
             "NetTrustScore",
             "The mean question-answer trust over all examples (Wong et al. 2020). With "
             "every class counted alike it is "
-            f"{number(found.headline['net_trust_score_uniform'].value or 0.0)}.",
+            f"{number(assessed.headline['net_trust_score_uniform'].value or 0.0)}.",
         ),
         (
             "Trust spectrum, density, matrix",
@@ -263,7 +263,7 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "AUPR-error",
             "Average precision at finding the errors, the least trusted first. Chance "
             "is the error rate, "
-            f"{number(found.num_errors / found.num_examples)}.",
+            f"{number(assessed.num_errors / assessed.num_examples)}.",
         ),
         (
             "Coverage and risk, AURC",
@@ -278,7 +278,7 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "range it depends on the score's scale as well, and a heavy-tailed score "
             "wins. Published numbers fit the second only.",
         ),
-        ("Calibration", calibration(found)),
+        ("Calibration", calibration(assessed)),
         (
             "Interval",
             f"Of {level} of test sets drawn as this one was, such an interval holds "
@@ -301,15 +301,15 @@ def terms(found: Assessment) -> list[tuple[str, str]]:
             "No other score is proven to be better: this test set cannot say whether "
             "it is as good as the best. (The largest of all differences between two "
             "scores, in units of its standard error, is held against the largest of "
-            f"{found.num_samples:,} draws in which nothing differs.)",
+            f"{assessed.num_samples:,} draws in which nothing differs.)",
         ),
     ]
 
 
-def calibration(found: Assessment) -> str:
+def calibration(assessed: Assessment) -> str:
     """What the calibration error is, and how much of it chance would give."""
-    error = found.reliability.expected_calibration_error.value or 0.0
-    fair = found.reliability.error_without_chance
+    error = assessed.reliability.expected_calibration_error.value or 0.0
+    fair = assessed.reliability.error_without_chance
     sentence = (
         "Whether confidence can be read as a probability. The expected calibration "
         "error is the mean gap between confidence and accuracy, here "

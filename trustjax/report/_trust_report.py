@@ -42,24 +42,24 @@ class Subject(NamedTuple):
     """What a trust report is about.
 
     Attributes:
-      found: the assessment, with the names that were given: figures shorten them to the
-        room they have.
+      assessed: the assessment, with the names that were given: figures shorten them to
+        the room they have.
       named: the same with marked names, for words and tables.
       predictions: what was assessed.
     """
 
-    found: Assessment
+    assessed: Assessment
     named: Assessment
     predictions: Predictions
 
 
 def rendered(
-    found: Assessment, predictions: Predictions, progress: ProgressFn | None = None
+    assessed: Assessment, predictions: Predictions, progress: ProgressFn | None = None
 ) -> _page.Rendered:
     """The page of an assessment."""
     names = _names.Names()
-    named = _names.of_assessment(names, found)
-    subject = Subject(found, named, predictions)
+    named = _names.of_assessment(names, assessed)
+    subject = Subject(assessed, named, predictions)
     return _page.render(PAGE, subject, names, progress)
 
 
@@ -68,16 +68,16 @@ def _headline(subject: Subject) -> _section.Drawn:
 
 
 def _scores(subject: Subject) -> _section.Drawn:
-    found, predictions = subject.found, subject.predictions
-    drawn = [score for score in found.scores if score.scatter]
+    assessed, predictions = subject.assessed, subject.predictions
+    drawn = [score for score in assessed.scores if score.scatter]
     scatter = _figures.scatter(predictions, drawn[0]) if drawn else None
     return [
         [_tables.scores(subject.named)],
         [
-            _figures.risk_coverage(found),
-            _figures.histograms(found, predictions),
+            _figures.risk_coverage(assessed),
+            _figures.histograms(assessed, predictions),
             scatter,
-            _figures.reliability(found),
+            _figures.reliability(assessed),
         ],
     ]
 
@@ -90,8 +90,8 @@ def _classes(subject: Subject) -> _section.Drawn:
     beside = matrix is None or len(matrix.rows) <= _tables.MOST_BESIDE
     return [
         [
-            _class_figures.spectrum(subject.found),
-            _class_figures.densities(subject.found),
+            _class_figures.spectrum(subject.assessed),
+            _class_figures.densities(subject.assessed),
         ],
         *([[matrix, mistakes]] if beside else [[matrix], [mistakes]]),
     ]
@@ -117,17 +117,17 @@ def _gallery_shelves(subject: Subject) -> _section.Drawn:
     ]
 
 
-def _facts(found: Assessment) -> list[str]:
+def _facts(assessed: Assessment) -> list[str]:
     facts = [
-        f"{found.num_examples:,} {_text.plural('example', found.num_examples)}",
-        f"{len(found.classes):,} {_text.plural('class', len(found.classes))}",
+        f"{assessed.num_examples:,} {_text.plural('example', assessed.num_examples)}",
+        f"{len(assessed.classes):,} {_text.plural('class', len(assessed.classes))}",
     ]
-    if "model" in found.run:
-        facts.insert(0, str(found.run["model"]))
+    if "model" in assessed.run:
+        facts.insert(0, str(assessed.run["model"]))
     return facts
 
 
-def _tiles(found: Assessment) -> _section.Tiles:
+def _tiles(assessed: Assessment) -> _section.Tiles:
     def tile(name: str, quantity: Quantity, note: str, *, percent=False, warn=False):
         write = _text.percent if percent else _text.number
         return _section.Tile(
@@ -139,13 +139,13 @@ def _tiles(found: Assessment) -> _section.Tiles:
             warn=warn,
         )
 
-    headline = found.headline
+    headline = assessed.headline
     tiles = [
         tile(
             "Accuracy",
             headline["accuracy"],
-            f"{found.num_examples - found.num_errors:,} right, "
-            f"{found.num_errors:,} wrong",
+            f"{assessed.num_examples - assessed.num_errors:,} right, "
+            f"{assessed.num_errors:,} wrong",
             percent=True,
         ),
         tile(
@@ -170,12 +170,12 @@ def _tiles(found: Assessment) -> _section.Tiles:
     return _section.Tiles(tiles)
 
 
-def _run(found: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
+def _run(assessed: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
     """What was run, in groups: the plain entries first, then each nested mapping."""
-    plain = {k: v for k, v in found.run.items() if not isinstance(v, Mapping)}
-    nested = {k: v for k, v in found.run.items() if isinstance(v, Mapping)}
+    plain = {k: v for k, v in assessed.run.items() if not isinstance(v, Mapping)}
+    nested = {k: v for k, v in assessed.run.items() if isinstance(v, Mapping)}
     plain["intervals"] = (
-        f"{100 * found.confidence_level:g} %, {found.num_samples:,} draws"
+        f"{100 * assessed.confidence_level:g} %, {assessed.num_samples:,} draws"
     )
     groups = [("", list(_flattened(plain)))]
     for name, values in nested.items():
@@ -229,7 +229,7 @@ PAGE = _section.Page(
             "gradients",
             "What the gradients know",
             lambda subject: [[_tables.gradients(subject.named)]],
-            needs=("found.gradients",),
+            needs=("assessed.gradients",),
             label="Gradients",
             lead=lambda subject: _text.gradients(subject.named),
         ),
@@ -237,7 +237,7 @@ PAGE = _section.Page(
             "strangers",
             "Inputs from elsewhere",
             lambda subject: [[_tables.strangers(subject.named)]],
-            needs=("found.out_of_distribution",),
+            needs=("assessed.out_of_distribution",),
             label="Other inputs",
             lead=lambda subject: _text.strangers(),
         ),

@@ -33,8 +33,8 @@ def write(
     example's outputs and scores. The same assessment gives the same bytes.
 
     Args:
-      assessment: what `assess.assess` found.
-      predictions: what it was found from, for the images and the per-example file.
+      assessment: what `assess.assess` came to.
+      predictions: what it was made from, for the images and the per-example file.
       out: the folder; made if it is missing. Files of an older page in it that the new
         one has not are taken away, all others are left alone.
       progress: hears, as the task `"drawing"`, how many of the sections are done.
@@ -59,7 +59,7 @@ def write(
 
 
 def write_comparison(
-    found: NetworkComparison,
+    compared: NetworkComparison,
     out: str | os.PathLike[str],
     *,
     run: Mapping[str, Any] = types.MappingProxyType({}),
@@ -68,7 +68,7 @@ def write_comparison(
     """Writes a comparison of networks: as `write`, without `scores.npz`.
 
     Args:
-      found: what `assess.compare` found.
+      compared: what `assess.compare` came to.
       out: the folder, as `write` takes it.
       run: how the comparison came to be; written to the page as it is.
       progress: as in `write`.
@@ -79,8 +79,8 @@ def write_comparison(
     Raises:
       OSError: if the folder cannot be made or written, or the disk is full.
     """
-    page = _network_page.rendered(found, run, progress)
-    numbers = {**_json.of_networks(found), "run": run}
+    page = _network_page.rendered(compared, run, progress)
+    numbers = {**_json.of_networks(compared), "run": run}
     return _write(page, numbers, pathlib.Path(out), {})
 
 
