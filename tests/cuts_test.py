@@ -130,20 +130,30 @@ def test_every_cut_gives_the_whole(name):
 
 
 @pytest.mark.parametrize(("name", "at"), CUT)
-def test_a_batch_of_any_size_goes_through(name, at):
-    """Of one as well, whose program has other axes."""
+def test_a_batch_of_one_goes_through(name, at):
+    """Its program has other axes; by shapes, in all networks."""
     network, split = networks.get(name), split_of(name, at)
-    for size in (1, 3):
-        x = jax.tree.map(lambda a, size=size: a[:size], network.x)
-        features = jax.eval_shape(split.features_fn, network.params, x)
-        assert features.shape == (size, *getattr(network, at))
-        logits = jax.eval_shape(split.head_fn, network.params, features)
-        assert logits.shape == (size, networks.CLASSES)
+    x = jax.tree.map(lambda a: a[:1], network.x)
+    features = jax.eval_shape(split.features_fn, network.params, x)
+    assert features.shape == (1, *getattr(network, at))
+    logits = jax.eval_shape(split.head_fn, network.params, features)
+    assert logits.shape == (1, networks.CLASSES)
 
 
 several = pytest.mark.parametrize(
     "name", ["channels_first", "mean_of_tokens_in_a_scan"]
 )
+
+
+@several
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_batch_of_any_size_goes_through(name, size):
+    _, params, x = networks.get(name)[:3]
+    splits = [split_of(name, at) for at in PLACES]
+    run = jax.jit(lambda params, x: [split.apply_fn(params, x) for split in splits])
+    expected = asked(name)["logits"][:size]
+    for logits in run(params, x[:size]):
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 @several
@@ -346,6 +356,11 @@ def test_a_network_inside_shard_map_is_one_operation():
     assert transforms.cuts(sharded, params, x) == ()
     with pytest.raises(ValueError, match="nothing but one shard_map"):
         transforms.split(sharded, params, x)
+
+
+def test_a_split_model_comes_back_as_it_is():
+    network, split = networks.get("perceptron"), split_of("perceptron", "embedding")
+    assert transforms.split(split, network.params, network.x, "feature_map") is split
 
 
 def test_bad_arguments_are_named():

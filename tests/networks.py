@@ -219,6 +219,13 @@ _with_head("cosine", _cosine)
 _with_head("mean_in_two_steps", lambda p, maps: maps.mean(1).mean(1) @ p["dense"])
 _with_head("largest_of_windows", _largest_of_windows, (8,), (3, 3, 8), shape=(6, 6, 3))
 _with_head("dropout_with_one_key", _dropped)
+_with_head(
+    "distances_to_prototypes",
+    lambda p, maps: -((pooled(maps)[:, None] - p["dense"].T[None]) ** 2).sum(-1),
+    None,
+    (8, 8, 8),
+    reads=("conv2", "dense"),
+)
 
 
 @_add
