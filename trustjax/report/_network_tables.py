@@ -35,10 +35,10 @@ NUMBERS = (
 )
 
 
-def networks(found: NetworkComparison) -> _section.Table:
+def networks(compared: NetworkComparison) -> _section.Table:
     """Networks by their numbers, as table 1 of Wong et al. 2020."""
-    statements = [found.statements[number.name] for number in NUMBERS]
-    some_known = any(one.num_parameters is not None for one in found.networks)
+    statements = [compared.statements[number.name] for number in NUMBERS]
+    some_known = any(one.num_parameters is not None for one in compared.networks)
 
     def row(place: int, one: NetworkAssessment) -> _section.Row:
         cells = [
@@ -59,7 +59,7 @@ def networks(found: NetworkComparison) -> _section.Table:
             *(_section.Column(n.name, n.title, n.better) for n in NUMBERS),
             _section.Column("best score", "Best score"),
         ],
-        rows=[row(place, one) for place, one in enumerate(found.networks)],
+        rows=[row(place, one) for place, one in enumerate(compared.networks)],
         caption="Below each number stands its own interval. "
         "★ best in its column here; ≈ not distinguishable from it. "
         + _network_text.reasons(statements),
@@ -88,14 +88,14 @@ def _number(
     return _section.Cell(text, *quantity[:3], small=interval, kind=kind)
 
 
-def differences(found: NetworkComparison) -> _section.Table:
+def differences(compared: NetworkComparison) -> _section.Table:
     """Pairs of networks by their differences, with paired intervals."""
-    pairs = itertools.combinations(range(len(found.networks)), 2)
+    pairs = itertools.combinations(range(len(compared.networks)), 2)
     rows = [
         _section.Row(
-            f"{found.names[one]} less {found.names[other]}",
+            f"{compared.names[one]} less {compared.names[other]}",
             [
-                _difference(found.statements[number.name], number, one, other)
+                _difference(compared.statements[number.name], number, one, other)
                 for number in NUMBERS
             ],
         )
@@ -154,7 +154,7 @@ def _difference(
     )
 
 
-def classes(found: NetworkComparison) -> _section.Table:
+def classes(compared: NetworkComparison) -> _section.Table:
     """Classes by the trust in each network."""
 
     def cell(index: int, one: NetworkAssessment) -> _section.Cell:
@@ -171,7 +171,7 @@ def classes(found: NetworkComparison) -> _section.Table:
         )
 
     def spread(index: int) -> _section.Cell:
-        of_class = found.classes[index]
+        of_class = compared.classes[index]
         if not of_class.count:
             return _section.Cell("–", level=0)
         return _section.Cell(
@@ -186,13 +186,13 @@ def classes(found: NetworkComparison) -> _section.Table:
             of_class.name,
             [
                 _section.Cell(f"{of_class.count:,}", of_class.count, level=0),
-                *(cell(index, one) for one in found.networks),
+                *(cell(index, one) for one in compared.networks),
                 spread(index),
             ],
         )
-        for index, of_class in enumerate(found.classes)
+        for index, of_class in enumerate(compared.classes)
     ]
-    shown = _worth_showing(found)
+    shown = _worth_showing(compared)
     left_out = len(rows) - len(shown)
     return _section.Table(
         name="classes",
@@ -200,7 +200,7 @@ def classes(found: NetworkComparison) -> _section.Table:
         corner="class",
         columns=[
             _section.Column("count", "examples"),
-            *(_section.Column(name, name) for name in found.names),
+            *(_section.Column(name, name) for name in compared.names),
             _section.Column("largest difference", "largest difference"),
         ],
         rows=[row for index, row in enumerate(rows) if index in shown],
@@ -218,16 +218,16 @@ def classes(found: NetworkComparison) -> _section.Table:
     )
 
 
-def _worth_showing(found: NetworkComparison) -> set[int]:
+def _worth_showing(compared: NetworkComparison) -> set[int]:
     """All classes where there are few, else the least trusted and most different."""
-    everything = range(len(found.classes))
-    if len(found.classes) <= MOST_CLASSES:
+    everything = range(len(compared.classes))
+    if len(compared.classes) <= MOST_CLASSES:
         return set(everything)
-    present = [index for index in everything if found.classes[index].count]
+    present = [index for index in everything if compared.classes[index].count]
 
     def most_trust(index: int) -> float:
-        return max(one.classes[index].trust.value or 0.0 for one in found.networks)
+        return max(one.classes[index].trust.value or 0.0 for one in compared.networks)
 
     least = sorted(present, key=most_trust)[: MOST_CLASSES // 2]
-    different = sorted(present, key=lambda index: -found.classes[index].spread)
+    different = sorted(present, key=lambda index: -compared.classes[index].spread)
     return {*least, *different[: MOST_CLASSES // 2]}

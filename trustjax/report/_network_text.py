@@ -10,76 +10,78 @@ from trustjax.report import _text
 from trustjax.report._text import THIN
 
 
-def leader(found: NetworkComparison, number: str) -> NetworkAssessment | None:
+def leader(compared: NetworkComparison, number: str) -> NetworkAssessment | None:
     """The network that has the best value; None where it is not defined."""
-    best = found.statements[number].best
-    return next((one for one in found.networks if one.name == best), None)
+    best = compared.statements[number].best
+    return next((one for one in compared.networks if one.name == best), None)
 
 
-def verdict(found: NetworkComparison) -> list[str]:
+def verdict(compared: NetworkComparison) -> list[str]:
     """Is the most accurate network the one to trust? `*bold*` are the numbers."""
-    accurate = leader(found, "accuracy")
-    trusted = leader(found, "net_trust_score")
+    accurate = leader(compared, "accuracy")
+    trusted = leader(compared, "net_trust_score")
     if accurate is None or trusted is None:
         return ["No network has an accuracy."]
     accuracy = _text.percent(_value(accurate, "accuracy"))
     trust = _text.number(_value(trusted, "net_trust_score"))
     sentences = [
         f"{accurate.name} is right most often, on *{accuracy}* of "
-        f"{found.num_examples:,} {_text.plural('example', found.num_examples)}"
-        f"{_how_sure(found, 'accuracy')}."
+        f"{compared.num_examples:,} {_text.plural('example', compared.num_examples)}"
+        f"{_how_sure(compared, 'accuracy')}."
     ]
     if trusted is accurate:
         sentences.append(
             f"It has the highest NetTrustScore as well, *{trust}*"
-            f"{_how_sure(found, 'net_trust_score')}."
+            f"{_how_sure(compared, 'net_trust_score')}."
         )
     else:
         own = _text.number(_value(accurate, "net_trust_score"))
         sentences.append(
             f"The highest NetTrustScore is that of {trusted.name}, *{trust}*, against "
-            f"*{own}* of the most accurate network{_pair(found, trusted, accurate)}."
+            f"*{own}* of the most accurate network{_pair(compared, trusted, accurate)}."
         )
     sentences += [
         f"{right} is right more often than {trusted_more} and trusted less, both by "
         "more than chance."
-        for right, trusted_more in apart(found)
+        for right, trusted_more in apart(compared)
         if right != accurate.name
     ]
-    wrong = found.num_all_wrong
+    wrong = compared.num_all_wrong
     verb = "is" if wrong == 1 else "are"
     sentences.append(
         f"*{wrong:,}* {_text.plural('example', wrong)} {verb} answered wrongly by "
-        f"{'both' if len(found.networks) == 2 else 'all of them'}."
+        f"{'both' if len(compared.networks) == 2 else 'all of them'}."
     )
     return sentences
 
 
-def apart(found: NetworkComparison) -> list[tuple[str, str]]:
+def apart(compared: NetworkComparison) -> list[tuple[str, str]]:
     """Pairs of which the first is proven right more often, and trusted less."""
-    accuracy = found.statements["accuracy"]
-    trust = found.statements["net_trust_score"]
+    accuracy = compared.statements["accuracy"]
+    trust = compared.statements["net_trust_score"]
     rows = np.argwhere(np.asarray(accuracy.behind).T & np.asarray(trust.behind))
-    return [(found.names[row], found.names[column]) for row, column in rows.tolist()]
+    return [
+        (compared.names[row], compared.names[column]) for row, column in rows.tolist()
+    ]
 
 
-def _how_sure(found: NetworkComparison, number: str) -> str:
+def _how_sure(compared: NetworkComparison, number: str) -> str:
     """Whether the best value may be chance."""
-    statement = found.statements[number]
+    statement = compared.statements[number]
     if statement.reason:
         return f", which may be chance: {statement.reason} before networks are compared"
     others = [name for name in statement.may_be_best if name != statement.best]
     if not others:
-        others_are = "other" if len(found.networks) == 2 else "others"
+        others_are = "other" if len(compared.networks) == 2 else "others"
         return f", ahead of the {others_are} by more than chance"
     verb = "is" if len(others) == 1 else "are"
     return f"; {_text.listed(others)} {verb} not distinguishable from it in that"
 
 
 def _pair(
-    found: NetworkComparison, trusted: NetworkAssessment, accurate: NetworkAssessment
+    compared: NetworkComparison, trusted: NetworkAssessment, accurate: NetworkAssessment
 ) -> str:
-    statement = found.statements["net_trust_score"]
+    statement = compared.statements["net_trust_score"]
     row, column = (statement.names.index(one.name) for one in (accurate, trusted))
     if bool(statement.behind[row, column]):
         return ", a difference beyond chance"
@@ -90,9 +92,9 @@ def _value(one: NetworkAssessment, number: str) -> float:
     return one.numbers[number].value or 0.0
 
 
-def networks(found: NetworkComparison) -> str:
+def networks(compared: NetworkComparison) -> str:
     """What the table of networks says, and how far it can be believed."""
-    level = _level(found)
+    level = _level(compared)
     return (
         "A network can be right more often and still be trusted less: question-answer "
         "trust rewards right answers by their confidence, and punishes wrong ones by "
@@ -104,11 +106,11 @@ def networks(found: NetworkComparison) -> str:
     )
 
 
-def classes(found: NetworkComparison) -> str:
+def classes(compared: NetworkComparison) -> str:
     """Which classes all distrust, and on which they differ."""
-    distrusted = [c.name for c in found.classes if c.distrusted]
-    differing = sum(c.differs for c in found.classes)
-    known = sum(c.count > 0 for c in found.classes)
+    distrusted = [c.name for c in compared.classes if c.distrusted]
+    differing = sum(c.differs for c in compared.classes)
+    known = sum(c.count > 0 for c in compared.classes)
     sentences = []
     if not distrusted:
         sentences.append(
@@ -130,8 +132,8 @@ def classes(found: NetworkComparison) -> str:
         sentences.append("On no class are two networks proven to differ.")
     else:
         verb = "class" if differing == 1 else "classes"
-        widest = max((c for c in found.classes if c.differs), key=lambda c: c.spread)
-        best, worst = _ends(found, widest.differences)
+        widest = max((c for c in compared.classes if c.differs), key=lambda c: c.spread)
+        best, worst = _ends(compared, widest.differences)
         sentences.append(
             f"On {differing} {verb} two networks differ by more than chance, most on "
             f"{widest.name}, where {best} is ahead of {worst} by "
@@ -144,19 +146,19 @@ def classes(found: NetworkComparison) -> str:
     return " ".join(sentences)
 
 
-def _ends(found: NetworkComparison, differences: np.ndarray) -> Sequence[str]:
+def _ends(compared: NetworkComparison, differences: np.ndarray) -> Sequence[str]:
     row, column = np.unravel_index(np.argmax(differences), differences.shape)
-    return found.names[row], found.names[column]
+    return compared.names[row], compared.names[column]
 
 
-def _level(found: NetworkComparison) -> str:
-    return f"{100 * found.confidence_level:g}{THIN}%"
+def _level(compared: NetworkComparison) -> str:
+    return f"{100 * compared.confidence_level:g}{THIN}%"
 
 
-def terms(found: NetworkComparison) -> list[tuple[str, str]]:
+def terms(compared: NetworkComparison) -> list[tuple[str, str]]:
     """The words of the page."""
-    level = _level(found)
-    of_one = dict(_text.terms(found.networks[0].assessment))
+    level = _level(compared)
+    of_one = dict(_text.terms(compared.networks[0].assessment))
     kept = ("Confidence", "Question-answer trust", "AUROC", "Coverage and risk, AURC")
     return [
         *((name, of_one[name]) for name in kept),
@@ -199,7 +201,7 @@ def terms(found: NetworkComparison) -> list[tuple[str, str]]:
             "Whoever looks at many differences and picks the largest is fooled by luck "
             "more often than an interval errs. So the statements of three families "
             f"hold together, each family on {level} of pages without one false: the "
-            f"differences of all {len(found.statements)} numbers of all pairs of "
+            f"differences of all {len(compared.statements)} numbers of all pairs of "
             "networks; the trust spectra of all networks; the differences of all "
             "classes of all pairs.",
         ),
@@ -216,11 +218,11 @@ def shown(quantity: Quantity, *, percent: bool) -> tuple[str, str]:
 
 def reasons(statements: Sequence[metrics.Comparison]) -> str:
     """Of which networks nothing is said, and why; empty where there are none."""
-    found = {
+    reasons = {
         name: reason
         for statement in statements
         for name, reason in statement.reasons.items()
     }
     return " ".join(
-        f"Nothing is said of {name}: {reason}." for name, reason in found.items()
+        f"Nothing is said of {name}: {reason}." for name, reason in reasons.items()
     )
