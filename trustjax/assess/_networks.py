@@ -89,7 +89,7 @@ class NetworkComparison:
       networks: in the order given.
       statements: number -> which networks are told apart; all of them hold together.
       classes: in class order.
-      density_grid: `[grid]`, where the trust densities are evaluated.
+      density_grid: `[grid]`, the points that the trust densities are of.
       least_trusted: the classes that even the network that trusts them most trusts
         least, worst first.
       most_different: other classes on which the networks differ most, largest first.
