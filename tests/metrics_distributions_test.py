@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 from tests.metrics_problems import FAILURES, failures
 from trustjax import _validate, metrics
+from trustjax.metrics import _separability
 
 
 @pytest.mark.parametrize("variant", FAILURES)
@@ -318,6 +319,17 @@ def test_distances_of_gaussians_do_not_depend_on_an_offset(offset):
         metrics.kl_separability(*(values - offset for values in apart)),
         rtol=1e-6,
     )
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0, -1e5])
+def test_a_fitted_mean_and_variance_keep_their_digits_far_from_zero(offset):
+    values = np.round(np.random.default_rng(0).normal(size=500) * 64) / 64 + offset
+    values = np.asarray(values, np.float32)
+    fitted = jax.jit(_separability._fit, static_argnums=1)(values, None)
+    mean = np.float64(fitted.origin) + np.float64(fitted.mean)
+    assert mean == pytest.approx(values.astype(np.float64).mean(), abs=1e-6)
+    variance = values.astype(np.float64).var(ddof=1)
+    assert fitted.variance == pytest.approx(variance, rel=1e-6)
 
 
 @pytest.mark.usefixtures("without_type_checks")

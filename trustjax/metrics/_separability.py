@@ -142,7 +142,11 @@ def _unlike(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 class _Gaussian(NamedTuple):
-    """Its mean lies at `origin + mean`: far from 0 the sum would be rounded."""
+    """Its mean lies at `origin + mean`: far from 0 the sum would be rounded.
+
+    The origin is one of the values. A mean in its place may be computed once more
+    wherever it is used, and be rounded to another number there.
+    """
 
     origin: jax.Array
     mean: jax.Array
@@ -152,7 +156,7 @@ class _Gaussian(NamedTuple):
 def _fit(values: jax.Array, weights: jax.Array | None) -> _Gaussian:
     counts = _weights.counted(weights, values.shape[0])
     kept, size = counts > 0, _weights.total(counts)
-    origin = jax.lax.stop_gradient(_weights.mean(values, counts))
+    origin = jax.lax.stop_gradient(values[jnp.argmax(kept)])
     values = values - origin
     mean = _weights.mean(values, counts)
     squares = jnp.where(kept, (values - mean) ** 2, 0.0) * counts
