@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from tests import compiler
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Prepared datasets stay from run to run, and out of the user's cache.
 os.environ.setdefault(
@@ -17,17 +19,8 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Before jax starts: the sharded batteries need a mesh of eight devices, and a suite of
-# small programs that each run a few times spends its time in the compiler.
-# Flags that are given win: .ci/run runs the newest Python's tests fully optimised.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-        os.environ.get("XLA_FLAGS", ""),
-    ]
-)
+# Before jax starts. `.ci/run` gives flags for the newest Python's tests.
+os.environ["XLA_FLAGS"] = compiler.flags(os.environ.get("XLA_FLAGS", ""))
 
 import jax
 import jaxtyping
