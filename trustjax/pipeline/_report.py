@@ -47,7 +47,7 @@ def trust_report(
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
     datasets = _dataset.with_others(datasets, config)
-    return report_on(datasets, config, progress=progress, command=command)
+    return _made(datasets, config, progress, command)
 
 
 def report_on(
@@ -74,6 +74,13 @@ def report_on(
     """
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
+    return _made(datasets, config, progress, command)
+
+
+def _made(
+    datasets: Datasets, config: ReportConfig, progress: ProgressFn | None, command: str
+) -> Report:
+    """The report, in a place that is there, on a network that takes the images."""
     network = _network.trained_or_loaded(config, datasets, progress)
     scored = _scored.scored(config, network, datasets, progress)
     predictions = assess.Predictions(
