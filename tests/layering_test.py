@@ -29,7 +29,7 @@ FOUNDATION = {
 PIECES = FOUNDATION | {"ingredients", "targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
 PASSES = ENGINE | {"passes"}
-METHODS = PASSES | {"bridge", "models"}
+METHODS = PASSES | {"bridge", "models", "preprocessing"}
 ALLOWED = {
     "typing": set(),
     "_network_questions": {"_questions"},
@@ -49,12 +49,13 @@ ALLOWED = {
     "targets": FOUNDATION,
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,
+    "preprocessing": FOUNDATION,
     "bridge": FOUNDATION,
     "transforms": PIECES,
     "gradients": PIECES | {"transforms"},
     "metrics": FOUNDATION,
-    "models": FOUNDATION | {"bridge"},
-    "data": FOUNDATION,
+    "models": FOUNDATION | {"bridge", "preprocessing"},
+    "data": FOUNDATION | {"preprocessing"},
     "passes": ENGINE,
     "scores": PASSES,
     "explain": PASSES,

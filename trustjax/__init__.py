@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from trustjax import oracles as oracles
     from trustjax import passes as passes
     from trustjax import pipeline as pipeline
+    from trustjax import preprocessing as preprocessing
     from trustjax import report as report
     from trustjax import scores as scores
     from trustjax import scoring as scoring
@@ -73,6 +74,7 @@ _SUBPACKAGES = (
     "oracles",
     "passes",
     "pipeline",
+    "preprocessing",
     "report",
     "scores",
     "scoring",
