@@ -1,4 +1,6 @@
+import dataclasses
 import logging
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -225,5 +227,122 @@ def test_an_output_object_is_named_at_the_first_call():
             return {"logits": x, "hidden": x}
 
     apply_fn, params = bridge.from_nnx(Wraps())
-    with pytest.raises(TypeError, match=r"got dict of logits, hidden: .*\['logits'\]"):
+    with pytest.raises(
+        TypeError,
+        match=r"got dict of logits \(.*head\(apply_fn, 'logits'",
+    ):
         apply_fn(params, IN_BATCH)
+
+
+class Head(NamedTuple):
+    logits: jax.Array
+    hidden: jax.Array | None
+
+
+@dataclasses.dataclass
+class Outputs:
+    digit: Any
+    colour: Any
+
+
+class Foreign:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+TWO, THREE = jnp.ones((4, 2)), jnp.zeros((4, 3))
+
+
+@pytest.mark.parametrize(
+    ("output", "which", "expected"),
+    [
+        ({"digit": TWO, "colour": THREE}, "colour", THREE),
+        ({"digit": TWO, "colour": THREE}, 1, THREE),
+        ({"digit": TWO, "colour": THREE}, "1", THREE),
+        ({7: TWO, "0": THREE}, "0", THREE),
+        ((TWO, THREE), "1", THREE),
+        ((TWO, {"aux": [THREE, TWO]}), "1/aux/0", THREE),
+        (Head(TWO, None), "logits", TWO),
+        ([Head(TWO, THREE)], "0/hidden", THREE),
+        (Outputs({"a": THREE}, TWO), "digit/a", THREE),
+        (Foreign(THREE), "logits", THREE),
+        ({"only": THREE}, 0, THREE),
+    ],
+)
+def test_a_head_is_found_by_its_name_or_number(output, which, expected):
+    apply_fn = bridge.head(lambda params, x: output, which)
+    np.testing.assert_array_equal(apply_fn(None, None), expected)
+
+
+def test_no_such_head_lists_those_that_are_there():
+    apply_fn = lambda params, x: (TWO, {"aux": THREE})
+    for which in ("aux", 2, "-1", ""):
+        with pytest.raises(ValueError, match=r"one of 0 \(4, 2\), 1/aux \(4, 3\), got"):
+            bridge.head(apply_fn, which)(None, None)
+    with pytest.raises(ValueError, match="head must be one of none, got 'logits'"):
+        bridge.head(lambda params, x: Foreign(None), "logits")(None, None)
+
+
+def test_a_head_of_a_module_whose_output_is_refused(images):
+    class TwoHeads(nnx.Module):
+        def __init__(self, rngs):
+            self.digit = nnx.Linear(25, 3, rngs=rngs)
+            self.colour = nnx.Linear(25, 2, rngs=rngs)
+
+        def __call__(self, x):
+            x = x.reshape(len(x), -1)
+            return {"digit": self.digit(x), "colour": self.colour(x)}
+
+    class Linen(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            x = x.reshape(len(x), -1)
+            return linen.Dense(3)(x), linen.Dense(2)(x)
+
+    model, module = TwoHeads(nnx.Rngs(0)), Linen()
+    apply_fn, params = bridge.from_nnx(model)
+    with pytest.raises(TypeError, match=r"digit \(4, 3\), colour \(4, 2\): give"):
+        apply_fn(params, images)
+    logits = jax.jit(bridge.head(apply_fn, "colour"))(params, images)
+    np.testing.assert_allclose(logits, model(images)["colour"], rtol=1e-5, atol=1e-6)
+    variables = module.init(jax.random.key(0), images)
+    apply_fn, params = bridge.from_linen(module, variables)
+    logits = bridge.head(apply_fn, 1)(params, images)
+    expected: Any = module.apply(variables, images)
+    np.testing.assert_allclose(logits, expected[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_one_output_is_two_classes(shape):
+    # A sigmoid of 2, -1 and 0 is .880797, .268941 and .5.
+    z = jnp.array([2.0, -1.0, 0.0]).reshape(shape)
+    logit = bridge.binary(lambda params, x: params * x)
+    probability = bridge.binary(
+        lambda p, x: jax.nn.sigmoid(p * x), output="probability"
+    )
+    np.testing.assert_array_equal(logit(1, z), [[0, 2], [0, -1], [0, 0]])
+    for apply_fn in (logit, probability):
+        found = jax.nn.softmax(jax.jit(apply_fn)(1.0, z))[:, 1]
+        np.testing.assert_allclose(found, [0.880797, 0.268941, 0.5], rtol=1e-5)
+        slope = jax.jacobian(apply_fn)(1.0, z)
+        assert jnp.isfinite(slope).all()
+    assert jnp.isfinite(probability(1.0, 1000 * z)).all()
+
+
+def test_what_is_not_one_output_is_refused():
+    for shape in ((3, 2), (3, 1, 1), ()):
+        with pytest.raises(ValueError, match=r"return \[batch\] or \[batch, 1\], got"):
+            bridge.binary(lambda params, x: x)(None, jnp.zeros(shape))
+    with pytest.raises(TypeError, match=r"got tuple of 0 .*, 1 .*: give bridge"):
+        bridge.binary(lambda params, x: (x, x))(None, jnp.zeros(3))
+    with pytest.raises(ValueError, match="output must be one of logit, probability"):
+        bridge.binary(lambda params, x: x, output="odds")
+
+
+def test_a_softmax_gives_the_logits_back_but_for_a_constant(images, model):
+    apply_fn, params = bridge.from_nnx(model)
+    logits = apply_fn(params, images)
+    softmax = lambda params, x: jax.nn.softmax(apply_fn(params, x))
+    found = bridge.log_probabilities(softmax)(params, images)
+    constant = found - logits
+    np.testing.assert_allclose(constant, constant[:, :1] * jnp.ones((1, 3)), atol=1e-5)

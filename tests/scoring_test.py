@@ -473,9 +473,15 @@ class Output:
 @pytest.mark.parametrize(
     ("wrap", "message"),
     [
-        (lambda z: Output(logits=z), r"\[batch, classes\], got Output.*\.logits"),
-        (lambda z: (z, {"aux": z}), r"got tuple of 2: .*\[0\]"),
-        (lambda z: {"logits": z}, r"got dict of logits: .*\['logits'\]"),
+        (
+            lambda z: Output(logits=z),
+            r"\[batch, classes\], got Output of.*head\(apply_fn, 'logits'\)",
+        ),
+        (
+            lambda z: (z, {"aux": z}),
+            r"got tuple of 0 .*, 1/aux .*head\(apply_fn, '0'\)",
+        ),
+        (lambda z: {"logits": z}, r"got dict of logits .*head\(apply_fn, 'logits'\)"),
     ],
 )
 @pytest.mark.parametrize("names", [["max_softmax"], ["gradient_l2_norm"], ["purview"]])

@@ -4,7 +4,7 @@ As in `_questions`: what is not taken is refused with what to do about it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,30 +21,73 @@ def one_array(output: Any) -> Any:
     """The output of a network, if it is an array and nothing around one.
 
     Raises:
-      TypeError: naming what it is, and how to get at its logits.
+      TypeError: naming what it is, the arrays in it, and how to get at its logits.
 
-    >>> one_array({"logits": 0})
+    >>> one_array({"logits": np.zeros((2, 3)), "hidden": np.zeros((2, 8))})
     Traceback (most recent call last):
-    TypeError: a network must return an array [batch, classes], got dict of logits: ...
+    TypeError: a network must return an array [batch, classes], got dict of logits \
+(2, 3), hidden (2, 8): give bridge.head(apply_fn, 'logits')
     """
-    if hasattr(output, "ndim") and hasattr(output, "dtype"):
+    if _is_array(output):
         return output
-    kind, access = type(output).__name__, "..."
-    if isinstance(output, Mapping):
-        kind += f" of {', '.join(map(str, output))}"
-        access = "['logits']" if "logits" in output else f"[{next(iter(output), '')!r}]"
-    elif hasattr(output, "logits"):
-        access = ".logits"
-    elif dataclasses.is_dataclass(output):
-        kind += f" of {', '.join(f.name for f in dataclasses.fields(output))}"
-        access = ".<field>"
-    elif isinstance(output, tuple | list):
-        kind += f" of {len(output)}"
-        access = "[0]"
-    raise TypeError(
-        f"a network must return an array [batch, classes], got {kind}: give lambda "
-        f"params, x: apply_fn(params, x){access}"
+    found = heads(output)
+    kind = type(output).__name__
+    if not found:
+        raise TypeError(
+            f"a network must return an array [batch, classes], got {kind} without an "
+            "array in it"
+        )
+    listed = ", ".join(f"{name} {array.shape}" for name, array in found.items())
+    likely = [name for name, array in found.items() if array.ndim == 2]
+    meant = next(
+        (name for name in found if name.rpartition("/")[2] == "logits"),
+        (likely or list(found))[0],
     )
+    raise TypeError(
+        f"a network must return an array [batch, classes], got {kind} of {listed}: "
+        f"give bridge.head(apply_fn, {meant!r})"
+    )
+
+
+def heads(output: Any) -> dict[str, Any]:
+    """Every array that a network returns, by its name: keys, fields and numbers.
+
+    >>> list(heads({"a": np.ones(2), "b": (np.ones(2), None, {"c": np.ones(2)})}))
+    ['a', 'b/0', 'b/2/c']
+    """
+    if _is_array(output):
+        return {"": output}
+    return {
+        f"{name}/{inner}" if inner else name: array
+        for name, part in _parts(output).items()
+        for inner, array in heads(part).items()
+    }
+
+
+def _is_array(output: Any) -> bool:
+    return hasattr(output, "ndim") and hasattr(output, "dtype")
+
+
+def _parts(output: Any) -> dict[str, Any]:
+    """What an output is made of, where its kind is known."""
+    if isinstance(output, Mapping):
+        return {str(name): part for name, part in output.items()}
+    if dataclasses.is_dataclass(output):
+        return {f.name: getattr(output, f.name) for f in dataclasses.fields(output)}
+    if isinstance(output, tuple | list):
+        names = getattr(output, "_fields", map(str, range(len(output))))
+        return dict(zip(names, output, strict=True))
+    logits = getattr(output, "logits", None)
+    return {} if logits is None else {"logits": logits}
+
+
+def one_for_each(shape: Sequence[int]) -> bool:
+    """Whether an output is one number for each example: two classes in one.
+
+    >>> one_for_each((8,)), one_for_each((8, 1)), one_for_each((8, 2))
+    (True, True, False)
+    """
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
 
 
 def logits(output: Any) -> Any:
@@ -55,8 +98,12 @@ def logits(output: Any) -> Any:
       ValueError: if it is not `[batch, classes]` with two classes or more.
     """
     array = one_array(output)
-    if array.ndim in (1, 2):
-        _questions.several_classes("logits", array.shape)
+    if one_for_each(array.shape):
+        raise ValueError(
+            "a network must return logits [batch, classes] with two classes or more, "
+            f"got {array.shape}: one output z stands for two classes, give [0, z], as "
+            "by bridge.binary(apply_fn)"
+        )
     if array.ndim != 2:
         raise ValueError(
             f"a network must return logits [batch, classes], got {array.shape}"
@@ -74,8 +121,8 @@ def not_probabilities(answers: np.ndarray) -> None:
     if _questions.are_probabilities(answers):
         raise ValueError(
             "the network returns probabilities (each row is in [0, 1] and sums to 1): "
-            "give what it has before the softmax, or their logarithms, lambda params, "
-            "x: jnp.log(apply_fn(params, x))"
+            "give what it has before the softmax, or their logarithms, "
+            "bridge.log_probabilities(apply_fn)"
         )
 
 

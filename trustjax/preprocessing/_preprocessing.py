@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +45,7 @@ class Preprocessing:
 
     size: tuple[int, int] | None = None
     resize: int | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: str = "bilinear"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     range: tuple[float, float] = (0.0, 1.0)

@@ -1,16 +1,4 @@
-"""From a Flax model to the functions that the library works with.
-
-Everything in trustjax takes `apply_fn(params, x) -> logits`: pure, in evaluation
-mode. These functions make it, and its relatives, from Flax modules.
-
-`params` is a nested dict of the trainable arrays, with the paths that Linen gives
-(`conv1/kernel`, `conv1/bias`, ...). All else that a module holds (BatchNorm
-statistics, RNG state) is closed over as it is at the time of the call: later
-changes of the module do not reach `apply_fn`.
-
-A network that returns an object, a tuple or a dict around its logits is refused at its
-first call, with the way to them.
-"""
+"""Flax NNX and Linen modules as functions of their parameters."""
 
 import inspect
 import logging
@@ -18,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from flax import linen, nnx
 
 from trustjax import _network_questions
+from trustjax.bridge._outputs import OneArray
 from trustjax.typing import ApplyFn, Params
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("trustjax.bridge")
 
 _EVALUATION = {"deterministic": True, "use_running_average": True}
 _EVALUATION_ARGUMENTS = {
@@ -67,11 +55,11 @@ def from_nnx(model: nnx.Module, **call_arguments: Any) -> tuple[ApplyFn, Params]
     _look_at_mode(type(model), call_arguments, "from_nnx(model")
     graph, params, rest = _parted(_in_evaluation_mode(model))
 
-    def apply_fn(params: Params, x: Any) -> jax.Array:
+    def apply_fn(params: Params, x: Any) -> Any:
         network: Any = nnx.merge(graph, params, rest)
-        return _network_questions.one_array(network(x, **call_arguments))
+        return network(x, **call_arguments)
 
-    return apply_fn, params
+    return OneArray(apply_fn), params
 
 
 def from_linen(
@@ -106,38 +94,10 @@ def from_linen(
     _look_at_mode(type(module), kwargs, "from_linen(module, variables")
     rest = {name: value for name, value in variables.items() if name != "params"}
 
-    def apply_fn(params: Params, x: Any) -> jax.Array:
-        output = module.apply({"params": params, **rest}, x, **kwargs)
-        return _network_questions.one_array(output)
+    def apply_fn(params: Params, x: Any) -> Any:
+        return module.apply({"params": params, **rest}, x, **kwargs)
 
-    return apply_fn, variables["params"]
-
-
-def require_independent_rows(apply_fn: ApplyFn, params: Params, x: Any) -> None:
-    """Raises where the answer to an example depends on its neighbours in the batch.
-
-    So do networks in training mode: BatchNorm by the statistics of the batch, dropout
-    with a key that is closed over. Per-example results are then of no example.
-    `scoring.run` asks this of its first batch.
-
-    Args:
-      apply_fn: `(params, x) -> logits`.
-      params: what it takes first.
-      x: a batch; two examples that differ are enough, and more are surer.
-
-    Raises:
-      ValueError: if it does, naming a logit and what it is with and without them.
-
-    >>> by_batch = lambda params, x: x - x.mean(axis=0, keepdims=True)
-    >>> require_independent_rows(by_batch, None, np.array([[1.0, 0.0], [3.0, 4.0]]))
-    Traceback (most recent call last):
-    ValueError: the answer to an example depends on ... training mode ...
-    """
-    compiled = jax.jit(apply_fn)
-    _network_questions.independent_rows(
-        lambda x: np.asarray(_network_questions.one_array(compiled(params, x))),
-        jax.tree.map(np.asarray, x),
-    )
+    return OneArray(apply_fn), variables["params"]
 
 
 def stochastic_from_nnx(
