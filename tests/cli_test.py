@@ -272,10 +272,37 @@ def test_a_masked_class_is_taken(capsys):
     assert {f"score_{name}" for name in offered} <= set(arrays)
 
 
-def test_one_output_is_refused_in_one_line(error_of):
-    np.savez("one.npz", logits=np.ones((4, 1)), labels=np.zeros(4, int))
-    said = error_of("assess", "one.npz").splitlines()
-    assert "one output z stands for two classes, give [0, z]" in said[0]
+@pytest.mark.parametrize(
+    ("name", "one", "said"),
+    [
+        ("logits", [[2.0], [-1.0], [0.5], [-3.0]], "taken as the logits [0, z] of two"),
+        (
+            "probabilities",
+            [0.9, 0.2, 0.6, 0.1],
+            "taken as the probabilities [1 - p, p]",
+        ),
+        ("logits", [0.9, 0.2, 0.6, 0.1], "taken as the probabilities [1 - p, p]"),
+    ],
+)
+def test_one_output_is_two_classes_and_that_is_said(name, one, said, capsys):
+    arrays = {name: np.array(one), "labels": np.array([1, 1, 1, 0])}
+    np.savez("one.npz", **arrays, class_names=["no", "yes"])
+    run("assess", "one.npz")
+    assert said in capsys.readouterr().out
+    numbers, arrays = read(pathlib.Path("reports/one"))
+    # Answered yes, no, yes, no.
+    assert numbers["headline"]["accuracy"]["value"] == 0.75
+    assert said in " ".join(numbers["run"]["notes"])
+    p = (
+        np.reshape(one, -1)
+        if max(np.ravel(one)) < 1
+        else 1 / (1 + np.exp(-np.ravel(one)))
+    )
+    np.testing.assert_allclose(
+        arrays["score_max_softmax"], np.maximum(p, 1 - p), rtol=1e-6
+    )
+    # Probabilities do not hold the constant of their logits.
+    assert ("score_max_logit" in arrays) == ("logits [0, z]" in said)
 
 
 def test_logits_that_float32_saturates_or_cannot_hold_keep_their_order():

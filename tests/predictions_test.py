@@ -62,7 +62,7 @@ TABLE = GradientStatistics(np.zeros((3, 2, 1)), ("a", "b"), ("l1_norm",))
             {"labels": np.array(list("aba"))},
             "labels are strings .*give class_names",
         ),
-        ({"logits": LOGITS[:, :1]}, r"two classes or more, got \(3, 1\).*\[0, z\]"),
+        ({"logits": LOGITS[:, :1]}, r"got \(3, 1\): one output for each .* up to 2"),
         ({"logits": 1e307 * LOGITS}, r"within 1e\+307 of 0: 2 rows"),
         ({"images": np.zeros((3, 3, 8, 8))}, r"give np.moveaxis\(images, 1, -1\)"),
         ({"labels": np.array([0, 3, -1])}, r"in \[0, 3\).*2 rows break this, row 1, 2"),

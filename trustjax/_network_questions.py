@@ -4,7 +4,7 @@ As in `_questions`: what is not taken is refused with what to do about it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -81,15 +81,6 @@ def _parts(output: Any) -> dict[str, Any]:
     return {} if logits is None else {"logits": logits}
 
 
-def one_for_each(shape: Sequence[int]) -> bool:
-    """Whether an output is one number for each example: two classes in one.
-
-    >>> one_for_each((8,)), one_for_each((8, 1)), one_for_each((8, 2))
-    (True, True, False)
-    """
-    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-
-
 def logits(output: Any) -> Any:
     """The output of a network, if it has the shape of logits.
 
@@ -98,7 +89,7 @@ def logits(output: Any) -> Any:
       ValueError: if it is not `[batch, classes]` with two classes or more.
     """
     array = one_array(output)
-    if one_for_each(array.shape):
+    if _questions.one_for_each(array.shape):
         raise ValueError(
             "a network must return logits [batch, classes] with two classes or more, "
             f"got {array.shape}: one output z stands for two classes, give [0, z], as "

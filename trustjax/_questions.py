@@ -23,12 +23,37 @@ def several_classes(name: str, shape: Sequence[int]) -> None:
     Traceback (most recent call last):
     ValueError: logits must have shape [examples, classes] with two classes or more, ...
     """
-    if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
+    if one_for_each(shape):
         z, both = ("p", "[1 - p, p]") if name == "probabilities" else ("z", "[0, z]")
         raise ValueError(
             f"{name} must have shape [examples, classes] with two classes or more, got "
             f"{tuple(shape)}: one output {z} stands for two classes, give {both}"
         )
+
+
+def one_for_each(shape: Sequence[int]) -> bool:
+    """Whether an output is one number for each example: it stands for two classes.
+
+    >>> one_for_each((8,)), one_for_each((8, 1)), one_for_each((8, 2))
+    (True, True, False)
+    """
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+
+
+def two_classes(values: np.ndarray) -> np.ndarray:
+    """The two columns that one output for each example stands for, in float64.
+
+    `[1 - p, p]` of a probability, `[0, z]` of anything else: numbers in [0, 1] with a
+    fraction among them are probabilities. A file of logits that all lie there would
+    answer class 1 everywhere, and never surely.
+
+    >>> two_classes(np.array([2.0, -1.0])), two_classes(np.array([[0.75]]))
+    (array([[ 0.,  2.], [ 0., -1.]]), array([[0.25, 0.75]]))
+    """
+    one = values.reshape(-1).astype(np.float64)
+    inside = _is_floating(values) and _inside(values).all()
+    probable = inside and not np.isin(one, (0, 1)).all()
+    return np.stack([1 - one if probable else np.zeros_like(one), one], axis=1)
 
 
 def labels(values: Any, class_names: Sequence[str] = ()) -> np.ndarray:

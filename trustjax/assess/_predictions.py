@@ -63,7 +63,7 @@ class Predictions:
     ==============================  ================================================
     logits that are probabilities   taken as such, and `notes` say so
     logits that are log softmax     their constant is lost: `outputs` and `notes`
-    one output for each example     refused: give [0, z], or [1 - p, p]
+    one output for each example     two classes, [0, z] or [1 - p, p]: `notes` say so
     a logit of -inf                 a class of probability 0
     logits of size 1e300            as they are, in float64
     ==============================  ================================================
@@ -90,16 +90,27 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        given = np.asarray(self.logits)
+        given, taken = np.asarray(self.logits), None
+        came = given.shape
+        one = self.outputs == "logits" and _questions.one_for_each(came)
+        if one:
+            given = _questions.two_classes(given)
         logits = _checked_logits(given)
         count, num_classes = logits.shape
-        if self.outputs == "logits" and (note := _taken_for(given)):
+        if self.outputs == "logits" and (taken := _taken_for(given, one)):
+            self._set("notes", (*self.notes, taken))
+        if taken in (_PROBABILITIES, _ONE_CHANCE):
+            logits = _log_probabilities(given)
+        if taken not in (None, _ONE_LOGIT):
             self._set("outputs", "probabilities")
-            self._set("notes", (*self.notes, note))
-            if note is _PROBABILITIES:
-                logits = _log_probabilities(given)
         self._set("logits", logits)
         labels = _questions.labels(self.labels, self.class_names)
+        if one and labels.max(initial=0) > 1:
+            raise ValueError(
+                "logits must have shape [examples, classes], got "
+                f"{came}: one output for each example stands for two "
+                f"classes, and there are labels up to {labels.max()}"
+            )
         self._set("labels", _checked_labels(labels, logits.shape))
         self._set("class_names", _checked_names(self.class_names, num_classes))
         self._set(
@@ -191,7 +202,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     ==================  ============================================================
     logits              `[examples, classes]`: outputs before the softmax, or else
     probabilities       `[examples, classes]`: rows of numbers in [0, 1] that sum
-                        to 1
+                        to 1; of two classes, either may be one number for each
+                        example, z for the logits [0, z], p for [1 - p, p]
     labels              `[examples]`: the true classes, integers in [0, classes), or
                         strings of class_names
     class_names         optional, `[classes]`: strings
@@ -254,8 +266,11 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
     if names.dtype.kind not in "US" and names.size:
         raise ValueError(f"class_names must be strings, got {names.dtype}")
     outputs = "logits" if "logits" in arrays else "probabilities"
-    logits = arrays[outputs]
+    logits, notes = arrays[outputs], ()
     if outputs == "probabilities":
+        if _questions.one_for_each(logits.shape):
+            both = np.stack([1 - logits.reshape(-1), logits.reshape(-1)], axis=1)
+            logits, notes = both, (_ONE_CHANCE,)
         logits = _log_probabilities(logits)
     return Predictions(
         logits=logits,
@@ -265,6 +280,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
         images=arrays.get("images"),
         index=arrays.get("index"),
         outputs=outputs,
+        notes=notes,
     )
 
 
@@ -278,16 +294,31 @@ _PROBABILITIES = (
     "The logits are probabilities (each row is in [0, 1] and sums to 1), and were "
     "taken as such."
 )
+_ONE_LOGIT = (
+    "There is one output z for each example, taken as the logits [0, z] of two "
+    "classes: the second is answered where z > 0."
+)
+_ONE_CHANCE = (
+    "There is one output p in [0, 1] for each example, taken as the probabilities "
+    "[1 - p, p] of two classes: the second is answered where p > 1/2."
+)
 _LOG_PROBABILITIES = (
     "The logits are logarithms of probabilities (the exponentials of each row sum to "
     "1): scores that depend on a constant added to the logits are left out."
 )
 
 
-def _taken_for(logits: np.ndarray) -> str | None:
-    """What is called logits and is something else, if it is."""
+def _taken_for(logits: np.ndarray, one: bool) -> str | None:
+    """What is called logits and is something else, if it is.
+
+    Args:
+      logits: what was given, in two columns where it was one output.
+      one: whether it was.
+    """
     if _questions.are_probabilities(logits):
-        return _PROBABILITIES
+        return _ONE_CHANCE if one else _PROBABILITIES
+    if one:
+        return _ONE_LOGIT
     return _LOG_PROBABILITIES if _questions.are_log_probabilities(logits) else None
 
 
