@@ -281,13 +281,10 @@ def test_train_step_with_adamw_and_cosine_is_optax():
 
 def test_train_step_updates_batchnorm_and_does_not_recompile():
     model = models.ResNet(
+        models.ResNetConfig((1,), widths=(4,), stem="3x3", shortcut="padding"),
         num_classes=3,
         image_shape=IMAGE_SHAPE,
         rngs=nnx.Rngs(0),
-        widths=(4,),
-        blocks=(1,),
-        stem="3x3",
-        shortcut="padding",
     )
     _, batch = linear_problem()
     config = train.config_for("resnet20")

@@ -6,45 +6,32 @@ parameters. Methods that need an inner activation cut that function
 (`transforms.split`), as they do with any other network.
 """
 
-import dataclasses
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from trustjax import _files, _npz, _validate, bridge
-from trustjax.models import _weights
+from trustjax.models import _cnn, _mlp, _resnet, _vit, _weights
 from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
 from trustjax.models._mlp import MLP as MLP
+from trustjax.models._registry import Model as Model
+from trustjax.models._registry import Published as Published
 from trustjax.models._resnet import ResNet as ResNet
-from trustjax.models._resnet import resnet8, resnet18, resnet18_cifar, resnet20
+from trustjax.models._resnet import ResNetConfig as ResNetConfig
 from trustjax.models._vit import ViT as ViT
-from trustjax.models._vit import vit_micro, vit_tiny
+from trustjax.preprocessing import Preprocessing
 from trustjax.typing import ApplyFn, Params
 
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """How to build a network, and the data that it is known for."""
-
-    build: Callable[..., Classifier]
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    torch_layout: bool = False
-
-
-_MODELS = {
-    "cnn": _Model(CNN, 10, (28, 28, 1)),
-    "mlp": _Model(MLP, 10, (28, 28, 1)),
-    "resnet18": _Model(resnet18, 1000, (224, 224, 3), torch_layout=True),
-    "resnet18_cifar": _Model(resnet18_cifar, 10, (32, 32, 3), torch_layout=True),
-    "resnet20": _Model(resnet20, 10, (32, 32, 3)),
-    "resnet8": _Model(resnet8, 10, (32, 32, 3)),
-    "vit_micro": _Model(vit_micro, 10, (28, 28, 1)),
-    "vit_tiny": _Model(vit_tiny, 10, (32, 32, 3)),
+_MODELS: dict[str, Model] = {
+    **_cnn.MODELS,
+    **_mlp.MODELS,
+    **_resnet.MODELS,
+    **_vit.MODELS,
 }
 
 
@@ -53,8 +40,54 @@ def names() -> list[str]:
     return sorted(_MODELS)
 
 
+def known(name: str) -> Model:
+    """What the package knows of a network: its images, its classes, its weights.
+
+    Raises:
+      ValueError: if the name is unknown, naming those that exist.
+
+    >>> known("resnet18").image_shape, known("resnet18").published[0].file
+    ((224, 224, 3), 'resnet18-f37072fd.pth')
+    >>> known("cnn").published
+    ()
+    """
+    _validate.choice("model", name, names())
+    return _MODELS[name]
+
+
+def preprocessing(
+    name: str, weights: str | os.PathLike[str] | None = None
+) -> Preprocessing:
+    """What a network was trained to see: it belongs to its weights.
+
+    Args:
+      name: one of `names()`.
+      weights: which of the published ones: their name (`"IMAGENET1K_V2"`) or a path
+        that ends in their file's name; None, or any other path, for the first.
+
+    Returns:
+      How an image becomes what the network takes. A network without published
+      weights takes images in [0, 1] as they are.
+
+    Raises:
+      ValueError: if the network's name is unknown, naming those that exist.
+
+    >>> str(preprocessing("resnet50")), str(preprocessing("cnn"))
+    ('imagenet resize=256 crop=224 bilinear', 'unit')
+    >>> str(preprocessing("resnet50", "weights/resnet50-11ad3fa6.pth"))
+    'imagenet resize=232 crop=224 bilinear'
+    """
+    published = known(name).published
+    asked = None if weights is None else os.path.basename(os.fspath(weights))
+    for one in published:
+        if asked in (one.name, one.file):
+            return one.preprocessing
+    return published[0].preprocessing if published else Preprocessing()
+
+
+@functools.cache
 def has_dropout(name: str) -> bool:
-    """Whether Monte-Carlo dropout can be asked of a network, without building it.
+    """Whether Monte-Carlo dropout can be asked of a network, without its weights.
 
     Raises:
       ValueError: if the name is unknown, naming those that exist.
@@ -62,15 +95,31 @@ def has_dropout(name: str) -> bool:
     >>> has_dropout("cnn"), has_dropout("resnet20")
     (True, False)
     """
-    _validate.choice("model", name, names())
-    return bridge.has_dropout(_outlined(name, _MODELS[name].image_shape))
+    return bridge.has_dropout(outlined(name))
 
 
-def taking(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """The networks that take images of a shape, without building them.
+def outlined(name: str) -> Classifier:
+    """A network of shapes alone, for the data that it is known for.
+
+    Raises:
+      ValueError: if the name is unknown, naming those that exist.
+
+    >>> outlined("resnet18").dense.kernel.shape
+    (512, 1000)
+    """
+    row = known(name)
+    return nnx.eval_shape(
+        lambda: row.build(
+            num_classes=row.num_classes, image_shape=row.image_shape, rngs=nnx.Rngs(0)
+        )
+    )
+
+
+def taking(image_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The networks that take images of a shape.
 
     Args:
-      image_shape: (height, width, channels).
+      image_shape: (height, width, channels), with the frames before them for video.
 
     Returns:
       Their names, in alphabetical order.
@@ -78,11 +127,13 @@ def taking(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
     >>> "cnn" in taking((28, 28, 1)), "cnn" in taking((8, 8, 1)), taking((7, 7, 1))[0]
     (True, False, 'mlp')
     """
-    return tuple(name for name in names() if _refusal(name, image_shape) is None)
+    return tuple(
+        name for name in names() if _MODELS[name].refusal(name, image_shape) is None
+    )
 
 
-def require_images(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Refuses images that a network cannot take, without building it.
+def require_images(name: str, image_shape: tuple[int, ...]) -> None:
+    """Refuses images that a network cannot take.
 
     Raises:
       ValueError: if the name is unknown, or saying what the network needs, and which
@@ -92,39 +143,18 @@ def require_images(name: str, image_shape: tuple[int, int, int]) -> None:
     Traceback (most recent call last):
     ValueError: cnn needs images of at least 18x18 pixels, got 8x8; such images are ...
     """
-    _validate.choice("model", name, names())
-    refusal = _refusal(name, image_shape)
+    refusal = known(name).refusal(name, image_shape)
     if refusal is not None:
         raise ValueError(
             f"{refusal}; such images are taken by {', '.join(taking(image_shape))}"
         )
 
 
-def _refusal(name: str, image_shape: tuple[int, int, int]) -> ValueError | None:
-    try:
-        _outlined(name, image_shape)
-    except ValueError as refusal:
-        return refusal
-    return None
-
-
-def _outlined(name: str, image_shape: tuple[int, int, int]) -> Classifier:
-    """A network of shapes alone."""
-    known = _MODELS[name]
-
-    def build() -> Classifier:
-        return known.build(
-            num_classes=known.num_classes, image_shape=image_shape, rngs=nnx.Rngs(0)
-        )
-
-    return nnx.eval_shape(build)
-
-
 def create(
     name: str,
     *,
     num_classes: int,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     rngs: nnx.Rngs,
 ) -> Classifier:
     """A network with fresh weights, in training mode.
@@ -132,7 +162,7 @@ def create(
     Args:
       name: one of `names()`.
       num_classes: the number of logits.
-      image_shape: (height, width, channels).
+      image_shape: (height, width, channels), with the frames before them for video.
       rngs: where the weights, and the dropout masks, come from.
 
     Returns:
@@ -146,11 +176,47 @@ def create(
     >>> model.dense.kernel.shape
     (144, 10)
     """
-    _validate.choice("model", name, names())
+    row = known(name)
     _validate.count("num_classes", num_classes)
-    return _MODELS[name].build(
-        num_classes=num_classes, image_shape=image_shape, rngs=rngs
-    )
+    refusal = row.refusal(name, image_shape)
+    if refusal is not None:
+        raise ValueError(refusal)
+    return row.build(num_classes=num_classes, image_shape=image_shape, rngs=rngs)
+
+
+def pretrained(
+    name: str,
+    weights: str | os.PathLike[str] | Mapping[str, np.ndarray],
+    *,
+    num_classes: int | None = None,
+    image_shape: tuple[int, ...] | None = None,
+) -> Classifier:
+    """A network of this package with given weights, in evaluation mode.
+
+    Args:
+      name: one of `names()`.
+      weights: as in `load`.
+      num_classes: as in `load`.
+      image_shape: as in `load`.
+
+    Returns:
+      The NNX module that `load` gives as a function and its parameters.
+
+    Raises:
+      ValueError: as `load` does.
+    """
+    row = known(name)
+    arrays = weights if isinstance(weights, Mapping) else _npz.read(weights)
+
+    def build() -> Classifier:
+        return create(
+            name,
+            num_classes=row.num_classes if num_classes is None else num_classes,
+            image_shape=image_shape or row.image_shape,
+            rngs=nnx.Rngs(0),
+        )
+
+    return _weights.filled(build, arrays, row)
 
 
 def load(
@@ -158,41 +224,43 @@ def load(
     weights: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
     *,
     num_classes: int | None = None,
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
 ) -> tuple[ApplyFn, Params]:
     """A network of this package as a pure function and its parameters.
 
     Args:
       name: one of `names()`.
-      weights: the arrays by name, or an `.npz` file of them, as `save` writes it.
+      weights: the arrays by name, or an `.npz` file of them: named as `save` writes
+        them, or as in the state dict of the network's PyTorch twin, in its layout.
         None gives the random weights of `nnx.Rngs(0)`: for tests and benchmarks.
       num_classes: the number of logits; None for that of the data that the network
-        is known for (1,000 for `resnet18`, 10 for the others).
-      image_shape: (height, width, channels); None likewise.
+        is known for.
+      image_shape: (height, width, channels), with the frames before them for video;
+        None likewise.
 
     Returns:
       `(apply_fn, params)`, in evaluation mode.
 
     Raises:
-      ValueError: if the name is unknown, or the weights are not of this network,
-        naming what differs.
+      ValueError: if the name is unknown, the network cannot take such images, or the
+        weights are not of this network, naming what differs.
 
     >>> apply_fn, params = load("mlp")
     >>> apply_fn(params, nnx.Rngs(0).normal((2, 28, 28, 1))).shape
     (2, 10)
     """
-    _validate.choice("model", name, names())
-    known = _MODELS[name]
+    if weights is not None:
+        model = pretrained(
+            name, weights, num_classes=num_classes, image_shape=image_shape
+        )
+        return bridge.from_nnx(model)
+    row = known(name)
     model = create(
         name,
-        num_classes=known.num_classes if num_classes is None else num_classes,
-        image_shape=image_shape or known.image_shape,
+        num_classes=row.num_classes if num_classes is None else num_classes,
+        image_shape=image_shape or row.image_shape,
         rngs=nnx.Rngs(0),
     )
-    if isinstance(weights, Mapping):
-        _weights.assign(model, weights)
-    elif weights is not None:
-        _weights.assign(model, _npz.read(weights))
     model.eval()
     return bridge.from_nnx(model)
 
@@ -211,12 +279,13 @@ def save(path: str | os.PathLike[str], model: Classifier) -> None:
 
 
 def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, Params]:
-    """A network with the weights of its torchvision twin.
+    """A network with the weights of its PyTorch twin.
+
+    The number of classes and of channels are those of the weights.
 
     Args:
-      name: a residual network with torchvision's layout: `resnet18`, or
-        `resnet18_cifar` for a state dict with a 3x3 stem.
-      state_dict: torchvision's names and NumPy arrays in PyTorch's layout (OIHW),
+      name: a network that has a twin in torchvision or timm.
+      state_dict: the twin's names and NumPy arrays in PyTorch's layout (OIHW),
         e.g. `{k: v.numpy() for k, v in torch_model.state_dict().items()}`. Names
         that all begin with a wrapper's (`"module."`, `"model."`) are taken without
         it, and of a checkpoint (`{"epoch", "state_dict"}`) what it holds.
@@ -226,27 +295,20 @@ def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, 
       normalised as the weights were trained.
 
     Raises:
-      ValueError: if the network has no torchvision layout, or a name is missing,
-        unknown, or of another shape; if it is a checkpoint of several state dicts.
-
-    References:
-      He, Zhang, Ren and Sun 2016 (arXiv:1512.03385); torchvision's `resnet18`, with
-      which the logits agree to 1e-5 of the largest.
+      ValueError: if the network has no twin, or a name is missing, unknown, or of
+        another shape; if it is a checkpoint of several state dicts.
     """
-    _validate.choice(
-        "model", name, [name for name in names() if _MODELS[name].torch_layout]
-    )
+    with_twin = [name for name in names() if _MODELS[name].torch_names is not None]
+    _validate.choice("model", name, with_twin)
+    row = _MODELS[name]
     state_dict = _weights.plain_state_dict(state_dict)
-    missing = {"conv1.weight", "fc.weight"} - set(state_dict)
+    called = _weights.twin_names(row, (row.stem, "dense/kernel"), state_dict)
+    missing = [name for name in called.values() if name not in state_dict]
     if missing:
-        raise ValueError(f"the state dict has no {' and no '.join(sorted(missing))}")
-    height, width, _ = _MODELS[name].image_shape
-    model = create(
+        raise ValueError(f"the state dict has no {' and no '.join(missing)}")
+    return load(
         name,
-        num_classes=state_dict["fc.weight"].shape[0],
-        image_shape=(height, width, state_dict["conv1.weight"].shape[1]),
-        rngs=nnx.Rngs(0),
+        state_dict,
+        num_classes=state_dict[called["dense/kernel"]].shape[0],
+        image_shape=(*row.image_shape[:-1], state_dict[called[row.stem]].shape[1]),
     )
-    _weights.assign_torch(model, state_dict)
-    model.eval()
-    return bridge.from_nnx(model)

@@ -5,9 +5,9 @@ from jaxtyping import Array, Float
 
 from trustjax.models._classifier import Classifier
 from trustjax.models._layers import leaky_relu, max_pool_2x2
+from trustjax.models._registry import Model, at_least
 
 _FILTERS = 16
-_SMALLEST_IMAGE = 18
 
 
 class CNN(Classifier):
@@ -32,16 +32,11 @@ class CNN(Classifier):
         self,
         *,
         num_classes: int,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         rngs: nnx.Rngs,
         dropout_rate: float = 0.33,
     ):
         height, width, channels = image_shape
-        if min(height, width) < _SMALLEST_IMAGE:
-            raise ValueError(
-                f"cnn needs images of at least {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} "
-                f"pixels, got {height}x{width}"
-            )
 
         def conv(channels: int) -> nnx.Conv:
             return nnx.Conv(channels, _FILTERS, (3, 3), padding="VALID", rngs=rngs)
@@ -67,3 +62,6 @@ class CNN(Classifier):
         x = leaky_relu(max_pool_2x2(self.conv2(x)))
         x = leaky_relu(self.conv3(x))
         return self.dense(self.dropout2(x.reshape(x.shape[0], -1)))
+
+
+MODELS = {"cnn": Model(CNN, 10, (28, 28, 1), takes=(at_least(18, 18),))}

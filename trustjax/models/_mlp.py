@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from trustjax.models._classifier import Classifier
+from trustjax.models._registry import Model
 
 
 class MLP(Classifier):
@@ -19,7 +20,7 @@ class MLP(Classifier):
         self,
         *,
         num_classes: int,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         rngs: nnx.Rngs,
         width: int = 256,
         dropout_rate: float = 0.2,
@@ -36,3 +37,6 @@ class MLP(Classifier):
         """The logits of each image."""
         x = self.dropout1(nnx.relu(self.hidden1(x.reshape(x.shape[0], -1))))
         return self.dense(self.dropout2(nnx.relu(self.hidden2(x))))
+
+
+MODELS = {"mlp": Model(MLP, 10, (28, 28, 1), stem="hidden1/kernel")}

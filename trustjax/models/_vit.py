@@ -1,6 +1,7 @@
 """Small vision transformers."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 from flax import nnx
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float
 
 from trustjax.models._classifier import Classifier
 from trustjax.models._layers import global_average_pool
+from trustjax.models._registry import Model, multiple_of
 
 _LARGEST_SMALL_IMAGE = 64
 _MICRO_PATCHES = 4
@@ -56,7 +58,7 @@ class ViT(Classifier):
         self,
         *,
         num_classes: int,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         rngs: nnx.Rngs,
         patch: tuple[int, int],
         width: int,
@@ -94,14 +96,17 @@ class ViT(Classifier):
         return self.dense(global_average_pool(grid))
 
 
-def vit_tiny(*, image_shape: tuple[int, int, int], **options) -> ViT:
+def _tiny_patch(size: Sequence[int]) -> int:
+    return 4 if max(size) <= _LARGEST_SMALL_IMAGE else 16
+
+
+def vit_tiny(*, image_shape: tuple[int, ...], **options) -> ViT:
     """ViT-Ti: 12 blocks of width 192 with 3 heads.
 
     The size is that of Touvron et al. 2021 (arXiv:2012.12877). Patches are 4x4 up to
     64 pixels and 16x16 above.
     """
-    side = 4 if max(image_shape[:2]) <= _LARGEST_SMALL_IMAGE else 16
-    _require_divisible("vit_tiny", image_shape, side)
+    side = _tiny_patch(image_shape[:2])
     return ViT(
         image_shape=image_shape,
         patch=(side, side),
@@ -112,12 +117,11 @@ def vit_tiny(*, image_shape: tuple[int, int, int], **options) -> ViT:
     )
 
 
-def vit_micro(*, image_shape: tuple[int, int, int], **options) -> ViT:
+def vit_micro(*, image_shape: tuple[int, ...], **options) -> ViT:
     """4 blocks of width 64 with 4 heads on 4x4 patches: a transformer for a CPU.
 
     An image of any size is cut into 16 patches, of 7x7 pixels where it has 28x28.
     """
-    _require_divisible("vit_micro", image_shape, _MICRO_PATCHES)
     height, width, _ = image_shape
     return ViT(
         image_shape=image_shape,
@@ -129,12 +133,19 @@ def vit_micro(*, image_shape: tuple[int, int, int], **options) -> ViT:
     )
 
 
-def _require_divisible(
-    name: str, image_shape: tuple[int, int, int], divisor: int
-) -> None:
-    height, width, _ = image_shape
-    if height % divisor or width % divisor:
-        raise ValueError(
-            f"{name} needs images whose height and width divide by {divisor}, got "
-            f"{height}x{width}"
-        )
+MODELS = {
+    "vit_micro": Model(
+        vit_micro,
+        10,
+        (28, 28, 1),
+        takes=(multiple_of(_MICRO_PATCHES),),
+        stem="patches/kernel",
+    ),
+    "vit_tiny": Model(
+        vit_tiny,
+        10,
+        (32, 32, 3),
+        takes=(lambda size: multiple_of(_tiny_patch(size))(size),),
+        stem="patches/kernel",
+    ),
+}

@@ -1,30 +1,35 @@
-"""The arrays of a network by name, its own names or torchvision's."""
+"""The arrays of a network by name: its own names, or those of a PyTorch twin.
+
+A network that takes arrays from a file is never filled with random ones: it is made
+of shapes alone, and each variable gets its array.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-# A path of ResNet, and what torchvision calls it. The order matters.
-_TORCH_NAMES = (
-    (r"^stages/(\d+)/", lambda match: f"layer{int(match[1]) + 1}/"),
-    (r"shortcut/conv", "downsample/0"),
-    (r"shortcut/norm", "downsample/1"),
-    (r"norm", "bn"),
-    (r"^dense", "fc"),
+from trustjax import bridge
+from trustjax.models._classifier import Classifier
+from trustjax.models._registry import Model, Names
+
+_OF_EVERY_LAYER: Names = (
     (r"(kernel|scale)$", "weight"),
     (r"mean$", "running_mean"),
     (r"var$", "running_var"),
     (r"/", "."),
 )
-# Counts the batches that the running statistics have seen: no array of ours.
-_TORCH_COUNTER = "num_batches_tracked"
+# From our kernels' order of axes to PyTorch's, by the number of axes.
+_TORCH_ORDER = {2: (1, 0), 4: (3, 2, 0, 1), 5: (4, 3, 0, 1, 2)}
 # What data-parallel, lightning and compiled modules put before every name.
 _WRAPPERS = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
 _CHECKPOINT_NAMES = ("state_dict", "model_state_dict", "model")
+
+Arrays = Mapping[str, np.ndarray]
 
 
 def variables(model: nnx.Module) -> dict[str, nnx.Variable]:
@@ -33,44 +38,104 @@ def variables(model: nnx.Module) -> dict[str, nnx.Variable]:
     return {"/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}
 
 
-def assign(model: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts `arrays`, named by their paths, into a model: all or none.
+def filled(build: Callable[[], Classifier], arrays: Arrays, known: Model) -> Classifier:
+    """A network with given arrays, in evaluation mode.
+
+    Args:
+      build: makes the network, with fresh weights.
+      arrays: by the paths of the network's variables, or by the names of a twin.
+      known: the network's row.
 
     Raises:
       ValueError: if a name is missing, unknown, or of another shape.
     """
+    model = nnx.eval_shape(build)
     named = variables(model)
-    if "fc.weight" in arrays and "fc.weight" not in named:
-        raise ValueError(
-            "the weights have the names of PyTorch: models.from_state_dict takes them"
-        )
-    _same_names(set(named), set(arrays))
+    shapes = {path: tuple(variable.shape) for path, variable in named.items()}
+    own = own_arrays(shapes, arrays, known)
     for path, variable in named.items():
-        _same_shape(path, variable.shape, np.shape(arrays[path]))
-    for path, variable in named.items():
-        variable.set_value(jax.numpy.asarray(arrays[path], variable.dtype))
+        variable.set_value(jnp.asarray(own[path], variable.dtype))
+    _start_random_streams(model)
+    model.eval()
+    return model
 
 
-def assign_torch(model: nnx.Module, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Puts a torchvision state dict of a residual network into a model.
-
-    Convolutions turn from OIHW to HWIO, dense kernels from [out, in] to [in, out].
+def own_arrays(
+    shapes: Mapping[str, tuple[int, ...]], arrays: Arrays, known: Model
+) -> Arrays:
+    """Arrays by the paths of a network's variables and in their layout.
 
     Args:
-      model: the network.
-      state_dict: as `plain_state_dict` returns it.
+      shapes: of each variable, by its path.
+      arrays: by those paths, or by the names of a PyTorch twin; whichever names more
+        of them is meant.
+      known: the network's row.
 
     Raises:
-      ValueError: if a name is missing, unknown, or of another shape, in the names
-        and layout of torchvision.
+      ValueError: if a name is missing, unknown, or of another shape.
     """
-    names = {path: torch_name(path) for path in variables(model)}
-    given = {name for name in state_dict if not name.endswith(_TORCH_COUNTER)}
-    _same_names(set(names.values()), given)
-    assign(model, {path: _from_torch(state_dict[name]) for path, name in names.items()})
+    names = twin_names(known, shapes, arrays)
+    if _shared(shapes, arrays) >= _shared(names.values(), arrays):
+        _require_same(shapes, arrays)
+        return arrays
+    given = {
+        name: np.asarray(array)
+        for name, array in arrays.items()
+        if not any_match(known.constants, name)
+    }
+    expected = {names[path]: torch_shape(path, shapes[path]) for path in shapes}
+    _require_same(expected, given)
+    return {path: _from_torch(path, given[names[path]]) for path in shapes}
 
 
-def plain_state_dict(state_dict: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+def twin_names(
+    known: Model, paths: Iterable[str], arrays: Mapping[str, Any]
+) -> dict[str, str]:
+    """What the PyTorch twin calls each path that has most of these in `arrays`.
+
+    The first twin's where none has any; no names where there is no twin.
+    """
+    if known.torch_names is None:
+        return {}
+    twins = [
+        {path: torch_name(path, names) for path in paths}
+        for names in (known.torch_names, *known.other_torch_names)
+    ]
+    return max(twins, key=lambda names: _shared(names.values(), arrays))
+
+
+def torch_name(path: str, names: Names) -> str:
+    """What a PyTorch twin calls the variable at `path`.
+
+    >>> torch_name("stages/1/norm/scale", [(r"^stages", "layer"), ("norm", "bn")])
+    'layer.1.bn.weight'
+    """
+    for pattern, replacement in (*names, *_OF_EVERY_LAYER):
+        path = re.sub(pattern, replacement, path)
+    return path
+
+
+def torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a variable in a state dict.
+
+    >>> torch_shape("conv/kernel", (7, 7, 3, 64)), torch_shape("norm/scale", (64,))
+    ((64, 3, 7, 7), (64,))
+    """
+    if not _is_kernel(path, len(shape)):
+        return shape
+    return tuple(shape[axis] for axis in _TORCH_ORDER[len(shape)])
+
+
+def any_match(patterns: Iterable[str], name: str) -> bool:
+    """Whether a name is of a kind.
+
+    >>> any_match([r"_tracked$"], "bn1.num_batches_tracked"), any_match([], "a")
+    (True, False)
+    """
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def plain_state_dict(state_dict: Mapping[str, Any]) -> Arrays:
     """The arrays by their plain names, out of a checkpoint and a wrapper.
 
     A checkpoint of training holds the state dict under a name of its own, and a model
@@ -100,37 +165,44 @@ def plain_state_dict(state_dict: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
     return state_dict
 
 
-def torch_name(path: str) -> str:
-    """What torchvision calls the variable of a `ResNet` at `path`.
-
-    >>> torch_name("stages/1/0/shortcut/norm/scale")
-    'layer2.0.downsample.1.weight'
-    """
-    for pattern, replacement in _TORCH_NAMES:
-        path = re.sub(pattern, replacement, path)
-    return path
+def _from_torch(path: str, array: np.ndarray) -> np.ndarray:
+    if not _is_kernel(path, array.ndim):
+        return array
+    return np.transpose(array, np.argsort(_TORCH_ORDER[array.ndim]))
 
 
-def _from_torch(array: np.ndarray) -> np.ndarray:
-    array = np.asarray(array)
-    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)
-    return array if order is None else np.transpose(array, order)
+def _is_kernel(path: str, ndim: int) -> bool:
+    return path.split("/")[-1] == "kernel" and ndim in _TORCH_ORDER
 
 
-def _same_names(expected: set[str], given: set[str]) -> None:
-    if expected != given:
+def _start_random_streams(model: nnx.Module) -> None:
+    """Gives the streams of a network of shapes their keys and counts."""
+    state = nnx.state(model, nnx.RngKey)
+    keys = jax.tree.leaves(bridge.fresh_keys(state, jax.random.key(0)))
+    streams = [variable for _, variable in nnx.to_flat_state(state)]
+    for variable, key in zip(streams, keys, strict=True):
+        variable.set_value(key)
+    for _, variable in nnx.to_flat_state(nnx.state(model, nnx.RngCount)):
+        variable.set_value(jnp.zeros(variable.shape, variable.dtype))
+
+
+def _shared(names: Iterable[str], arrays: Iterable[str]) -> int:
+    return len(set(names) & set(arrays))
+
+
+def _require_same(expected: Mapping[str, tuple[int, ...]], given: Arrays) -> None:
+    missing, unknown = set(expected) - set(given), set(given) - set(expected)
+    if missing or unknown:
         raise ValueError(
             "the weights are of another network: missing "
-            f"{_listed(expected - given)}, unknown {_listed(given - expected)}"
+            f"{_listed(missing)}, unknown {_listed(unknown)}"
         )
-
-
-def _same_shape(path: str, expected: tuple[int, ...], given: tuple[int, ...]) -> None:
-    if expected != given:
-        raise ValueError(
-            f"the weights are of another network: {path} must have shape {expected}, "
-            f"got {given}"
-        )
+    for name, shape in expected.items():
+        if np.shape(given[name]) != shape:
+            raise ValueError(
+                f"the weights are of another network: {name} must have shape {shape}, "
+                f"got {np.shape(given[name])}"
+            )
 
 
 def _listed(names: set[str], limit: int = 5) -> str:
