@@ -54,8 +54,9 @@ ALLOWED = {
     "transforms": PIECES,
     "gradients": PIECES | {"transforms"},
     "metrics": FOUNDATION,
-    "models": FOUNDATION | {"bridge", "preprocessing"},
+    "models": FOUNDATION | {"bridge", "preprocessing", "weights"},
     "data": FOUNDATION | {"preprocessing"},
+    "weights": FOUNDATION,
     "passes": ENGINE,
     "scores": PASSES,
     "explain": PASSES,
@@ -71,7 +72,7 @@ ALLOWED = {
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"_ending", "cli"}
-MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train"}
+MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train", "weights"}
 
 
 def parts():

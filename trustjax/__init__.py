@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from trustjax import train as train
     from trustjax import transforms as transforms
     from trustjax import typing as typing
+    from trustjax import weights as weights
 
 __version__ = importlib.metadata.version("trustjax")
 
@@ -83,6 +84,7 @@ _SUBPACKAGES = (
     "train",
     "transforms",
     "typing",
+    "weights",
 )
 
 
