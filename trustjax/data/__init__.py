@@ -1,4 +1,8 @@
-"""Datasets by name, as fixed-shape batches: read with Grain, never with TensorFlow."""
+"""Datasets by name, or of own files, as fixed-shape batches.
+
+In: a name, a folder of images, arrays. Out: records at random access (`Dataset`), and
+batches of one shape. Read with Grain and Pillow, never with TensorFlow.
+"""
 
 from trustjax.data._batches import batches as batches
 from trustjax.data._conversion import convert as convert
@@ -10,6 +14,12 @@ from trustjax.data._dataset import NO_CLASS as NO_CLASS
 from trustjax.data._dataset import Dataset as Dataset
 from trustjax.data._dataset import as_arrays as as_arrays
 from trustjax.data._dataset import from_arrays as from_arrays
+from trustjax.data._images import UnreadableImageError as UnreadableImageError
+from trustjax.data._kept import kept as kept
+from trustjax.data._own import KINDS as KINDS
+from trustjax.data._own import is_own as is_own
+from trustjax.data._own import short_name as short_name
 from trustjax.data._registry import load as load
+from trustjax.data._registry import load_splits as load_splits
 from trustjax.data._registry import names as names
 from trustjax.data._registry import require_known as require_known

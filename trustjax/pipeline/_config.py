@@ -5,7 +5,7 @@ import itertools
 import pathlib
 from collections.abc import Collection, Iterable
 
-from trustjax import _validate, gradients, ingredients, models, scores
+from trustjax import _validate, data, gradients, ingredients, models, scores
 from trustjax.ingredients import (
     KEY,
     LOGITS,
@@ -24,7 +24,17 @@ class ReportConfig:
     """What a report on a network is about.
 
     Attributes:
-      dataset: a name that `data.load` takes.
+      dataset: a name that `data.load` takes: `folder:PATH` of class folders, or one of
+        `data.names()`.
+      class_names: of own data, in the order of the labels; if none are given, those of
+        the training set: numbers by size, else as Python sorts strings.
+      ignore_label: of own data: labels whose records are left out, as they are written
+        or as names or numbers of classes.
+      skip_unreadable: of own data: whether files that are no whole images are left out
+        and counted; else the first of them is an error.
+      split_seed: of own data: of the division of what is not divided.
+      image_size: height and width that all images are resized to, their aspect ratio
+        not kept; None for their own.
       train_split: what the network learns from.
       validation_split: what decides when it has learned enough; for a dataset without
         one, take a part of the training set: `"train[90%:]"`.
@@ -59,6 +69,11 @@ class ReportConfig:
     """
 
     dataset: str = "mnist5k"
+    class_names: tuple[str, ...] = ()
+    ignore_label: tuple[str, ...] = ()
+    skip_unreadable: bool = False
+    split_seed: int = 0
+    image_size: tuple[int, int] | None = None
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -146,7 +161,7 @@ class ReportConfig:
     @property
     def name(self) -> str:
         """Names the dataset, the network and the seed, for folders."""
-        return f"{self.dataset.replace('/', '-')}-{self.network}-{self.seed}"
+        return f"{data.short_name(self.dataset)}-{self.network}-{self.seed}"
 
     @property
     def report_folder(self) -> pathlib.Path:

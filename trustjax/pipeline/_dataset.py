@@ -8,6 +8,7 @@ import numpy as np
 
 from trustjax import data
 from trustjax.pipeline._config import ReportConfig
+from trustjax.typing import ProgressFn
 
 
 class Datasets(NamedTuple):
@@ -32,13 +33,55 @@ def require_known(config: ReportConfig) -> None:
         data.require_known(name, data_dir=config.data_dir)
 
 
-def load(config: ReportConfig) -> Datasets:
-    """The datasets that a report names."""
-    train, validation, test = (
-        data.load(config.dataset, split, data_dir=config.data_dir)
-        for split in (config.train_split, config.validation_split, config.test_split)
+def load(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
+    """The datasets that a report names, their images of one size.
+
+    Raises:
+      ValueError: if they have fewer than two classes, or images of several sizes where
+        no size is asked for.
+    """
+    loaded = data.load_splits(
+        config.dataset,
+        (config.train_split, config.validation_split, config.test_split),
+        class_names=config.class_names,
+        ignore_labels=config.ignore_label,
+        skip_unreadable=config.skip_unreadable,
+        split_seed=config.split_seed,
+        data_dir=config.data_dir,
+        progress=progress,
     )
+    classes = loaded[-1].class_names
+    if len(classes) < 2:
+        raise ValueError(
+            f"{config.dataset} has {len(classes)} {'class' if classes else 'classes'} "
+            f"({', '.join(classes)}): a classifier needs two"
+        )
+    train, validation, test = (_of_one_size(dataset, config) for dataset in loaded)
     return Datasets(train, validation, test, {})
+
+
+def notes(datasets: Datasets) -> tuple[str, ...]:
+    """What was left out or changed of the images, each sentence once."""
+    sentences = (
+        *datasets.train.notes,
+        *datasets.validation.notes,
+        *datasets.test.notes,
+    )
+    return tuple(dict.fromkeys(sentences))
+
+
+def _of_one_size(dataset: data.Dataset, config: ReportConfig) -> data.Dataset:
+    if config.image_size is None:
+        if None in dataset.image_shape:
+            raise ValueError(
+                f"the images of {dataset.name} vary in size: --image-size HEIGHT WIDTH "
+                "resizes them"
+            )
+        return dataset
+    height, width = config.image_size
+    sized = data.convert(dataset, (height, width, dataset.image_shape[2]))
+    note = f"Images were resized to {height}x{width}, their aspect ratio not kept."
+    return dataclasses.replace(data.kept(sized), notes=(*dataset.notes, note))
 
 
 def with_others(datasets: Datasets, config: ReportConfig) -> Datasets:

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -26,24 +26,30 @@ _WITH_NETWORK = (*_WITHOUT_NETWORK, "flax", "grain", "optax", "orbax-checkpoint"
 
 
 def of_network(
-    config: ReportConfig, network: Network, dataset: data.Dataset, command: str
+    config: ReportConfig,
+    network: Network,
+    dataset: data.Dataset,
+    notes: Sequence[str],
+    command: str,
 ) -> dict[str, Any]:
     """The record of a report on a network."""
     return {
         "command": command,
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
         "seed": config.seed,
         _SETTINGS: settings(config),
         **network.description,
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "python": platform.python_version(),
         "versions": _versions(_WITH_NETWORK),
+        **({"notes": list(notes)} if notes else {}),
     }
 
 
 def of_predictions(
-    config: PredictionsConfig, notes: Iterable[str], command: str
+    config: PredictionsConfig, notes: Sequence[str], command: str
 ) -> dict[str, Any]:
     """The record of a report on predictions."""
     return {

@@ -43,7 +43,7 @@ def trust_report(
       OSError: if a folder cannot be written, before any work is done.
     """
     _dataset.require_known(config)
-    datasets = _dataset.load(config)
+    datasets = _dataset.load(config, progress)
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
     datasets = _dataset.with_others(datasets, config)
@@ -83,6 +83,7 @@ def _made(
     """The report, in a place that is there, on a network that takes the images."""
     network = _network.trained_or_loaded(config, datasets, progress)
     scored = _scored.scored(config, network, datasets, progress)
+    notes = _dataset.notes(datasets)
     predictions = assess.Predictions(
         logits=scored.logits,
         labels=scored.labels,
@@ -94,7 +95,8 @@ def _made(
         images=_dataset.Images(datasets.test),
         gradient_statistics=scored.gradient_statistics,
         out_of_distribution=scored.others,
-        run=_provenance.of_network(config, network, datasets.test, command),
+        run=_provenance.of_network(config, network, datasets.test, notes, command),
+        notes=notes,
     )
     return _page.written(config, predictions, progress)
 

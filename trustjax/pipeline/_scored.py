@@ -57,7 +57,7 @@ def scored(
     def ask(dataset: data.Dataset) -> scoring.Results:
         return scorer.run(
             data.batches(dataset, config.batch_size),
-            workdir=folder / dataset.name.replace("/", "-"),
+            workdir=folder / data.short_name(dataset.name),
             progress=progress,
             task=f"scoring {dataset.name}",
             total=len(dataset),

@@ -1,0 +1,63 @@
+"""Images that are decoded once and kept, where they fit in memory."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trustjax.data._dataset import Dataset, Source
+from trustjax.data._records import MAX_BYTES_IN_MEMORY
+
+
+def kept(dataset: Dataset) -> Dataset:
+    """The same dataset, each image decoded or converted only the first time it is read.
+
+    Training reads every image many times.
+
+    Args:
+      dataset: of images as bytes.
+
+    Returns:
+      The dataset; as it is if its images vary in size or take more than 256 MiB.
+    """
+    if None in dataset.image_shape or isinstance(dataset.source, KeptSource):
+        return dataset
+    if len(dataset) * math.prod(dataset.fixed_shape) >= MAX_BYTES_IN_MEMORY:
+        return dataset
+    source = KeptSource(dataset.source, dataset.fixed_shape)
+    return dataclasses.replace(dataset, source=source)
+
+
+class KeptSource:
+    """Records of another source, their images kept once they have been read.
+
+    Attributes:
+      source: the other source, of images of bytes.
+    """
+
+    def __init__(self, source: Source, image_shape: tuple[int, int, int]):
+        self.source = source
+        # Pages that nothing was written to take no memory.
+        self._images = np.empty((len(source), *image_shape), np.uint8)
+        self._labels = np.empty(len(source), np.int32)
+        self._there = np.zeros(len(source), bool)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        images, labels = self.take([range(len(self))[index]])
+        return {"image": images[0], "label": int(labels[0])}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The images and the labels of these records."""
+        wanted = np.asarray(numbers)
+        missing = wanted[~self._there[wanted]]
+        if len(missing):
+            images, labels = self.source.take(missing.tolist())
+            self._images[missing], self._labels[missing] = images, labels
+            # Last: a second thread reads what is said to be there.
+            self._there[missing] = True
+        return self._images[wanted], self._labels[wanted]
