@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trustjax import data
+from trustjax.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize("name", ["letters", "normal_noise", "uniform_noise"])
@@ -148,3 +149,37 @@ def test_the_same_shape_is_the_same_dataset():
 def test_what_cannot_be(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_images_in_the_size_of_a_network_are_read_so():
+    digits = data.load("digits")
+    steps = Preprocessing((6, 6), resize=7, mean=(0.5,) * 3)
+    prepared = data.preprocessed(digits, steps)
+    assert prepared.image_shape == (6, 6, 3)
+    images, labels = prepared.source.take([3, 5])
+    for image, label, number in zip(images, labels, (3, 5), strict=True):
+        record = digits.source[number]
+        np.testing.assert_array_equal(image, steps.on_host(record["image"]))
+        assert label == record["label"]
+    assert prepared.fingerprint != digits.fingerprint
+    assert data.preprocessed(digits, Preprocessing(mean=(0.5,))) is digits
+    with pytest.raises(ValueError, match="have 3 channels, and the network takes 2"):
+        data.preprocessed(prepared, Preprocessing(mean=(0.5, 0.5)))
+
+
+def test_records_under_the_classes_of_a_network():
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    mine = data.from_arrays("mine", images, [0, 1, data.NO_CLASS, 1], ["b", "c"])
+    names = ["a", "b", "c"]
+    found = data.relabelled(mine, [1, 2], names)
+    assert data.as_arrays(found)[1].tolist() == [1, 2, data.NO_CLASS, 2]
+    assert [found.source[number]["label"] for number in range(4)] == [1, 2, -1, 2]
+    assert found.class_names == tuple(names)
+    assert found.fingerprint != mine.fingerprint
+    assert data.relabelled(mine, [0, 1], ["b", "c"]) is mine
+    # Two folders of one class: a class of a network may have several names.
+    assert data.as_arrays(data.relabelled(mine, [2, 2], names))[1].tolist()[0] == 2
+    with pytest.raises(ValueError, match="mine has 2 classes, got 3 numbers"):
+        data.relabelled(mine, [0, 1, 2], names)
+    with pytest.raises(ValueError, match=r"must be in \[0, 3\), got \[0, 3\]"):
+        data.relabelled(mine, [0, 3], names)

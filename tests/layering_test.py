@@ -50,7 +50,7 @@ ALLOWED = {
     "losses": FOUNDATION | {"targets"},
     "statistics": FOUNDATION,
     "preprocessing": FOUNDATION,
-    "bridge": FOUNDATION,
+    "bridge": FOUNDATION | {"weights"},
     "transforms": PIECES,
     "gradients": PIECES | {"transforms"},
     "metrics": FOUNDATION,

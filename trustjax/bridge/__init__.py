@@ -19,8 +19,11 @@ from trustjax.bridge._flax import from_linen as from_linen
 from trustjax.bridge._flax import from_nnx as from_nnx
 from trustjax.bridge._flax import has_dropout as has_dropout
 from trustjax.bridge._flax import stochastic_from_nnx as stochastic_from_nnx
+from trustjax.bridge._objects import Bridged as Bridged
+from trustjax.bridge._objects import from_object as from_object
 from trustjax.bridge._outputs import binary as binary
 from trustjax.bridge._outputs import head as head
+from trustjax.bridge._outputs import heads as heads
 from trustjax.bridge._outputs import log_probabilities as log_probabilities
 from trustjax.bridge._outputs import (
     require_independent_rows as require_independent_rows,

@@ -186,6 +186,19 @@ def _in_evaluation_mode(model: nnx.Module, *, notify: bool = True) -> nnx.Module
     return nnx.with_attributes(model, raise_if_not_found=False, **_EVALUATION)
 
 
+def evaluation_arguments(kind: type) -> dict[str, bool]:
+    """What the call of a module has to be given for evaluation mode.
+
+    >>> evaluation_arguments(nnx.BatchNorm), evaluation_arguments(nnx.Linear)
+    ({'use_running_average': True}, {})
+    """
+    return {
+        name: _EVALUATION_ARGUMENTS[name]
+        for name in inspect.signature(kind.__call__).parameters
+        if name in _EVALUATION_ARGUMENTS
+    }
+
+
 def _look_at_mode(kind: type, given: Mapping[str, Any], call: str) -> None:
     """Says where a network's call takes its mode, and nobody gave it."""
     for name, argument in inspect.signature(kind.__call__).parameters.items():

@@ -65,6 +65,35 @@ def head(apply_fn: Callable[[Params, Any], Any], which: str | int) -> ApplyFn:
     return one_head
 
 
+def heads(
+    apply_fn: Callable[[Params, Any], Any], params: Params, x: Any
+) -> dict[str, tuple[int, ...]]:
+    """What a network returns, without running it: the shape of each output.
+
+    Args:
+      apply_fn: `(params, x) -> output`.
+      params: what it takes first; shapes are enough.
+      x: a batch, or its shapes.
+
+    Returns:
+      Name, as `head` takes it, to shape; the name is empty if there is one array and
+      nothing around it.
+
+    >>> both = lambda params, x: {"digit": x @ params, "colour": x[:, :2]}
+    >>> heads(both, jnp.eye(3), jnp.ones((1, 3)))
+    {'digit': (1, 3), 'colour': (1, 2)}
+    """
+    network = apply_fn.network if isinstance(apply_fn, OneArray) else apply_fn
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def look(params: Params, x: Any) -> None:
+        found = _network_questions.heads(network(params, x))
+        shapes.update({name: array.shape for name, array in found.items()})
+
+    jax.eval_shape(look, params, x)
+    return shapes
+
+
 def binary(
     apply_fn: Callable[[Params, Any], Any],
     *,

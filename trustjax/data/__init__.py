@@ -19,6 +19,8 @@ from trustjax.data._kept import kept as kept
 from trustjax.data._own import KINDS as KINDS
 from trustjax.data._own import is_own as is_own
 from trustjax.data._own import short_name as short_name
+from trustjax.data._prepared import preprocessed as preprocessed
+from trustjax.data._prepared import relabelled as relabelled
 from trustjax.data._registry import load as load
 from trustjax.data._registry import load_splits as load_splits
 from trustjax.data._registry import names as names
