@@ -93,6 +93,38 @@ def compare_command(
     print(f"comparison: {made.page}")
 
 
+def convert_command(
+    source: tyro.conf.Positional[str],
+    destination: tyro.conf.Positional[pathlib.Path],
+    *,
+    model: str | None = None,
+    num_classes: int | None = None,
+    part: str | None = None,
+    sha256: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write weights of any framework as .npz, .safetensors or a folder of Orbax.
+
+    Args:
+      source: .npz, .safetensors, .pth or .pt of PyTorch (nothing in it is run),
+        .msgpack of Flax, a folder of Orbax, or hub:owner/repository/file@revision.
+      destination: where to: .npz, .safetensors, or without a suffix a folder of Orbax.
+      model: a name that `trustjax list` shows, whose weights they are, in its own names
+        or those of torchvision or timm: checked, and written in its own.
+      num_classes: of that network; the number that it is known for if not given.
+      part: of the source, its keys joined by /, where it holds several networks.
+      sha256: what the digest of the source must be.
+      overwrite: whether the destination may take the place of weights.
+    """
+    config = pipeline.ConversionConfig(
+        source, destination, model, num_classes, part, sha256, overwrite
+    )
+    made = pipeline.convert(config)
+    for note in made.notes:
+        print(note)
+    print(f"weights: {made.destination}")
+
+
 def list_command() -> None:
     """List the datasets that are here, the networks and the scores."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
@@ -130,6 +162,7 @@ def run() -> None:
             "assess": assess_command,
             "evaluate": assess_command,
             "compare": compare_command,
+            "convert": convert_command,
             "list": list_command,
         },
         prog="trustjax",

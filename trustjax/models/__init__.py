@@ -265,17 +265,26 @@ def load(
     return bridge.from_nnx(model)
 
 
+def arrays(model: Classifier) -> dict[str, np.ndarray]:
+    """The weights and running statistics of a network by their paths.
+
+    >>> model = create("cnn", num_classes=10, image_shape=(28, 28, 1), rngs=nnx.Rngs(0))
+    >>> arrays(model)["dense/kernel"].shape
+    (144, 10)
+    """
+    return {
+        name: np.asarray(variable[...])
+        for name, variable in _weights.variables(model).items()
+    }
+
+
 def save(path: str | os.PathLike[str], model: Classifier) -> None:
     """Writes the weights and running statistics of a network as an `.npz` file.
 
     The file is written whole or not at all; `load(name, path)` reads it.
     """
-    arrays = {
-        name: np.asarray(variable[...])
-        for name, variable in _weights.variables(model).items()
-    }
     with _files.written_whole(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, allow_pickle=False, **arrays(model))
 
 
 def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, Params]:

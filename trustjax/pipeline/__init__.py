@@ -9,6 +9,9 @@ from trustjax.pipeline._compare import comparison_report as comparison_report
 from trustjax.pipeline._config import ComparisonConfig as ComparisonConfig
 from trustjax.pipeline._config import PredictionsConfig as PredictionsConfig
 from trustjax.pipeline._config import ReportConfig as ReportConfig
+from trustjax.pipeline._convert import ConversionConfig as ConversionConfig
+from trustjax.pipeline._convert import Converted as Converted
+from trustjax.pipeline._convert import convert as convert
 from trustjax.pipeline._dataset import Datasets as Datasets
 from trustjax.pipeline._page import Report as Report
 from trustjax.pipeline._report import predictions_report as predictions_report

@@ -11,4 +11,5 @@ from trustjax.weights._contents import contents as contents
 from trustjax.weights._contents import read as read
 from trustjax.weights._fitted import fitted as fitted
 from trustjax.weights._trees import plain_state_dict as plain_state_dict
+from trustjax.weights._write import require_place as require_place
 from trustjax.weights._write import write as write

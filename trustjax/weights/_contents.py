@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trustjax import _extras, _npz
-from trustjax.weights import _orbax, _refusals, _torch, _trees
+from trustjax.weights import _hub, _orbax, _refusals, _torch, _trees
 
 _KINDS = (
     ".npz, .safetensors, .pth or .pt of PyTorch, .msgpack of Flax, or a folder of Orbax"
@@ -48,6 +48,7 @@ def read(
     | `.pth`, `.pt` | as `torch.save` writes it; without PyTorch, nothing is run |
     | `.msgpack` | as `flax.serialization.to_bytes` writes it |
     | a folder | of Orbax, by any trainer: arrays, a step, or all steps (the latest) |
+    | `hub:owner/repository/file@revision` | one of these on the hub; extra `hub` |
 
     The kind is told by the bytes. Where the file holds more than a network (a train
     state, a checkpoint of `{"epoch", "state_dict", "optimizer"}`), the network's
@@ -65,6 +66,7 @@ def read(
 
     Raises:
       FileNotFoundError: if there is no such file.
+      ConnectionError: if it is on the hub, which cannot be reached.
       ValueError: if it is damaged, hostile, larger than this machine's memory, of no
         such kind, or of another digest; if several parts may be meant.
 
@@ -92,6 +94,8 @@ def contents(
     ('the weights are its params; left out: opt_state, step',)
     """
     where = os.fspath(path)
+    if where.startswith(_hub.PREFIX):
+        where = _hub.fetched(where)
     if os.path.isdir(where):
         if sha256 is not None:
             raise ValueError(f"{where}: a folder has no SHA-256")

@@ -1,11 +1,11 @@
 """Orbax checkpoints, of whatever trainer."""
 
 import contextlib
-import logging
 import math
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,7 +35,7 @@ def read(
     folder = pathlib.Path(path)
     where = os.fspath(path)
     notes: list[str] = []
-    if not _is_tree(folder) and not _items(folder):
+    if not is_tree(folder) and not _items(folder):
         steps = _steps(folder)
         if not steps:
             raise ValueError(
@@ -45,7 +45,7 @@ def read(
         latest = max(steps)
         notes.append(f"step {latest}, the latest of {len(steps)}")
         folder = steps[latest]
-    items = {"": folder} if _is_tree(folder) else _items(folder)
+    items = {"": folder} if is_tree(folder) else _items(folder)
     with _reading(where):
         trees = {name: _shapes(place) for name, place in items.items()}
     named = trees.get("", trees)
@@ -68,21 +68,29 @@ def read(
 
 
 def write(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
-    """Writes a tree as a new folder of Orbax, whole or not at all.
+    """Writes a tree as a folder of Orbax, in the place of the one that is there.
+
+    The new folder is complete before the old one goes.
 
     Raises:
-      OSError: if it cannot be written, or is there.
+      OSError: if it cannot be written.
     """
     with _extras.required("train"):
         import orbax.checkpoint as ocp
     folder = pathlib.Path(path).absolute()
-    if folder.exists():
-        raise FileExistsError(f"cannot write {path}: it is there")
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder, dict(tree))
-    except Exception as error:
-        raise OSError(f"cannot write {path}: {_refusals.reason(error)}") from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it, so that both take their places by a rename.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".weights-") as beside:
+        new, old = pathlib.Path(beside, "new"), pathlib.Path(beside, "old")
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(new, dict(tree))
+        except Exception as error:
+            reason = _refusals.reason(error)
+            raise OSError(f"cannot write {path}: {reason}") from error
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
 
 
 def _shapes(folder: pathlib.Path) -> Any:
@@ -121,7 +129,8 @@ def _size(leaf: Any) -> int:
     return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
 
 
-def _is_tree(folder: pathlib.Path) -> bool:
+def is_tree(folder: pathlib.Path) -> bool:
+    """Whether a folder holds arrays itself, and no steps or items of them."""
     return any((folder / name).is_file() for name in _TREE_FILES)
 
 
@@ -132,7 +141,7 @@ def _items(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {
         path.name: path
         for path in sorted(folder.iterdir())
-        if _is_tree(path) and not _STEP.fullmatch(path.name)
+        if is_tree(path) and not _STEP.fullmatch(path.name)
     }
 
 
@@ -141,7 +150,7 @@ def _steps(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     found = {}
     for path in sorted(folder.iterdir()):
         match = _STEP.fullmatch(path.name)
-        if match and (_is_tree(path) or _items(path)):
+        if match and (is_tree(path) or _items(path)):
             found[int(match[1])] = path
     return found
 
@@ -151,13 +160,11 @@ def _checkpointer() -> Iterator[Any]:
     with _extras.required("train"):
         import orbax.checkpoint as ocp
     # Of a step's item it warns that it is no step.
-    logger = logging.getLogger("absl")
-    level, _ = logger.level, logger.setLevel(logging.ERROR)
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            yield checkpointer
-    finally:
-        logger.setLevel(level)
+    with (
+        _refusals.quiet("absl"),
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+    ):
+        yield checkpointer
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What is said of files that cannot be read."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -38,3 +39,14 @@ def about(where: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Keeps what a logger warns of to itself: it comes back as an error, too."""
+    logger = logging.getLogger(name)
+    level, _ = logger.level, logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -11,21 +11,28 @@ from trustjax import _extras, _files
 from trustjax.weights import _orbax
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+def write(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    overwrite: bool = False,
+) -> None:
     """Writes arrays by name as an `.npz` or `.safetensors` file, or an Orbax folder.
 
     It is written whole or not at all. The names of `.npz` and `.safetensors` are
     kept; in the folder, which a path without a suffix means, a `/` in a name nests.
 
     Args:
-      path: where to. Its folder is made if it is missing; a file there is replaced, a
-        folder is not.
+      path: where to. Its folder is made if it is missing.
       arrays: numbers by name.
+      overwrite: whether what is there is replaced, if it is of that kind: a folder of
+        something else than arrays stays.
 
     Raises:
       ValueError: if the suffix is another, an array is not of numbers, or the kind of
         file has no such type (`.npz` has no bfloat16); if two names nest in each
         other.
+      FileExistsError: if something is there that is not to be replaced.
       OSError: if it cannot be written.
 
     >>> import tempfile
@@ -35,6 +42,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> Non
     ...     weights.read(f"{folder}/a.safetensors")["fc/kernel"].shape
     (2, 3)
     """
+    require_place(path, overwrite=overwrite)
     kept = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in kept.items():
         if array.dtype.kind in "OSUM":
@@ -44,13 +52,30 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> Non
         _write_npz(path, kept)
     elif suffix == ".safetensors":
         _write_safetensors(path, kept)
-    elif suffix:
-        raise ValueError(
-            "weights are written as .npz, .safetensors or a folder of Orbax (without "
-            f"a suffix), got {os.fspath(path)}"
-        )
     else:
         _orbax.write(path, _nested(kept))
+
+
+def require_place(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuses a path that `write` would not write to, before any work is done.
+
+    Raises:
+      ValueError: if its suffix is that of no kind of file that is written.
+      FileExistsError: if something is there that is not to be replaced.
+    """
+    where = pathlib.Path(path)
+    if where.suffix not in ("", ".npz", ".safetensors"):
+        raise ValueError(
+            "weights are written as .npz, .safetensors or a folder of Orbax (without "
+            f"a suffix), got {path}"
+        )
+    if not where.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} is there; overwrite replaces it")
+    is_ours = _orbax.is_tree(where) if not where.suffix else where.is_file()
+    if not is_ours:
+        raise FileExistsError(f"{path} is there, and something else; it stays")
 
 
 def _write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
