@@ -347,4 +347,4 @@ def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, 
     """
     with_twin = [name for name in names() if _MODELS[name].torch_names is not None]
     _validate.choice("model", name, with_twin)
-    return load(name, state_dict)
+    return load(name, _weights.plain(state_dict))
