@@ -37,6 +37,7 @@ class ClassFolders:
     root: str
     progress: ProgressFn | None = None
     labels = "names"
+    class_names = ()
 
     def __post_init__(self):
         if not os.path.isdir(self.root):
