@@ -112,7 +112,8 @@ def load_splits(
     road = _ROADS[kind](path, progress)
     shares = {split: _shares.parse(split, road.parts, name) for split in splits}
     classes = _classes(road, options)
-    parts = {share.part: road.read(share.part) for share in _all_shares(shares)}
+    asked = dict.fromkeys(share.part for share in _all_shares(shares))
+    parts = {part: road.read(part) for part in asked}
     if not options.skip_unreadable:
         for part in parts.values():
             _require_files(part)
