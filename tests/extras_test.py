@@ -23,3 +23,14 @@ def test_a_missing_extra_names_the_install_command(package, missing, extra):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
     assert f"run: pip install 'trustjax[{extra}]'" in run.stderr
+
+
+@pytest.mark.parametrize("missing", ["torch", "torchax"])
+def test_torch_is_missed_where_it_is_asked_for(missing):
+    code = (
+        f"import sys; sys.modules['{missing}'] = None; from trustjax import bridge;"
+        "bridge.from_torch(None, None)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "run: pip install 'trustjax[torch]'" in run.stderr

@@ -1,11 +1,11 @@
 """From a network as it comes to the functions that the library works with.
 
 Everything in trustjax takes `apply_fn(params, x) -> logits`: pure, in evaluation
-mode. These functions make it, and its relatives, from Flax modules, and from networks
-that return something else than logits.
+mode. These functions make it, and its relatives, from modules of Flax and PyTorch, and
+from networks that return something else than logits.
 
 `params` is a nested dict of the trainable arrays, with the paths that Linen gives
-(`conv1/kernel`, `conv1/bias`, ...). All else that a module holds (BatchNorm
+(`conv1/kernel`, `conv1/bias`, ...) or PyTorch. All else that a module holds (BatchNorm
 statistics, RNG state) is closed over as it is at the time of the call: later
 changes of the module do not reach `apply_fn`.
 
@@ -28,3 +28,4 @@ from trustjax.bridge._outputs import log_probabilities as log_probabilities
 from trustjax.bridge._outputs import (
     require_independent_rows as require_independent_rows,
 )
+from trustjax.bridge._torch import from_torch as from_torch

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trustjax.data._dataset import ArraySource, Dataset, Source
+from trustjax.data._dataset import Dataset, Source
 from trustjax.data._records import MAX_BYTES_IN_MEMORY
 
 
@@ -17,21 +17,16 @@ def kept(dataset: Dataset) -> Dataset:
     Training reads every image many times.
 
     Args:
-      dataset: any.
+      dataset: of images as bytes.
 
     Returns:
-      The dataset; as it is if it is in memory, or its images vary in size or take more
-      than 256 MiB.
+      The dataset; as it is if its images vary in size or take more than 256 MiB.
     """
-    if None in dataset.image_shape or not len(dataset):
+    if None in dataset.image_shape or isinstance(dataset.source, KeptSource):
         return dataset
-    if isinstance(dataset.source, ArraySource | KeptSource):
+    if len(dataset) * math.prod(dataset.fixed_shape) >= MAX_BYTES_IN_MEMORY:
         return dataset
-    dtype = dataset.source[0]["image"].dtype
-    size = len(dataset) * math.prod(dataset.fixed_shape) * dtype.itemsize
-    if size >= MAX_BYTES_IN_MEMORY:
-        return dataset
-    source = KeptSource(dataset.source, dataset.fixed_shape, dtype)
+    source = KeptSource(dataset.source, dataset.fixed_shape)
     return dataclasses.replace(dataset, source=source)
 
 
@@ -39,15 +34,13 @@ class KeptSource:
     """Records of another source, their images kept once they have been read.
 
     Attributes:
-      source: the other source.
+      source: the other source, of images of bytes.
     """
 
-    def __init__(
-        self, source: Source, image_shape: tuple[int, int, int], dtype: np.dtype
-    ):
+    def __init__(self, source: Source, image_shape: tuple[int, int, int]):
         self.source = source
         # Pages that nothing was written to take no memory.
-        self._images = np.empty((len(source), *image_shape), dtype)
+        self._images = np.empty((len(source), *image_shape), np.uint8)
         self._labels = np.empty(len(source), np.int32)
         self._there = np.zeros(len(source), bool)
 

@@ -115,7 +115,9 @@ def look_at(
             for place, look in enumerate(pool.map(one, some), begin):
                 if isinstance(look, _images.UnreadableImageError):
                     if not skip_unreadable:
-                        raise look
+                        raise _images.UnreadableImageError(
+                            f"{look}; --skip-unreadable leaves such files out"
+                        ) from look
                     unreadable.append(numbers[place])
                     first = [*first, files.paths[numbers[place]]][:_SHOWN]
                     continue
