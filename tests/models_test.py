@@ -1,4 +1,5 @@
 import json
+import math
 import pathlib
 
 import jax
@@ -181,6 +182,10 @@ def test_saved_weights_load_again(tmp_path):
     ("name", "count"),
     [
         ("cnn", 6250),
+        ("confidnet_mnist", 1_199_882),
+        ("confidnet_vgg16", 14_990_922),
+        ("efficientnet_lite0", 4_652_008),
+        ("mobilenetv1_100", 4_231_976),
         ("resnet8", 75_290),
         ("vit_micro", 204_938),
         ("resnet20", 269_722),
@@ -191,6 +196,28 @@ def test_saved_weights_load_again(tmp_path):
 def test_parameter_counts(name, count):
     leaves = jax.tree.leaves(nnx.state(models.outlined(name), nnx.Param))
     assert sum(leaf.size for leaf in leaves) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("mobilenetv1_100", 3.26),
+        ("shufflenet_v2_x1_0", 1.32),
+        ("mobilenet_v2", 2.29),
+        ("resnet50", 23.65),
+    ],
+)
+def test_parameter_counts_of_wong_et_al_2020(name, millions):
+    """Table 1 counts running statistics too, and a last layer of some 30 classes.
+
+    With 30, MobileNet-V1 has 3.26 million; the ResNet-50 of Keras, whose convolutions
+    have biases, 23.65.
+    """
+    variables = _weights.variables(models.outlined(name))
+    sizes = {path: math.prod(variable.shape) for path, variable in variables.items()}
+    dense = sizes["dense/kernel"] + sizes["dense/bias"]
+    with_30_classes = sum(sizes.values()) - dense + 30 * dense // 1000
+    assert with_30_classes / 1e6 == pytest.approx(millions, rel=0.016)
 
 
 @pytest.mark.parametrize("name", ["vit_micro", "vit_tiny"])

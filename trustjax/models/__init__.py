@@ -15,23 +15,72 @@ import numpy as np
 from flax import nnx
 
 from trustjax import _files, _npz, _validate, bridge
-from trustjax.models import _cnn, _mlp, _resnet, _vit, _weights
+from trustjax.models import (
+    _alexnet,
+    _cnn,
+    _confidnet,
+    _densenet,
+    _efficientnet,
+    _mlp,
+    _mobilenet,
+    _resnet,
+    _shufflenet,
+    _vgg,
+    _vit,
+    _weights,
+)
+from trustjax.models._alexnet import AlexNet as AlexNet
+from trustjax.models._alexnet import AlexNetConfig as AlexNetConfig
 from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
+from trustjax.models._confidnet import ConfidNetMNIST as ConfidNetMNIST
+from trustjax.models._confidnet import ConfidNetVGG as ConfidNetVGG
+from trustjax.models._densenet import DenseNet as DenseNet
+from trustjax.models._densenet import DenseNetConfig as DenseNetConfig
+from trustjax.models._efficientnet import (
+    efficientnet_lite_config as efficientnet_lite_config,
+)
+from trustjax.models._efficientnet import (
+    efficientnet_v2_config as efficientnet_v2_config,
+)
+from trustjax.models._inverted_residual import (
+    InvertedResidualConfig as InvertedResidualConfig,
+)
+from trustjax.models._inverted_residual import (
+    InvertedResidualNet as InvertedResidualNet,
+)
 from trustjax.models._mlp import MLP as MLP
+from trustjax.models._mobilenet import MobileNetV1 as MobileNetV1
+from trustjax.models._mobilenet import MobileNetV1Config as MobileNetV1Config
+from trustjax.models._mobilenet import mobilenet_v2_config as mobilenet_v2_config
+from trustjax.models._mobilenet import mobilenet_v3_config as mobilenet_v3_config
 from trustjax.models._registry import Model as Model
 from trustjax.models._registry import Published as Published
 from trustjax.models._resnet import ResNet as ResNet
 from trustjax.models._resnet import ResNetConfig as ResNetConfig
+from trustjax.models._shufflenet import ShuffleNetV2 as ShuffleNetV2
+from trustjax.models._shufflenet import ShuffleNetV2Config as ShuffleNetV2Config
+from trustjax.models._vgg import VGG as VGG
+from trustjax.models._vgg import VGGConfig as VGGConfig
 from trustjax.models._vit import ViT as ViT
 from trustjax.preprocessing import Preprocessing
 from trustjax.typing import ApplyFn, Params
 
+_FAMILIES = (
+    _alexnet,
+    _cnn,
+    _confidnet,
+    _densenet,
+    _efficientnet,
+    _mlp,
+    _mobilenet,
+    _resnet,
+    _shufflenet,
+    _vgg,
+    _vit,
+)
 _MODELS: dict[str, Model] = {
-    **_cnn.MODELS,
-    **_mlp.MODELS,
-    **_resnet.MODELS,
-    **_vit.MODELS,
+    name: row for family in _FAMILIES for name, row in family.MODELS.items()
 }
 
 
@@ -125,7 +174,7 @@ def taking(image_shape: tuple[int, ...]) -> tuple[str, ...]:
       Their names, in alphabetical order.
 
     >>> "cnn" in taking((28, 28, 1)), "cnn" in taking((8, 8, 1)), taking((7, 7, 1))[0]
-    (True, False, 'mlp')
+    (True, False, 'confidnet_mnist')
     """
     return tuple(
         name for name in names() if _MODELS[name].refusal(name, image_shape) is None
