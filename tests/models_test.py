@@ -111,16 +111,14 @@ def test_from_state_dict_names_what_differs(resnet18):
     state_dict, _, _ = resnet18
     with pytest.raises(ValueError, match=r"must be one of .*, resnet18, "):
         models.from_state_dict("cnn", state_dict)
-    with pytest.raises(ValueError, match=r"has no conv1.weight and no fc.weight"):
+    with pytest.raises(ValueError, match=r"(?s)another network.*missing, 102 of 102"):
         models.from_state_dict("resnet18", {})
     other = dict(state_dict)
     other["layer9.bn1.bias"] = other.pop("layer1.0.bn1.bias")
-    with pytest.raises(
-        ValueError, match=r"missing layer1.0.bn1.bias, unknown layer9.bn1.bias"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)layer1.0.bn1.bias.*layer9.bn1.bias"):
         models.from_state_dict("resnet18", other)
     other = {**state_dict, "bn1.bias": np.zeros(3)}
-    with pytest.raises(ValueError, match=r"bn1.bias must have shape \(64,\), got"):
+    with pytest.raises(ValueError, match=r"bn1.bias must be \(64,\), got"):
         models.from_state_dict("resnet18", other)
 
 
@@ -136,15 +134,15 @@ def test_state_dicts_of_wrapped_models_and_checkpoints_are_the_plain_one(resnet1
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", ""])
 def test_one_prefix_of_all_names_is_left_out(prefix):
     names = {f"{prefix}conv1.weight": np.ones(1), f"{prefix}fc.weight": np.ones(2)}
-    assert list(_weights.plain_state_dict(names)) == ["conv1.weight", "fc.weight"]
+    assert list(_weights.plain(names)) == ["conv1.weight", "fc.weight"]
 
 
 def test_a_checkpoint_that_may_be_read_in_two_ways_is_named():
-    two = {"model": {"a": 0}, "state_dict": {"a": 0}, "epoch": 1}
-    with pytest.raises(ValueError, match="checkpoint that holds epoch, model, state_d"):
-        _weights.plain_state_dict(two)
+    one = {"a": np.ones(1)}
+    with pytest.raises(ValueError, match="the weights may be any of"):
+        _weights.plain({"model_state_dict": one, "state_dict": one, "epoch": 1})
     mixed = {"module.a": np.ones(1), "b": np.ones(1)}
-    assert _weights.plain_state_dict(mixed) == mixed
+    assert _weights.plain(mixed) == mixed
 
 
 def test_load_takes_the_names_of_a_twin(resnet18):
@@ -152,7 +150,7 @@ def test_load_takes_the_names_of_a_twin(resnet18):
     _, params = models.load("resnet18", state_dict)
     _, expected = models.from_state_dict("resnet18", state_dict)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
-    with pytest.raises(ValueError, match=r"conv1/kernel.*unknown conv1.weight, fc.we"):
+    with pytest.raises(ValueError, match=r"(?s)conv1/kernel.*unexpected.*conv1.weight"):
         models.load("cnn", {"conv1.weight": np.ones(1), "fc.weight": np.ones(2)})
 
 
@@ -170,9 +168,12 @@ def test_saved_weights_load_again(tmp_path):
     )
     model.eval()
     np.testing.assert_allclose(apply_fn(params, images), model(images), atol=1e-5)
-    with pytest.raises(ValueError, match=r"dense/bias must have shape \(10,\)"):
-        models.load("resnet20", tmp_path / "weights.npz", image_shape=(12, 12, 1))
-    with pytest.raises(ValueError, match="of another network: missing"):
+    # The classes and the channels are those of the weights, if nothing else is said.
+    _, params = models.load("resnet20", tmp_path / "weights.npz")
+    assert params["dense"]["bias"].shape == (4,)
+    with pytest.raises(ValueError, match=r"dense/bias must be \(10,\), got \(4,\)"):
+        models.load("resnet20", tmp_path / "weights.npz", num_classes=10)
+    with pytest.raises(ValueError, match=r"(?s)of another network.*missing"):
         models.load("cnn", tmp_path / "weights.npz")
     given = models.load("cnn", dict(np.load(tmp_path / "cnn.npz")))[1]
     np.testing.assert_array_equal(given["dense"]["kernel"], cnn.dense.kernel[...])

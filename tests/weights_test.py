@@ -440,8 +440,9 @@ def test_bfloat16_is_kept(tmp_path, name):
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     weights.write(tmp_path / "a.npz", few_arrays())
     before = (tmp_path / "a.npz").read_bytes()
+    brain_floats = np.ones(2, ml_dtypes.bfloat16)
     with pytest.raises(ValueError, match=r"b is bfloat16, which \.npz cannot say"):
-        weights.write(tmp_path / "a.npz", {"b": np.ones(2, ml_dtypes.bfloat16)})
+        weights.write(tmp_path / "a.npz", {"b": brain_floats}, overwrite=True)
     with pytest.raises(ValueError, match="c must hold numbers, got <U1"):
         weights.write(tmp_path / "a.safetensors", {"c": np.array(["x"])})
     with pytest.raises(ValueError, match=r"longdouble|float128"):

@@ -14,6 +14,8 @@ from trustjax.data._dataset import NO_CLASS as NO_CLASS
 from trustjax.data._dataset import Dataset as Dataset
 from trustjax.data._dataset import as_arrays as as_arrays
 from trustjax.data._dataset import from_arrays as from_arrays
+from trustjax.data._duplicates import Shared as Shared
+from trustjax.data._duplicates import shared_images as shared_images
 from trustjax.data._images import UnreadableImageError as UnreadableImageError
 from trustjax.data._kept import kept as kept
 from trustjax.data._own import KINDS as KINDS

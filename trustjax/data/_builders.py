@@ -209,10 +209,7 @@ class FashionMnist(_ArrayBuilder, skip_registration=True):
         path = self._idx_folder and idx_file(self._idx_folder, stem)
         if path is None:
             raise FileNotFoundError(f"no {stem} or {stem}.gz in {self._idx_folder}")
-        content = path.read_bytes()
-        # A browser may have unzipped the one, or dropped the suffix of the other.
-        if content[:2] == _GZIP:
-            content = _gunzipped(os.fspath(path), content)
+        content = idx_content(path)
         _require_fashion_mnist(os.fspath(path), content, stem)
         return read_idx(content).reshape(-1, *record_shape)
 
@@ -221,6 +218,19 @@ def idx_file(folder: pathlib.Path, stem: str) -> pathlib.Path | None:
     """The file of this name in the folder, raw or gzipped, if there is one."""
     paths = (folder / f"{stem}{suffix}" for suffix in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
+
+
+def idx_content(path: str | os.PathLike[str]) -> bytes:
+    """What an IDX file holds, unzipped.
+
+    Raises:
+      ValueError: if it is a damaged gzip file.
+    """
+    content = pathlib.Path(path).read_bytes()
+    # A browser may have unzipped the one, or dropped the suffix of the other.
+    if content[:2] == _GZIP:
+        return _gunzipped(os.fspath(path), content)
+    return content
 
 
 def read_idx(content: bytes) -> np.ndarray:

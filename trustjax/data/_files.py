@@ -68,7 +68,11 @@ class Files:
 
     def some(self, numbers: Iterable[int]) -> "Files":
         """These files."""
-        return Files(self.root, self.paths.some(numbers))
+        numbers = list(numbers)
+        files = Files(self.root, self.paths.some(numbers))
+        if "sizes" in self.__dict__:  # what is known need not be asked again
+            files.__dict__["sizes"] = self.sizes[numbers]
+        return files
 
     def key(self, number: int) -> bytes:
         """What decides which share of a set a file is in: not where the set lies."""
@@ -78,7 +82,9 @@ class Files:
     def sizes(self) -> np.ndarray:
         """Bytes of each file, `[files]`; -1 of a missing one."""
         return np.fromiter(
-            (_size(self.path(number)) for number in range(len(self))), np.int64
+            (_size(self.path(number)) for number in range(len(self))),
+            np.int64,
+            len(self),
         )
 
     def content(self) -> bytes:

@@ -37,6 +37,7 @@ class ClassFolders:
     root: str
     progress: ProgressFn | None = None
     labels = "names"
+    class_names = ()
 
     def __post_init__(self):
         if not os.path.isdir(self.root):
@@ -74,7 +75,7 @@ class ClassFolders:
           ValueError: if it has no class folders, or they hold no images.
         """
         folder = self._folders[part]
-        where = os.path.join(self.root, folder)
+        where = os.path.join(self.root, folder) if folder else self.root
         names, left_out, labels = self.written(part), LeftOut(), array("i")
         for entry in _sorted_entries(where):
             if entry.name not in names:

@@ -153,5 +153,6 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         said = str(error) or type(error).__name__
         raise UnreadableImageError(
-            f"{os.fspath(path)} cannot be read as an image: {said}"
+            f"{os.fspath(path)} cannot be read as an image: {said}; --skip-unreadable "
+            "leaves such files out"
         ) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trustjax.data._dataset import Dataset, Source
+from trustjax.data._dataset import ArraySource, Dataset, Source
 from trustjax.data._records import MAX_BYTES_IN_MEMORY
 
 
@@ -17,16 +17,21 @@ def kept(dataset: Dataset) -> Dataset:
     Training reads every image many times.
 
     Args:
-      dataset: of images as bytes.
+      dataset: any.
 
     Returns:
-      The dataset; as it is if its images vary in size or take more than 256 MiB.
+      The dataset; as it is if it is in memory, or its images vary in size or take more
+      than 256 MiB.
     """
-    if None in dataset.image_shape or isinstance(dataset.source, KeptSource):
+    if None in dataset.image_shape or not len(dataset):
         return dataset
-    if len(dataset) * math.prod(dataset.fixed_shape) >= MAX_BYTES_IN_MEMORY:
+    if isinstance(dataset.source, ArraySource | KeptSource):
         return dataset
-    source = KeptSource(dataset.source, dataset.fixed_shape)
+    dtype = dataset.source[0]["image"].dtype
+    size = len(dataset) * math.prod(dataset.fixed_shape) * dtype.itemsize
+    if size >= MAX_BYTES_IN_MEMORY:
+        return dataset
+    source = KeptSource(dataset.source, dataset.fixed_shape, dtype)
     return dataclasses.replace(dataset, source=source)
 
 
@@ -34,13 +39,15 @@ class KeptSource:
     """Records of another source, their images kept once they have been read.
 
     Attributes:
-      source: the other source, of images of bytes.
+      source: the other source.
     """
 
-    def __init__(self, source: Source, image_shape: tuple[int, int, int]):
+    def __init__(
+        self, source: Source, image_shape: tuple[int, int, int], dtype: np.dtype
+    ):
         self.source = source
         # Pages that nothing was written to take no memory.
-        self._images = np.empty((len(source), *image_shape), np.uint8)
+        self._images = np.empty((len(source), *image_shape), dtype)
         self._labels = np.empty(len(source), np.int32)
         self._there = np.zeros(len(source), bool)
 

