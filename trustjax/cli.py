@@ -128,6 +128,7 @@ def convert_command(
 def list_command() -> None:
     """List the datasets that are here, the networks and the scores."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
+    print("Your own:", ", ".join(data.KINDS))
     print("Networks:", ", ".join(models.names()))
     print("Scores:")
     for name in scores.names():

@@ -1,5 +1,6 @@
 """Batches of one fixed shape: padded, masked, resumable, exact over processes."""
 
+import math
 import os
 
 import jax
@@ -99,16 +100,24 @@ def batches(
         .batch(batch_size)
         .map(read)
         .repeat(num_epochs)
-        .to_iter_dataset(_READ_AHEAD)
+        .to_iter_dataset(_read_ahead(batch_size, dataset.fixed_shape))
     )
 
 
-# Decoding is what the threads are for: more of them than cores decode no faster. Each
-# batch that waits takes memory, eight of 128 ImageNet images 600 MB; grain itself would
-# let 500 wait.
-_READ_AHEAD = grain.ReadOptions(
-    num_threads=min(8, os.cpu_count() or 1), prefetch_buffer_size=8
-)
+_MOST_BYTES_AHEAD = 2**28
+
+
+def _read_ahead(batch_size: int, image_shape: tuple[int, ...]) -> grain.ReadOptions:
+    """How many batches are decoded while one is computed on.
+
+    Decoding is what the threads are for: more of them than cores decode no faster. Each
+    batch that waits takes memory, one of 256 ImageNet images 150 MB; grain itself would
+    let 500 wait.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    batch_bytes = 4 * batch_size * math.prod(image_shape)
+    waiting = min(8, max(threads, _MOST_BYTES_AHEAD // batch_bytes))
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=waiting)
 
 
 class _Read:

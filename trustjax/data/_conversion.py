@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trustjax import _extras, _validate
-from trustjax.data import _registry
+from trustjax.data import _own, _registry
 from trustjax.data._dataset import Dataset, MappedSource, Source, derived_fingerprint
 from trustjax.data._synthetic import SYNTHETIC, Shape
 
@@ -34,7 +34,8 @@ def out_of_distribution(
       name: `"uniform_noise"`, `"normal_noise"` or `"letters"`, made on the spot, or any
         name that `load` takes, whose images are turned grey or RGB and resized.
       image_shape: height, width, channels of the network's images.
-      split: the part of a loaded dataset.
+      split: the part of a loaded dataset. Of own data without such a part all are
+        taken, also those of a folder without class folders.
       num_examples: the first so many records; all if `None` (of noise: 1,000).
       seed: of noise, and of the order of the letters.
       data_dir: the folder of prepared datasets; `None` for the default.
@@ -53,7 +54,10 @@ def out_of_distribution(
         _validate.count("num_examples", num_examples)
     if make := SYNTHETIC.get(name):
         return make(image_shape, num_examples=num_examples, seed=seed)
-    dataset = _registry.load(name, split, data_dir=data_dir)
+    if _own.is_own(name):
+        dataset = _own.load_images(name, split)
+    else:
+        dataset = _registry.load(name, split, data_dir=data_dir)
     if num_examples is not None:
         dataset = first(dataset, num_examples)
     return convert(dataset, image_shape)

@@ -19,6 +19,7 @@ with _extras.required("data"):
 _LITTER = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
 # Pillow opens these, by other programs or for no images.
 _NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
+_NO_FOLDER = ""
 _FILES_BETWEEN_REPORTS = 10_000
 
 
@@ -32,10 +33,13 @@ class ClassFolders:
     Attributes:
       root: the folder.
       progress: hears how many files were found.
+      unlabelled: whether images that lie in no class folder are records, too, where
+        there are no class folders.
     """
 
     root: str
     progress: ProgressFn | None = None
+    unlabelled: bool = False
     labels = "names"
     class_names = ()
 
@@ -66,7 +70,8 @@ class ClassFolders:
     def written(self, part: str) -> tuple[str, ...]:
         """The names of the class folders, of empty ones too."""
         folder = os.path.join(self.root, self._folders[part])
-        return tuple(_folders_in(folder))
+        names = tuple(_folders_in(folder))
+        return (_NO_FOLDER,) if self.unlabelled and not names else names
 
     def read(self, part: str) -> Part:
         """Lists the files of a part.
@@ -78,7 +83,7 @@ class ClassFolders:
         where = os.path.join(self.root, folder) if folder else self.root
         names, left_out, labels = self.written(part), LeftOut(), array("i")
         for entry in _sorted_entries(where):
-            if entry.name not in names:
+            if entry.name not in names and names != (_NO_FOLDER,):
                 left_out.add(_reason(entry) or "beside the class folders", entry.name)
         if not names:
             raise ValueError(
@@ -145,7 +150,7 @@ def _folders_in(folder: str) -> list[str]:
 
 
 def _joined(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
+    return "/".join(filter(None, (folder, name)))
 
 
 def _images_in(

@@ -109,7 +109,16 @@ def load_splits(
     """
     require_there(name)
     kind, _, path = name.partition(":")
-    road = _ROADS[kind](path, progress)
+    return _loaded(name, _ROADS[kind](path, progress), splits, options, progress)
+
+
+def _loaded(
+    name: str,
+    road: Road,
+    splits: Sequence[str],
+    options: Options,
+    progress: ProgressFn | None = None,
+) -> tuple[Dataset, ...]:
     shares = {split: _shares.parse(split, road.parts, name) for split in splits}
     classes = _classes(road, options)
     asked = dict.fromkeys(share.part for share in _all_shares(shares))
@@ -152,6 +161,29 @@ def load_splits(
         dataclasses.replace(kept(records.dataset(name, classes)), notes=tuple(notes))
         for records in chosen.values()
     )
+
+
+def load_images(name: str, split: str) -> Dataset:
+    """Images whose classes do not matter: also of a folder without class folders.
+
+    Args:
+      name: `"folder:PATH"` and its like.
+      split: a part of it; all of it where there is no such part.
+
+    Raises:
+      ValueError: as `load_splits`.
+      OSError: as `load_splits`.
+    """
+    require_there(name)
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        road: Road = ClassFolders(path, unlabelled=True)
+    else:
+        road = _ROADS[kind](path, None)
+    (dataset,) = _loaded(
+        name, road, [split if split in road.parts else "+".join(road.parts)], Options()
+    )
+    return dataset
 
 
 class _Records(NamedTuple):

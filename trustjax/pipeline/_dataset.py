@@ -1,7 +1,7 @@
 """The datasets of a report, and their images one by one."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,15 +87,21 @@ def _of_one_size(dataset: data.Dataset, config: ReportConfig) -> data.Dataset:
 def with_others(datasets: Datasets, config: ReportConfig) -> Datasets:
     """The same with the datasets of none of the classes."""
     others = {
-        name: data.out_of_distribution(
+        title: data.out_of_distribution(
             name,
             datasets.test.fixed_shape,
             seed=config.seed,
             data_dir=config.data_dir,
         )
-        for name in config.out_of_distribution
+        for title, name in _titles(config.out_of_distribution).items()
     }
     return datasets._replace(others=others)
+
+
+def _titles(names: Sequence[str]) -> dict[str, str]:
+    """What a page calls datasets -> their names: short, where those differ."""
+    titles = {data.short_name(n) if data.is_own(n) else n: n for n in names}
+    return titles if len(titles) == len(set(names)) else {name: name for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
