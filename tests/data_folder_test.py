@@ -108,6 +108,28 @@ def test_what_is_no_image_of_a_class_is_left_out_and_said(tmp_path):
         assert said in text
 
 
+def test_what_lies_beside_the_parts_is_said(tmp_path):
+    for part in ("train", "val", "extra"):
+        make(tmp_path / part, ["cat", "dog"])
+    (tmp_path / "readme.md").write_text("none")
+    train, validation = data.load_splits(f"folder:{tmp_path}", ("train", "validation"))
+    assert (len(train), len(validation)) == (2, 2)
+    assert train.notes == (
+        f"In {tmp_path}, 2 entries were left out: 2 beside the folders of its parts "
+        "(extra, readme.md).",
+    )
+    with pytest.raises(ValueError, match="takes --test-split validation --validation-"):
+        load(tmp_path, "test")
+
+
+def test_home_is_found(tmp_path, monkeypatch):
+    make(tmp_path, ["cat", "dog"])
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    name = f"folder:~/{tmp_path.name}"
+    assert len(data.load(name, "all")) == 2
+    assert data.short_name(name) == tmp_path.name
+
+
 def test_a_class_may_be_called_train(tmp_path):
     make(tmp_path, ["car", "train"])
     assert load(tmp_path).class_names == ("car", "train")

@@ -80,6 +80,30 @@ def test_a_column_divides_the_rows(pictures):
         data.load(table(pictures, ["path", "label", "split"], rows))
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_file_for_each_part_divides_too(pictures, kind):
+    for part, numbers in (("train", "012"), ("val", "3"), ("test", "45")):
+        path = pictures / f"{part}.{kind}"
+        if kind == "csv":
+            rows = [f"{n}.png,{'ab'[int(n) % 2]}" for n in numbers]
+            path.write_text("\n".join(["path,label", *rows]))
+        else:
+            rows = [{"path": f"{n}.png", "label": "ab"[int(n) % 2]} for n in numbers]
+            path.write_text("\n".join(map(json.dumps, rows)))
+    loaded = data.load_splits(f"{kind}:{pictures}", SPLITS)
+    assert list(map(labels_by_level, loaded)) == [
+        {0: 0, 1: 1, 2: 0},
+        {3: 1},
+        {4: 0, 5: 1},
+    ]
+    (pictures / f"Validation.{kind}").write_text(path.read_text())
+    with pytest.raises(ValueError, match="two files for validation"):
+        data.load(f"{kind}:{pictures}")
+    (pictures / "none").mkdir()
+    with pytest.raises(ValueError, match="without a file train"):
+        data.load(f"{kind}:{pictures}/none")
+
+
 def test_classes_are_those_of_training(pictures):
     rows = [["0.png", "a", "train"], ["1.png", "b", "train"], ["2.png", "c", "test"]]
     name = table(pictures, ["path", "label", "split"], rows)
@@ -196,6 +220,15 @@ def test_pairs_of_parts_and_names_in_the_file(tmp_path):
     test = data.load(name, "test")
     assert test.class_names == ("owl", "cat")
     assert data.as_arrays(test)[1].tolist() == [1, 0, 1]
+
+
+def test_a_file_of_arrays_for_each_part(tmp_path):
+    images = random_bytes(6, 4, 4, 1)
+    np.savez(tmp_path / "train.npz", image=images[:4], label=[0, 1, 2, 0])
+    np.savez(tmp_path / "test.npz", images=images[4:], labels=[2, 1])
+    test = data.load(f"npz:{tmp_path}", "test")
+    assert test.class_names == ("0", "1", "2")
+    np.testing.assert_array_equal(data.as_arrays(test)[0], images[4:])
 
 
 def test_labels_may_be_names(tmp_path):

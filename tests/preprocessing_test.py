@@ -213,3 +213,11 @@ def test_a_thin_image_and_one_pixel():
     thin = steps.on_host(np.full((1000, 2, 3), 9, np.uint8))
     assert thin.shape == (4, 4, 3)
     assert (thin == 9).all()
+
+
+def test_whole_colour_images_are_resized_as_channels_are():
+    image = np.random.default_rng(0).integers(0, 256, (61, 90, 3), np.uint8)
+    for interpolation in ("bilinear", "bicubic"):
+        steps = Preprocessing(size=(20, 24), interpolation=interpolation)
+        apart = [steps.on_host(image[..., k : k + 1]) for k in range(3)]
+        np.testing.assert_array_equal(steps.on_host(image), np.concatenate(apart, -1))

@@ -9,6 +9,7 @@ import numpy as np
 from trustjax import _npz, _questions
 from trustjax.data._builders import idx_content, read_idx
 from trustjax.data._parts import ALL, PART_NAMES, Part, listed
+from trustjax.data._tables import files_of_parts
 from trustjax.typing import ProgressFn
 
 _IMAGES, _LABELS = ("image", "images", "x"), ("label", "labels", "y")
@@ -49,28 +50,40 @@ def of_npz(path: str, _: ProgressFn | None) -> Arrays:
     """An `.npz` file of `image` and `label`, or of such a pair for each part.
 
     The pair of a part is called `train_images` and `train_labels`, or `x_train` and
-    `y_train`, and so on.
+    `y_train`, and so on; or a folder holds a file `train.npz` and so on for each.
 
     Raises:
       ValueError: if there is no such pair, or an array is not what its name says.
     """
-    arrays = _npz.read(path)
+    pairs, names = {}, []
+    for part, file in files_of_parts(path, ".npz").items():
+        arrays = _npz.read(file)
+        found = _pairs(file, arrays)
+        pairs |= found if part == ALL else {part: found.popitem()[1]}
+        names = arrays.get(_CLASS_NAMES, np.array(names, str)).tolist()
+    return Arrays(path, pairs, names)
+
+
+def _pairs(
+    file: str, arrays: Mapping[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name of a part -> its images and its labels, as they are called."""
     pairs = {}
     for part, before, after in _affixes():
         image = _first(arrays, [f"{before}{name}{after}" for name in _IMAGES])
         label = _first(arrays, [f"{before}{name}{after}" for name in _LABELS])
         if image and label:
             if part in pairs:
-                raise ValueError(f"{path} holds two pairs of arrays for {part}")
+                raise ValueError(f"{file} holds two pairs of arrays for {part}")
             pairs[part] = arrays[image], arrays[label]
     if not pairs:
         raise ValueError(
-            f"{path} must hold image and label, or train_image and train_label and so "
+            f"{file} must hold image and label, or train_image and train_label and so "
             f"on; it holds {listed(arrays)}"
         )
     if len(pairs) > 1:
         pairs.pop(ALL, None)
-    return Arrays(path, pairs, arrays.get(_CLASS_NAMES, np.array([], str)).tolist())
+    return pairs
 
 
 def of_idx(path: str, _: ProgressFn | None) -> Arrays:

@@ -26,13 +26,15 @@ class Paths:
     (2, 'dog/b.png')
     """
 
-    def __init__(self, paths: Iterable[str]):
-        letters, ends = bytearray(), array("q")
+    def __init__(self, paths: Iterable[str] = ()):
+        self._letters, self._ends = bytearray(), array("q")
         for path in paths:
-            letters += os.fsencode(path)
-            ends.append(len(letters))
-        self._letters = bytes(letters)
-        self._ends = np.frombuffer(ends, np.int64) if ends else np.empty(0, np.int64)
+            self.append(path)
+
+    def append(self, path: str) -> None:
+        """One more path."""
+        self._letters += os.fsencode(path)
+        self._ends.append(len(self._letters))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -40,7 +42,7 @@ class Paths:
     def __getitem__(self, number: int) -> str:
         number = range(len(self))[number]
         begin = self._ends[number - 1] if number else 0
-        return os.fsdecode(self._letters[begin : self._ends[number]])
+        return os.fsdecode(bytes(self._letters[begin : self._ends[number]]))
 
     def some(self, numbers: Iterable[int]) -> "Paths":
         """These paths."""

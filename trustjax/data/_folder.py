@@ -16,7 +16,7 @@ from trustjax.typing import ProgressFn
 with _extras.required("data"):
     from PIL import Image
 
-_LITTER = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
+_LITTER = ("@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
 # Pillow opens these, by other programs or for no images.
 _NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF")
 _NO_FOLDER = ""
@@ -109,11 +109,21 @@ class ClassFolders:
             self._report(where, len(files), total=len(files))
         counts = np.bincount(labels, minlength=len(names))
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
-        notes = left_out.notes(where)
+        notes = left_out.notes(where) + self._beside_parts()
         if empty:
             folders = "folder holds" if len(empty) == 1 else "folders hold"
             notes += (f"In {where}, {len(empty)} {folders} no image: {listed(empty)}.",)
         return Part(files, np.array(labels, np.int32), names, files.path, notes)
+
+    def _beside_parts(self) -> tuple[str, ...]:
+        """A sentence on what lies beside the folders of the parts."""
+        left_out = LeftOut()
+        if self.parts != (ALL,):
+            for entry in _sorted_entries(self.root):
+                if entry.name not in self._folders.values():
+                    kind = _reason(entry) or "beside the folders of its parts"
+                    left_out.add(kind, entry.name)
+        return left_out.notes(self.root)
 
     def _report(self, where: str, done: int, total: int | None = None) -> None:
         if self.progress:

@@ -112,7 +112,9 @@ def decode(path: str | os.PathLike[str], channels: int) -> np.ndarray:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 `[height, width]` of a grey image, `[height, width, 3]` of another."""
-    upright = ImageOps.exif_transpose(image)
+    upright = image
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        upright = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BITS:
         return _of_sixteen_bits(upright)
     return np.asarray(_eight_bits(upright))
@@ -129,7 +131,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         seen = image.convert("RGBA")
         white = Image.new("RGBA", seen.size, "white")
         return Image.alpha_composite(white, seen).convert(mode)
-    return image.convert(mode)
+    # Pillow would copy what it need not convert.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _of_sixteen_bits(image: Image.Image) -> np.ndarray:

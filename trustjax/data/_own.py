@@ -70,9 +70,15 @@ def short_name(name: str) -> str:
     ('cats', 'emnist-letters')
     """
     if is_own(name):
-        path = os.path.abspath(name.partition(":")[2])
+        path = os.path.abspath(_place(name)[1])
         return os.path.splitext(os.path.basename(path))[0] or "root"
     return name.replace("/", "-")
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The kind and the path; a shell expands no `~` behind a colon."""
+    kind, _, path = name.partition(":")
+    return kind, os.path.expanduser(path)
 
 
 def require_there(name: str) -> None:
@@ -81,7 +87,7 @@ def require_there(name: str) -> None:
     Raises:
       FileNotFoundError: naming it.
     """
-    path = name.partition(":")[2]
+    _, path = _place(name)
     if not os.path.exists(path):
         raise FileNotFoundError(
             f"{name}: there is no {path or 'path behind the colon'}"
@@ -108,7 +114,7 @@ def load_splits(
       OSError: if there is nothing, or it cannot be read.
     """
     require_there(name)
-    kind, _, path = name.partition(":")
+    kind, path = _place(name)
     return _loaded(name, _ROADS[kind](path, progress), splits, options, progress)
 
 
@@ -158,7 +164,9 @@ def _loaded(
         }
         notes += _looks.notes(list(looks.values()), channels)
     return tuple(
-        dataclasses.replace(kept(records.dataset(name, classes)), notes=tuple(notes))
+        dataclasses.replace(
+            kept(records.dataset(name, classes)), notes=tuple(dict.fromkeys(notes))
+        )
         for records in chosen.values()
     )
 
@@ -175,7 +183,7 @@ def load_images(name: str, split: str) -> Dataset:
       OSError: as `load_splits`.
     """
     require_there(name)
-    kind, _, path = name.partition(":")
+    kind, path = _place(name)
     if kind == "folder":
         road: Road = ClassFolders(path, unlabelled=True)
     else:

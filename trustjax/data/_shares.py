@@ -58,9 +58,15 @@ def parse(split: str, parts: Collection[str], name: str) -> tuple[Share, ...]:
         match = _TERM.fullmatch(term.strip())
         share = known.get(match["name"]) if match else None
         if match is None or share is None:
+            remedy = ""
+            if split == "test" and {"train", "validation"} <= set(parts):
+                remedy = (
+                    "; a report on validation takes --test-split validation "
+                    "--validation-split 'train[90%:]' --train-split 'train[:90%]'"
+                )
             raise ValueError(
                 f"{name} has no split {split!r}: it has {listed(known)}, and slices of "
-                "them such as 'train[90%:]'"
+                f"them such as 'train[90%:]'{remedy}"
             )
         low, high = _fraction(match["from"], 0.0), _fraction(match["to"], 1.0)
         if not 0 <= low < high <= 1:

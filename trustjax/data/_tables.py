@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,9 @@ _ROWS_BETWEEN_REPORTS = 10_000
 
 
 class _Row(NamedTuple):
-    """One row: its line in the file, where its image is, its label and its part."""
+    """One row: where it is, where its image is, its label and its part."""
 
+    file: str
     line: int
     path: str
     label: str
@@ -33,7 +34,7 @@ class _Row(NamedTuple):
 class _Rows(NamedTuple):
     """The rows of one part, compactly."""
 
-    paths: list[str]
+    paths: Paths
     labels: array
     lines: array
 
@@ -42,7 +43,7 @@ class Table:
     """Rows of path and label, found by the names of the columns.
 
     Paths are relative to the file's folder, or absolute. A column `split` divides the
-    rows; without it they are one part.
+    rows, or the names of several files do; without either they are one part.
     """
 
     labels = "either"
@@ -50,15 +51,16 @@ class Table:
 
     def __init__(self, path: str, rows: Iterator[_Row], progress: ProgressFn | None):
         self._path = path
-        self._root = os.path.dirname(os.path.abspath(path))
         self._written: dict[str, int] = {}
         self._of: dict[str, _Rows] = {}
+        self._files: dict[str, str] = {}
         done = 0
         for done, row in enumerate(rows, 1):
-            of = self._of.setdefault(row.part, _Rows([], array("i"), array("q")))
+            of = self._of.setdefault(row.part, _Rows(Paths(), array("i"), array("q")))
             of.paths.append(row.path)
             of.labels.append(self._written.setdefault(row.label, len(self._written)))
             of.lines.append(row.line)
+            self._files[row.part] = row.file
             if progress and done % _ROWS_BETWEEN_REPORTS == 0:
                 progress(f"reading {path}", done, None, {})
         if not done:
@@ -66,13 +68,13 @@ class Table:
         if ALL in self._of and len(self._of) > 1:
             line = self._of[ALL].lines[0]
             raise ValueError(
-                f"{path}, line {line}, names no split, and other rows do: "
+                f"{self._files[ALL]}, line {line}, names no split, and other rows do: "
                 f"{listed(part for part in self._of if part != ALL)}"
             )
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Those of the column `split`; else `ALL`."""
+        """Those of the column `split` or of the files; else `ALL`."""
         return tuple(self._of)
 
     def written(self, part: str) -> tuple[str, ...]:
@@ -82,28 +84,62 @@ class Table:
 
     def read(self, part: str) -> Part:
         """The rows of one part."""
-        rows = self._of[part]
+        rows, file = self._of[part], self._files[part]
         return Part(
-            Files(self._root, Paths(rows.paths)),
+            Files(os.path.dirname(os.path.abspath(file)), rows.paths),
             np.array(rows.labels, np.int32),
             tuple(self._written),
-            lambda number: f"{self._path}, line {rows.lines[number]},",
+            lambda number: f"{file}, line {rows.lines[number]},",
         )
 
 
 def of_csv(path: str, progress: ProgressFn | None) -> Table:
-    """A CSV file whose first row names the columns."""
-    return Table(path, _rows(path, _csv_rows(path)), progress)
+    """A CSV file whose first row names the columns; or a folder of `train.csv`, ..."""
+    return Table(path, _all_rows(path, ".csv", _csv_rows), progress)
 
 
 def of_json_lines(path: str, progress: ProgressFn | None) -> Table:
-    """A file of one JSON object a line."""
-    return Table(path, _rows(path, _json_rows(path)), progress)
+    """A file of one JSON object a line; or a folder of `train.jsonl`, ..."""
+    return Table(path, _all_rows(path, ".jsonl", _json_rows), progress)
 
 
-def _rows(
-    path: str, records: Iterator[tuple[int, Mapping[str, Any]]]
+_Records = Iterator[tuple[int, Mapping[str, Any]]]
+
+
+def _all_rows(
+    path: str, suffix: str, records: Callable[[str], _Records]
 ) -> Iterator[_Row]:
+    for part, file in files_of_parts(path, suffix).items():
+        for row in _rows(file, records(file)):
+            yield row if part == ALL else row._replace(part=part)
+
+
+def files_of_parts(path: str, suffix: str) -> dict[str, str]:
+    """Name of a part -> its file: one file alone, or those so called in a folder.
+
+    Raises:
+      ValueError: if a folder has no file of a part, or two for one.
+    """
+    if not os.path.isdir(path):
+        return {ALL: path}
+    files: dict[str, str] = {}
+    for name in sorted(os.listdir(path)):
+        stem, its_suffix = os.path.splitext(name)
+        part = PART_NAMES.get(stem.lower())
+        if part is not None and its_suffix == suffix:
+            if part in files:
+                raise ValueError(
+                    f"{path} has two files for {part}: {files[part]} and {name}"
+                )
+            files[part] = os.path.join(path, name)
+    if not files:
+        raise ValueError(
+            f"{path} is a folder without a file train{suffix} or test{suffix}"
+        )
+    return files
+
+
+def _rows(path: str, records: _Records) -> Iterator[_Row]:
     for line, record in records:
         file = _value(path, line, record, _PATH)
         if not isinstance(file, str):
@@ -121,7 +157,7 @@ def _rows(
                 f"{path}, line {line}: the split {said!r} is none of "
                 f"{listed(PART_NAMES)}"
             )
-        yield _Row(line, file, str(label).strip(), part)
+        yield _Row(path, line, file, str(label).strip(), part)
 
 
 def _value(
@@ -139,7 +175,7 @@ def _value(
     )
 
 
-def _csv_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(path: str) -> _Records:
     # A byte order mark, as Excel writes it, belongs to no column's name.
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restkey=_MORE)
@@ -157,7 +193,7 @@ def _csv_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             ) from error
 
 
-def _json_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(path: str) -> _Records:
     with open(path, encoding="utf-8-sig") as file:
         for line, text in enumerate(file, 1):
             if not text.strip():

@@ -245,6 +245,9 @@ def _resized(
         from PIL import Image
 
     method = Image.Resampling[interpolation.upper()]
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        # At once, which gives the same numbers in half the time.
+        return np.asarray(Image.fromarray(image).resize((size[1], size[0]), method))
     kept = image if image.dtype == np.uint8 else image.astype(np.float32)
     channels = [
         np.asarray(Image.fromarray(channel).resize((size[1], size[0]), method))
