@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -22,12 +23,13 @@ class OnFeatures(models.Classifier):
     BatchNorm uses the running statistics that are closed over. Its floating parameters
     are `nnx.Param`s under the names that they have in `params`, and are trained with
     the head; those of its own last layer are not used, and what else is in `params`
-    stays as it is.
+    stays as it is. Frozen, all of them do.
 
     Args:
       apply_fn: `(params, x) -> logits`, or a `SplitModel` cut where the head goes.
       params: what it takes first.
       image_shape: (height, width, channels).
+      frozen: whether the head alone is trained.
 
     Raises:
       ValueError: if the network has no embedding (`transforms.split`).
@@ -37,7 +39,9 @@ class OnFeatures(models.Classifier):
         self,
         apply_fn: ApplyFn | SplitModel,
         params: Params,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
+        *,
+        frozen: bool = False,
     ):
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         split = transforms.split(apply_fn, params, images, at="embedding")
@@ -52,7 +56,9 @@ class OnFeatures(models.Classifier):
             node = tree
             for scope in scopes:
                 node = node.setdefault(scope, {})
-            node[name] = _variable(leaf)
+            node[name] = (
+                FrozenVariable(jnp.asarray(leaf)) if frozen else _variable(leaf)
+            )
         self.backbone = nnx.data(tree)
 
     def __call__(
@@ -68,6 +74,44 @@ class OnFeatures(models.Classifier):
         params = jax.tree.unflatten(self.structure, leaves)
         features = self.features_fn(params, x)
         return self.dense(features.reshape(features.shape[0], self.width))
+
+
+class Standardized(nnx.Module):
+    """A head on an embedding whose features have no mean and unit deviation.
+
+    The features of a network that is not trained with the head have scales of their
+    own, some far from 0; a gradient step is then good for few of them.
+
+    Args:
+      head: `[batch, width] -> [batch, 1]`.
+      width: the length of an embedding.
+    """
+
+    def __init__(self, head: nnx.Module, width: int):
+        self.head: Any = head
+        self.mean = nnx.BatchStat(jnp.zeros(width))
+        self.deviation = nnx.BatchStat(jnp.ones(width))
+
+    def measure(self, embeddings: np.ndarray) -> None:
+        """Takes mean and deviation from embeddings; features that are equal stay so."""
+        deviation = embeddings.std(axis=0, dtype=np.float64)
+        self.mean[...] = jnp.asarray(embeddings.mean(axis=0, dtype=np.float64))
+        self.deviation[...] = jnp.asarray(np.where(deviation > 0, deviation, 1.0))
+
+    def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch 1"]:
+        """What the head makes of each embedding."""
+        return self.head((x - self.mean[...][None]) / self.deviation[...][None])
+
+
+class OnEmbedding(models.Classifier):
+    """A head on embeddings that are there: `[batch, 1, 1, width]` for an image."""
+
+    def __init__(self, dense: Any):
+        self.dense = dense
+
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch 1"]:
+        """What the head makes of each embedding."""
+        return self.dense(x.reshape(x.shape[0], -1))
 
 
 def _name(key: Any) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustjax import _validate, bridge, data, models, scores, scoring, train
-from trustjax.ingredients import Ingredient
+from trustjax.ingredients import FEATURES, Ingredient
 from trustjax.oracles import _network, _step
+from trustjax.oracles._backbone import OnEmbedding
 from trustjax.oracles._config import METRICS, OracleConfig
 from trustjax.oracles._outcomes import Outcomes
 from trustjax.typing import ProgressFn
@@ -52,7 +53,7 @@ class TrainedOracle:
     config: OracleConfig
     history: tuple[OracleEpoch, ...]
     step: int
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
 
     def require_shape(self, image_shape: tuple[int, ...]) -> None:
         """Raises a ValueError if the oracle does not take such images."""
@@ -65,8 +66,19 @@ class TrainedOracle:
     def ingredients(self) -> tuple[Ingredient, ...]:
         """What `scoring` takes in the place of the oracle's output that is not given.
 
-        Computing it raises a ValueError where images are not of `image_shape`.
+        Computing it raises a ValueError where images are not of `image_shape`. An
+        oracle on a frozen embedding takes that of the network that is scored, which
+        is the one that it was trained on: it costs no forward pass of its own.
         """
+        if self.config.embedding == "frozen":
+            head_fn, head_params = bridge.from_nnx(OnEmbedding(self.model.dense))
+            made = dataclasses.replace(
+                scores.ORACLE_OUTPUT,
+                compute=lambda features: head_fn(head_params, features),
+                needs=(FEATURES,),
+                cost="",
+            )
+            return (made,)
         oracle_fn, params = bridge.from_nnx(self.model)
 
         def ask(batch: scoring.Batch) -> jax.Array:
@@ -102,7 +114,8 @@ def fit(
       validation_outcomes: likewise.
       classifier: the network whose backbone the oracle starts from: of the kind
         `config.model`, and trained as one; or any other, as `(apply_fn, params)`,
-        trained in evaluation mode; None for fresh weights.
+        trained in evaluation mode, or not at all where `config.embedding` is
+        `"frozen"`; None for fresh weights.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
       mesh: devices to share each batch among, over its axis `data`.
@@ -115,20 +128,32 @@ def fit(
       NonFiniteLossError: if a loss is NaN or infinite; the message names the step,
         and the last checkpoint before it stays.
       ValueError: if the classifier makes no error, or only errors, on either set; if
-        outcomes, datasets, classifier and config do not fit each other; if `workdir`
-        holds a checkpoint of another run.
+        outcomes, datasets, classifier and config do not fit each other, as a frozen
+        embedding and outcomes without one; if `workdir` holds a checkpoint of another
+        run.
     """
     shape = _known(train_set.image_shape)
     model = _network.create(config, shape, classifier=classifier)
+    learning, kept_of_classifier = model, dict[str, Any]()
+    if isinstance(classifier, tuple):
+        kept_of_classifier[_BACKBONE] = _shapes(model)
+    if config.embedding == "frozen":
+        # Of the same head: what it learns on embeddings, the model has learnt.
+        learning = OnEmbedding(model.dense)
+        kept_of_classifier[_FROZEN] = _frozen(classifier)
+        train_set = _embedded(train_set, train_outcomes)
+        validation_set = _embedded(validation_set, validation_outcomes)
+        head: Any = model.dense
+        head.measure(train_outcomes.embedding)
     run = _OracleRun(
-        model,
+        learning,
         config,
         train_set,
         validation_set,
         mesh,
         train_outcomes=train_outcomes,
         validation_outcomes=validation_outcomes,
-        of_function=isinstance(classifier, tuple),
+        identity={"image_shape": list(shape), **kept_of_classifier},
     )
     run.train(workdir, checkpoint_every, progress)
     return _trained(model, config, run.best, run.position, shape)
@@ -172,6 +197,11 @@ def load(
                     f"the oracle in {checkpoints.workdir} needs {which}: its backbone "
                     f"is {'that function' if kept else config.model}"
                 )
+            if _FROZEN in identity and identity[_FROZEN] != _frozen(classifier):
+                raise ValueError(
+                    f"the oracle in {checkpoints.workdir} stands on the embedding of "
+                    "another classifier, or of other weights"
+                )
             model = _network.create(config, shape, classifier=classifier)
             if kept is not None:
                 _check_same_shapes(kept, _shapes(model))
@@ -186,8 +216,61 @@ def load(
     return oracle
 
 
+def needs_classifier(workdir: str | os.PathLike[str]) -> bool:
+    """Whether `load` takes the `(apply_fn, params)` that the oracle was trained on.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint.
+      ValueError: if the checkpoint is not of trustjax, or none can be read.
+    """
+    with train.last_checkpoint(workdir) as (checkpoints, step):
+        return _BACKBONE in checkpoints.document(step)["identity"]
+
+
 _BACKBONE = "backbone"
 """In a checkpoint: the shapes of a network that was given as a function."""
+
+_FROZEN = "frozen_classifier"
+"""In a checkpoint: which network's embedding it was that the head stands on."""
+
+
+def _frozen(classifier: Any) -> str:
+    """What tells the parameters of a classifier from those of another."""
+    return scoring.fingerprint(classifier[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Embeddings:
+    """Records whose image is an embedding; their labels are not asked for."""
+
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.images[index], "label": data.NO_CLASS}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The embeddings of these records."""
+        return self.images[numbers], np.full(len(numbers), data.NO_CLASS, np.int32)
+
+
+def _embedded(dataset: data.Dataset, outcomes: Outcomes) -> data.Dataset:
+    """The dataset with the embedding of each record in the place of its image."""
+    embedding = outcomes.embedding
+    if embedding is None or len(embedding) != len(dataset):
+        got = "none" if embedding is None else f"{len(embedding)}"
+        raise ValueError(
+            f"a frozen embedding needs that of each of the {len(dataset)} records of "
+            f"{dataset.name}, got {got}: oracles.outcomes(..., embedding=True)"
+        )
+    images = np.asarray(embedding, np.float32)[:, None, None, :]
+    return dataclasses.replace(
+        dataset,
+        source=_Embeddings(images),
+        image_shape=images.shape[1:],
+    )
 
 
 def _shapes(model: models.Classifier) -> dict[str, list[int]]:
@@ -236,7 +319,7 @@ class _OracleRun(train.Run):
         *,
         train_outcomes: Outcomes,
         validation_outcomes: Outcomes,
-        of_function: bool,
+        identity: Mapping[str, Any],
     ):
         num_right = int(train_outcomes.correct.sum())
         super().__init__(
@@ -248,7 +331,7 @@ class _OracleRun(train.Run):
             identity={
                 "outcomes": scoring.fingerprint((train_outcomes, validation_outcomes)),
                 "initial_weights": scoring.fingerprint(_network.weights(model)),
-                **({_BACKBONE: _shapes(model)} if of_function else {}),
+                **identity,
             },
             loss_fn=_step.loss_of(
                 config,
@@ -324,11 +407,10 @@ def _trained(
     )
 
 
-def _known(image_shape: tuple[int | None, int | None, int]) -> tuple[int, int, int]:
-    height, width, channels = image_shape
-    if height is None or width is None:
+def _known(image_shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    if None in image_shape:
         raise ValueError(f"the images must be of one size, got {image_shape}")
-    return height, width, channels
+    return tuple(size for size in image_shape if size is not None)
 
 
 def _check_outcomes(name: str, dataset: data.Dataset, outcomes: Outcomes) -> None:

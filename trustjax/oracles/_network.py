@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from trustjax import _numerics, models
-from trustjax.oracles._backbone import OnFeatures
+from trustjax.oracles._backbone import OnFeatures, Standardized
 from trustjax.oracles._config import OracleConfig
 from trustjax.typing import ApplyFn, Params, SplitModel
 
@@ -60,7 +60,7 @@ class SignedDistance(nnx.Module):
 
 def create(
     config: OracleConfig,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     *,
     classifier: Network | None = None,
 ) -> models.Classifier:
@@ -79,7 +79,8 @@ def create(
     Raises:
       ValueError: if the classifier's backbone has other weights or shapes than the
         oracle's, naming the first that differs; if any other has no embedding, where
-        a head can go.
+        a head can go; if the embedding shall be frozen, and is not that of
+        `(apply_fn, params)`.
 
     >>> oracle = create(OracleConfig("cnn"), (28, 28, 1))
     >>> oracle(jnp.zeros((2, 28, 28, 1))).shape
@@ -87,9 +88,17 @@ def create(
     """
     rngs = nnx.Rngs(config.seed)
     if isinstance(classifier, tuple):
-        model = OnFeatures(*_checked_pair(classifier), image_shape)
-        model.dense = _head(config, model.width, rngs)
+        frozen = config.embedding == "frozen"
+        model = OnFeatures(*_checked_pair(classifier), image_shape, frozen=frozen)
+        head: Any = _head(config, model.width, rngs)
+        if frozen:
+            head = Standardized(head, model.width)
+        model.dense = head
         return model
+    if config.embedding == "frozen":
+        raise ValueError(
+            "a frozen embedding is that of a network: classifier=(apply_fn, params)"
+        )
     model = models.create(
         config.model, num_classes=1, image_shape=image_shape, rngs=rngs
     )

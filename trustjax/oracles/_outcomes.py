@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from trustjax import _files, _validate, data, scoring
-from trustjax.typing import ApplyFn, Params
+from trustjax.ingredients import FEATURES, LOGITS
+from trustjax.typing import ApplyFn, Params, ProgressFn
 
 _PROBED = 16
 
@@ -20,10 +22,13 @@ class Outcomes(NamedTuple):
     Attributes:
       correct: whether the classifier was right, `[records]`.
       probability: what it gave the true class, `[records]`, in [0, 1].
+      embedding: what its last dense layer took, `[records, width]`; None if it was not
+        asked for.
     """
 
     correct: np.ndarray
     probability: np.ndarray
+    embedding: np.ndarray | None = None
 
 
 def outcomes(
@@ -32,7 +37,10 @@ def outcomes(
     dataset: data.Dataset,
     *,
     batch_size: int = 256,
+    embedding: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    sharding: jax.sharding.NamedSharding | None = None,
+    progress: ProgressFn | None = None,
 ) -> Outcomes:
     """Runs a classifier over a dataset and compares with the true classes.
 
@@ -41,16 +49,22 @@ def outcomes(
       params: what it takes first.
       dataset: labelled images.
       batch_size: images at a time.
+      embedding: whether the embeddings are kept, for oracles that stand on them as
+        they are. They are of the same forward pass.
       cache: a folder to keep the outcomes in; the same classifier and dataset are
-        then not computed again. Of the classifier the cache knows the parameters and
-        the logits of the first images.
+        then not computed again, and a run that was killed goes on where it stopped. Of
+        the classifier the cache knows the parameters and the logits of the first
+        images.
+      sharding: of a batch over devices, as `scoring.run` takes it.
+      progress: hears how many records are done.
 
     Returns:
       The outcome of every record.
 
     Raises:
       ValueError: if the dataset has no records, or a record has no class, or one that
-        the classifier has no output for.
+        the classifier has no output for; if an embedding is asked for and there is
+        none (`transforms.split`).
     """
     if len(dataset) == 0:
         raise ValueError(f"{dataset.name} has no records")
@@ -59,30 +73,41 @@ def outcomes(
         first = next(iter(data.batches(dataset, min(_PROBED, len(dataset)))))
         logits = jax.jit(apply_fn)(params, first["image"])
         known = scoring.fingerprint((params, np.asarray(logits)))
-        path = pathlib.Path(cache, f"{dataset.fingerprint[:16]}-{known[:16]}.npz")
+        name = f"{dataset.fingerprint[:16]}-{known[:16]}"
+        path = pathlib.Path(cache, f"{name}{'-embedded' if embedding else ''}.npz")
         kept = _files.kept_arrays(path)
         if kept is not None:
-            return Outcomes(kept["correct"], kept["probability"])
-    computed = _computed(apply_fn, params, dataset, batch_size)
-    if path is not None:
-        with _files.written_whole(path) as temporary:
-            np.savez(temporary, allow_pickle=False, **computed._asdict())
-    return computed
-
-
-def _computed(
-    apply_fn: ApplyFn, params: Params, dataset: data.Dataset, batch_size: int
-) -> Outcomes:
+            return Outcomes(**kept)
     results = scoring.run(
-        ["logits"], apply_fn, params, data.batches(dataset, batch_size)
+        [LOGITS, FEATURES] if embedding else [LOGITS],
+        apply_fn,
+        params,
+        data.batches(dataset, batch_size),
+        sharding=sharding,
+        workdir=None if path is None else path.with_suffix(""),
+        progress=progress,
+        task=f"asking about {dataset.name} {dataset.split}",
+        total=len(dataset),
     )
-    logits, labels = results.values["logits"], results.labels
+    found = _outcomes(results, dataset)
+    if path is not None:
+        there = {name: a for name, a in found._asdict().items() if a is not None}
+        with _files.written_whole(path) as temporary:
+            np.savez(temporary, allow_pickle=False, **there)
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # empty by now
+    return found
+
+
+def _outcomes(results: scoring.Results, dataset: data.Dataset) -> Outcomes:
+    logits, labels = results.values[LOGITS.name], results.labels
     if (labels == data.NO_CLASS).any():
         raise ValueError(f"records of {dataset.name} have no class to be right about")
     name = f"labels of {dataset.name}"
     _validate.classes(name, jnp.asarray(labels), logits.shape[-1])
     probabilities = np.asarray(jax.nn.softmax(logits))
+    features = results.values.get(FEATURES.name)
     return Outcomes(
         correct=logits.argmax(axis=-1) == labels,
         probability=probabilities[np.arange(len(labels)), labels],
+        embedding=None if features is None else features.reshape(len(labels), -1),
     )
