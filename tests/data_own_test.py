@@ -311,6 +311,25 @@ def test_idx_files_of_any_dataset(tmp_path):
         data.load(f"idx:{tmp_path}/nothing")
 
 
+def test_labels_of_a_named_dataset_may_be_ignored():
+    whole = data.load("digits")
+    some = data.load("digits", ignore_labels=[3, "9"])
+    images, labels = data.as_arrays(whole)
+    kept = ~np.isin(labels, [3, 9])
+    np.testing.assert_array_equal(data.as_arrays(some)[0], images[kept])
+    assert some.class_names == whole.class_names
+    assert some.fingerprint != whole.fingerprint
+    assert some.notes == (
+        "Left out, as asked, for the label 3: 55 of test.",
+        "Left out, as asked, for the label 9: 54 of test.",
+    )
+    shared = data.shared_images(whole, some)
+    assert shared is not None
+    assert shared.in_training.all()
+    with pytest.raises(ValueError, match="no class of digits is called 'ten'"):
+        data.load("digits", ignore_labels=["ten"])
+
+
 def test_options_are_of_own_data():
     with pytest.raises(ValueError, match=r"are for own data .*, not for digits"):
         data.load("digits", class_names=["a", "b"])

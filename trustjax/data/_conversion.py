@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from trustjax import _extras, _validate
 from trustjax.data import _own, _registry
-from trustjax.data._dataset import Dataset, MappedSource, Source, derived_fingerprint
+from trustjax.data._dataset import Dataset, MappedSource, derived_fingerprint
+from trustjax.data._selected import Selected
 from trustjax.data._synthetic import SYNTHETIC, Shape
 
 with _extras.required("data"):
@@ -108,7 +107,7 @@ def first(dataset: Dataset, num_examples: int) -> Dataset:
         )
     return dataclasses.replace(
         dataset,
-        source=_First(dataset.source, num_examples),
+        source=Selected(dataset.source, np.arange(num_examples)),
         fingerprint=derived_fingerprint(dataset.fingerprint, "first", num_examples),
     )
 
@@ -121,22 +120,6 @@ def _shape(image_shape: Shape) -> Shape:
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 or 3 channels, got {image_shape}")
     return image_shape
-
-
-@dataclasses.dataclass(frozen=True)
-class _First:
-    source: Source
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Any:
-        return self.source[range(self.length)[index]]
-
-    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The images and the labels of these records."""
-        return self.source.take([range(self.length)[number] for number in numbers])
 
 
 def _converted(image: np.ndarray, image_shape: Shape) -> np.ndarray:

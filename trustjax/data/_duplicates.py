@@ -10,6 +10,7 @@ import numpy as np
 
 from trustjax.data._dataset import ArraySource, Dataset
 from trustjax.data._files import Files, FileSource, hash_of_file
+from trustjax.data._selected import Selected
 from trustjax.typing import ProgressFn
 
 _HEAD = 4096
@@ -72,7 +73,7 @@ def shared_images(
     >>> int(shared_images(digits, digits).in_training.sum())
     539
     """
-    sources = [_origin(dataset) for dataset in (train, test)]
+    sources, numbers = zip(*map(_origin, (train, test)), strict=True)
     if all(isinstance(source, FileSource) for source in sources):
         compared = "file contents"
         of_train, of_test = _of_files([source.files for source in sources], progress)
@@ -81,7 +82,11 @@ def shared_images(
         of_train, of_test = (_of_arrays(source.images) for source in sources)
     else:
         return None
-    labels, test_labels = (np.asarray(source.labels) for source in sources)
+    of_train, of_test = of_train[numbers[0]], of_test[numbers[1]]
+    labels, test_labels = (
+        np.asarray(source.labels)[own]
+        for source, own in zip(sources, numbers, strict=True)
+    )
     known = of_test != _ALONE
     in_training = known & np.isin(of_test, of_train)
     both = [_with_labels(of_train, labels), _with_labels(of_test, test_labels)]
@@ -96,12 +101,15 @@ def shared_images(
 _ALONE = np.uint64(0)
 
 
-def _origin(dataset: Dataset) -> Any:
-    """The records that a dataset is made from, if they are one for one."""
+def _origin(dataset: Dataset) -> tuple[Any, np.ndarray]:
+    """The source that a dataset is made from, and the numbers of its records there."""
     source: Any = dataset.source
+    numbers = np.arange(len(dataset))
     while hasattr(source, "source"):
+        if isinstance(source, Selected):
+            numbers = source.numbers[numbers]
         source = source.source
-    return source if len(source) == len(dataset) else None
+    return source, numbers
 
 
 def _with_labels(contents: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from trustjax.data import _builders, _cache, _official, _own, _records
 from trustjax.data._dataset import Dataset
+from trustjax.data._selected import without_labels
 from trustjax.data._synthetic import SYNTHETIC
 from trustjax.typing import ProgressFn
 
@@ -129,8 +130,8 @@ def load(
         `"all"`, where nothing divides them.
       class_names: of own data, in the order of the labels; those of the training set,
         ordered as above, if empty.
-      ignore_labels: of own data: labels whose records are left out, as they are written
-        or as names or numbers of classes.
+      ignore_labels: labels whose records are left out: as they are written, or names
+        or numbers of classes.
       skip_unreadable: of own data: whether files that are no whole images are left
         out, for which all are decoded once; else the first of them is an error.
       split_seed: of own data: another one, another division.
@@ -205,12 +206,15 @@ def load_splits(
     )
     if _own.is_own(name):
         return _own.load_splits(name, splits, options, progress)
-    if options != _own.Options():
+    if options != _own.Options(ignore_labels=options.ignore_labels):
         raise ValueError(
-            "class_names, ignore_labels, skip_unreadable and split_seed are for own "
-            f"data ({', '.join(_own.KINDS)}), not for {name}"
+            "class_names, skip_unreadable and split_seed are for own data "
+            f"({', '.join(_own.KINDS)}), not for {name}"
         )
-    return tuple(_named(name, split, data_dir) for split in splits)
+    loaded = (_named(name, split, data_dir) for split in splits)
+    if not options.ignore_labels:
+        return tuple(loaded)
+    return tuple(without_labels(dataset, options.ignore_labels) for dataset in loaded)
 
 
 def _named(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Dataset:

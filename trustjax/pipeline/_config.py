@@ -28,8 +28,8 @@ class ReportConfig:
         `data.names()`.
       class_names: of own data, in the order of the labels; if none are given, those of
         the training set: numbers by size, else as Python sorts strings.
-      ignore_label: of own data: labels whose records are left out, as they are written
-        or as names or numbers of classes.
+      ignore_label: labels whose records are left out: as they are written, or names or
+        numbers of classes.
       skip_unreadable: of own data: whether files that are no whole images are left out
         and counted; else the first of them is an error.
       split_seed: of own data: of the division of what is not divided.
