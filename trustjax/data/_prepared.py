@@ -38,7 +38,7 @@ def preprocessed(dataset: Dataset, steps: Preprocessing) -> Dataset:
     >>> preprocessed(data.load("digits"), steps).image_shape
     (6, 6, 1)
     """
-    height, width, channels = dataset.image_shape
+    *frames, height, width, channels = dataset.image_shape
     wanted = steps.channels or channels
     if channels not in (1, wanted):
         raise ValueError(
@@ -51,7 +51,7 @@ def preprocessed(dataset: Dataset, steps: Preprocessing) -> Dataset:
     return dataclasses.replace(
         dataset,
         source=MappedSource(dataset.source, lambda image, _: steps.on_host(image)),
-        image_shape=(height, width, wanted),
+        image_shape=(*frames, height, width, wanted),
         fingerprint=derived_fingerprint(
             dataset.fingerprint, "preprocessed", *_geometry(steps), wanted
         ),

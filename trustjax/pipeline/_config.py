@@ -5,7 +5,15 @@ import itertools
 import pathlib
 from collections.abc import Collection, Iterable
 
-from trustjax import _validate, data, gradients, ingredients, models, scores
+from trustjax import (
+    _validate,
+    data,
+    gradients,
+    ingredients,
+    models,
+    preprocessing,
+    scores,
+)
 from trustjax.ingredients import (
     KEY,
     LOGITS,
@@ -13,6 +21,7 @@ from trustjax.ingredients import (
     STOCHASTIC_NETWORK,
     TRAINING_SET,
 )
+from trustjax.pipeline import _own
 
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
@@ -39,8 +48,17 @@ class ReportConfig:
       validation_split: what decides when it has learned enough; for a dataset without
         one, take a part of the training set: `"train[90%:]"`.
       test_split: what the report is on.
-      model: a name of `models.names()`; None for `cnn`, or for `mlp` where the images
-        are too small for it.
+      model: a name of `models.names()`, or the place of your own network,
+        `module:attribute` or `file.py:attribute` (`bridge.from_object` says what may be
+        there); None for `cnn`, or for `mlp` where the images are too small for it.
+      weights: of the network, a file or folder that `weights.read` takes; nothing is
+        trained then, nor where the network is your own. None trains a named network.
+      preprocessing: what becomes of an image before such a network sees it, as
+        `preprocessing.parse` takes it; None for what belongs to the weights.
+      head: which output of the network is meant, where it returns several.
+      class_map: a JSON file, name of a class of the dataset -> name or number of one of
+        the network; None where the names agree, or there are as many classes.
+      replace_head: refused, saying what to do where the network has other classes.
       scores: names of registered scores; `standard`, those of one pass over the test
         set; or `all` that one trained network offers: also those of neighbours in the
         training set, of dropout masks and of shifted inputs.
@@ -78,6 +96,11 @@ class ReportConfig:
     validation_split: str = "validation"
     test_split: str = "test"
     model: str | None = None
+    weights: str | None = None
+    preprocessing: str | None = None
+    head: str | None = None
+    class_map: pathlib.Path | None = None
+    replace_head: bool = False
     scores: tuple[str, ...] = (STANDARD,)
     oracle: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
@@ -105,17 +128,57 @@ class ReportConfig:
                     f"the score {name} needs --oracle, a trained oracle's folder"
                 )
         if self.model is not None:
-            _validate.choice("model", self.model, models.names())
-            self._require_offered(self.model)
-
-    def _require_offered(self, model: str) -> None:
-        here = self.available
-        for name in set(self.scores) - {STANDARD, ALL}:
-            if missing := _lacking(name, here):
-                offered = ", ".join(scores.names(computable_from=here))
+            own = _own.is_own(self.model)
+            if self.model.endswith(".py"):
                 raise ValueError(
-                    f"the score {name} needs {', '.join(missing)}, and one {model} "
-                    f"alone does not give them; it offers {offered}"
+                    f"model {self.model}: say what in that file is the network, as "
+                    f"{self.model}:make"
+                )
+            if not own:
+                _validate.choice("model", self.model, models.names())
+            # Whether a network of one's own has dropout is known when it is loaded.
+            self.require_offered(self.offers(own or models.has_dropout(self.model)))
+        self._require_brought()
+
+    def _require_brought(self) -> None:
+        """Refuses what is of a network that is brought, where none is."""
+        if self.preprocessing is not None:
+            preprocessing.parse(self.preprocessing)
+        if self.replace_head:
+            raise ValueError(
+                "--replace-head: a report trains no new last layer for given weights. "
+                "Train one (models.pretrained gives the network) and give it as "
+                "--model file.py:make; or --class-map says which classes of the "
+                "network are those of the dataset"
+            )
+        if self.weights is not None and self.model is None:
+            raise ValueError("--weights are of a network: name it, as --model resnet50")
+        if not self.brings_network:
+            for name in ("preprocessing", "head", "class_map"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"--{name.replace('_', '-')} is of a network that is brought: "
+                        "give --weights too, or --model file.py:make"
+                    )
+
+    @property
+    def brings_network(self) -> bool:
+        """Whether the network comes with its weights, so that nothing is trained."""
+        own = self.model is not None and _own.is_own(self.model)
+        return own or self.weights is not None
+
+    def require_offered(self, offers: Collection[str]) -> None:
+        """Refuses scores that are asked for by name and cannot be made of what is here.
+
+        Raises:
+          ValueError: naming what is missing, and the scores that can.
+        """
+        for name in set(self.scores) - {STANDARD, ALL}:
+            if missing := _lacking(name, offers):
+                offered = ", ".join(scores.names(computable_from=offers))
+                raise ValueError(
+                    f"the score {name} needs {', '.join(missing)}, and one "
+                    f"{self.network} alone does not give them; it offers {offered}"
                 )
 
     def for_images(self, image_shape: tuple[int, int, int]) -> "ReportConfig":
@@ -124,6 +187,8 @@ class ReportConfig:
         Raises:
           ValueError: if the network that was asked for does not, naming those that do.
         """
+        if self.brings_network:
+            return self
         if self.model is not None:
             models.require_images(self.model, image_shape)
             return self
@@ -140,23 +205,37 @@ class ReportConfig:
         """
         if self.model is None:
             raise ValueError("model is not chosen yet: config.for_images(image_shape)")
-        return self.model
+        return _own.short_name(self.model)
 
-    @property
-    def available(self) -> frozenset[str]:
-        """What scores can be made of here, at whatever cost."""
-        dropout = [STOCHASTIC_NETWORK] if models.has_dropout(self.network) else []
-        return self._of_one_pass | {TRAINING_SET, KEY.name, *dropout}
+    def offers(self, dropout: bool, training_set: bool = True) -> frozenset[str]:
+        """What scores can be made of here, at whatever cost.
+
+        Args:
+          dropout: whether the network can be asked with dropout on.
+          training_set: whether there is one.
+        """
+        return self._of_one_pass.union(
+            [KEY.name],
+            [STOCHASTIC_NETWORK] if dropout else [],
+            [TRAINING_SET] if training_set else [],
+        )
 
     @property
     def _of_one_pass(self) -> frozenset[str]:
         oracle = [] if self.oracle is None else [scores.ORACLE_OUTPUT.name]
         return frozenset({NETWORK, *oracle})
 
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        """The scores, each once."""
-        return expanded(self.scores, {STANDARD: self._of_one_pass, ALL: self.available})
+    def score_names(self, offers: Collection[str]) -> tuple[str, ...]:
+        """The scores that can be made of what is here, each once."""
+        return expanded(self.scores, {STANDARD: self._of_one_pass, ALL: offers})
+
+    def asks_training_set(self) -> bool:
+        """Whether a score is fitted on the training set."""
+        without = self.offers(dropout=True, training_set=False)
+        return any(
+            _lacking(name, without)
+            for name in self.score_names({*without, TRAINING_SET})
+        )
 
     @property
     def name(self) -> str:

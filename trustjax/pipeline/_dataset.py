@@ -15,14 +15,15 @@ class Datasets(NamedTuple):
     """What a report is made of.
 
     Attributes:
-      train: what the network learns from.
-      validation: what decides when it has learned enough.
+      train: what the network learns from, and scores are fitted on; None where neither
+        is asked.
+      validation: what decides when it has learned enough; None where nothing learns.
       test: what the report is on.
       others: by name, datasets of none of the classes, of images of the same shape.
     """
 
-    train: data.Dataset
-    validation: data.Dataset
+    train: data.Dataset | None
+    validation: data.Dataset | None
     test: data.Dataset
     others: Mapping[str, data.Dataset]
 
@@ -40,16 +41,8 @@ def load(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
       ValueError: if they have fewer than two classes, or images of several sizes where
         no size is asked for.
     """
-    loaded = data.load_splits(
-        config.dataset,
-        (config.train_split, config.validation_split, config.test_split),
-        class_names=config.class_names,
-        ignore_labels=config.ignore_label,
-        skip_unreadable=config.skip_unreadable,
-        split_seed=config.split_seed,
-        data_dir=config.data_dir,
-        progress=progress,
-    )
+    splits = (config.train_split, config.validation_split, config.test_split)
+    loaded = _splits(config, splits, progress)
     classes = loaded[-1].class_names
     if len(classes) < 2:
         raise ValueError(
@@ -60,13 +53,57 @@ def load(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
     return Datasets(train, validation, test, {})
 
 
+def load_to_ask(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
+    """What a network that is trained already is asked about; images of any sizes.
+
+    The training set is read only if scores are fitted on one. Where it cannot be, those
+    scores are left out and the test set's notes say so, unless one was named.
+
+    Raises:
+      ValueError: if a score that is named needs a training set that is not there.
+    """
+    note = ()
+    if config.asks_training_set():
+        try:
+            if data.is_own(config.dataset) and "all" in config.test_split.split("+"):
+                raise ValueError(f"the test set is all of {config.dataset}")
+            return _to_ask(config, (config.train_split, config.test_split), progress)
+        except ValueError as error:
+            config.require_offered(config.offers(dropout=True, training_set=False))
+            note = (f"Scores fitted on a training set were left out: {error}.",)
+    datasets = _to_ask(config, (config.test_split,), progress)
+    test = dataclasses.replace(datasets.test, notes=(*datasets.test.notes, *note))
+    return datasets._replace(test=test)
+
+
+def _to_ask(
+    config: ReportConfig, splits: Sequence[str], progress: ProgressFn | None
+) -> Datasets:
+    *train, test = _splits(config, splits, progress)
+    if config.image_size is not None:
+        *train, test = (_of_one_size(dataset, config) for dataset in (*train, test))
+    return Datasets(train[0] if train else None, None, test, {})
+
+
+def _splits(
+    config: ReportConfig, splits: Sequence[str], progress: ProgressFn | None
+) -> tuple[data.Dataset, ...]:
+    return data.load_splits(
+        config.dataset,
+        splits,
+        class_names=config.class_names,
+        ignore_labels=config.ignore_label,
+        skip_unreadable=config.skip_unreadable,
+        split_seed=config.split_seed,
+        data_dir=config.data_dir,
+        progress=progress,
+    )
+
+
 def notes(datasets: Datasets) -> tuple[str, ...]:
     """What was left out or changed of the images, each sentence once."""
-    sentences = (
-        *datasets.train.notes,
-        *datasets.validation.notes,
-        *datasets.test.notes,
-    )
+    parts = (datasets.train, datasets.validation, datasets.test)
+    sentences = (note for part in parts if part is not None for note in part.notes)
     return tuple(dict.fromkeys(sentences))
 
 

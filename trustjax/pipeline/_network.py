@@ -1,4 +1,4 @@
-"""The network of a report, trained or loaded, and the devices that it runs on."""
+"""The network of a report, trained here, and the devices that it runs on."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -23,6 +23,10 @@ class Network(NamedTuple):
       stochastic_apply_fn: `(params, x, key) -> logits`, dropout on; None without any.
       oracle: a network trained on when this one is right; None for none.
       description: how it came to be, for the run's record.
+      scores: names of those that are asked of it.
+      outputs: `"logits"`, or `"probabilities"` where the network ends in a softmax and
+        the logits' constant is lost.
+      notes: what was found about it, a sentence each.
     """
 
     apply_fn: ApplyFn
@@ -30,15 +34,20 @@ class Network(NamedTuple):
     stochastic_apply_fn: Any
     oracle: oracles.TrainedOracle | None
     description: dict[str, Any]
+    scores: tuple[str, ...]
+    outputs: str = "logits"
+    notes: tuple[str, ...] = ()
 
 
-def trained_or_loaded(
+def trained(
     config: ReportConfig, datasets: Datasets, progress: ProgressFn | None
 ) -> Network:
     """The network of a finished run, or of one that goes on until it is."""
     oracle = None if config.oracle is None else oracles.load(config.oracle)
     if oracle is not None:
         oracle.require_shape(datasets.test.fixed_shape)
+    assert datasets.train is not None, "what is trained has a training set"
+    assert datasets.validation is not None, "and a validation set"
     recipe = _recipe(config)
     trained = train.fit(
         recipe,
@@ -66,6 +75,7 @@ def trained_or_loaded(
             "training_epochs": len(trained.history),
             "oracle_training": oracle and dataclasses.asdict(oracle.config),
         },
+        config.score_names(config.offers(stochastic_apply_fn is not None)),
     )
 
 

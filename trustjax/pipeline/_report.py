@@ -4,6 +4,7 @@ import dataclasses
 
 from trustjax import assess, data
 from trustjax.pipeline import (
+    _brought,
     _dataset,
     _network,
     _outputs,
@@ -16,6 +17,7 @@ from trustjax.pipeline._config import (
     ReportConfig,
 )
 from trustjax.pipeline._dataset import Datasets
+from trustjax.pipeline._network import Network
 from trustjax.pipeline._page import Report
 from trustjax.typing import ProgressFn
 
@@ -23,7 +25,7 @@ from trustjax.typing import ProgressFn
 def trust_report(
     config: ReportConfig, *, progress: ProgressFn | None = None, command: str = ""
 ) -> Report:
-    """Trains or loads a network, scores its test set, and writes the report.
+    """Trains a network or loads one, scores its test set, and writes the report.
 
     A run that was killed goes on where it stopped when it is started again. Batches
     are spread over all devices of the process.
@@ -43,11 +45,19 @@ def trust_report(
       OSError: if a folder cannot be written, before any work is done.
     """
     _dataset.require_known(config)
+    if config.brings_network:
+        _page.require_place(config)
+        brought = _brought.opened(config)
+        datasets = _dataset.load_to_ask(config, progress)
+        datasets, network = _brought.ready(config, brought, datasets)
+        datasets = _dataset.with_others(datasets, config)
+        return _made(datasets, network, config, progress, command)
     datasets = _dataset.load(config, progress)
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
     datasets = _dataset.with_others(datasets, config)
-    return _made(datasets, config, progress, command)
+    network = _network.trained(config, datasets, progress)
+    return _made(datasets, network, config, progress, command)
 
 
 def report_on(
@@ -72,19 +82,30 @@ def report_on(
       ValueError: as `trust_report`.
       OSError: as `trust_report`.
     """
+    if config.brings_network:
+        _page.require_place(config)
+        asked, network = _brought.ready(config, _brought.opened(config), datasets)
+        return _made(asked, network, config, progress, command)
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
-    return _made(datasets, config, progress, command)
+    network = _network.trained(config, datasets, progress)
+    return _made(datasets, network, config, progress, command)
 
 
 def _made(
-    datasets: Datasets, config: ReportConfig, progress: ProgressFn | None, command: str
+    datasets: Datasets,
+    network: Network,
+    config: ReportConfig,
+    progress: ProgressFn | None,
+    command: str,
 ) -> Report:
     """The report, in a place that is there, on a network that takes the images."""
-    network = _network.trained_or_loaded(config, datasets, progress)
     scored = _scored.scored(config, network, datasets, progress)
-    shared = data.shared_images(datasets.train, datasets.test, progress=progress)
-    notes = (*_dataset.notes(datasets), *(shared.notes() if shared else ()))
+    shared = None
+    if datasets.train is not None:
+        shared = data.shared_images(datasets.train, datasets.test, progress=progress)
+    of_images = (*_dataset.notes(datasets), *(shared.notes() if shared else ()))
+    notes = (*network.notes, *of_images)
     predictions = assess.Predictions(
         logits=scored.logits,
         labels=scored.labels,
@@ -99,6 +120,7 @@ def _made(
         run=_provenance.of_network(
             config, network, datasets.test, shared, notes, command
         ),
+        outputs=network.outputs,
         notes=notes,
     )
     return _page.written(config, predictions, progress)

@@ -45,14 +45,16 @@ def scored(
     progress: ProgressFn | None,
 ) -> Scored:
     """Asks one compiled scorer about the test set and the other datasets."""
-    names = config.score_names
+    names = network.scores
     folder = config.checkpoint_folder / "scoring"
-    scorer = _scorer(config, network, names).fit(
-        data.batches(datasets.train, config.batch_size),
-        workdir=folder / "fitting",
-        progress=progress,
-        total=len(datasets.train),
-    )
+    scorer = _scorer(config, network, names)
+    if datasets.train is not None:
+        scorer = scorer.fit(
+            data.batches(datasets.train, config.batch_size),
+            workdir=folder / "fitting",
+            progress=progress,
+            total=len(datasets.train),
+        )
 
     def ask(dataset: data.Dataset) -> scoring.Results:
         return scorer.run(

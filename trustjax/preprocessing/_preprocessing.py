@@ -91,11 +91,12 @@ class Preprocessing:
         """One image in the size that the network takes.
 
         Args:
-          image: `[height, width, channels]`, uint8, or floating in [0, 1].
+          image: `[height, width, channels]`, uint8, or floating in [0, 1]; of video
+            `[frames, height, width, channels]`.
 
         Returns:
-          `[size[0], size[1], channels]` of the same type; grey is repeated where
-          the network takes three channels.
+          `[size[0], size[1], channels]` of the same type, with the frames before them
+          for video; grey is repeated where the network takes three channels.
 
         Raises:
           ValueError: if it is not such an image, or 300 times as long as it is wide.
@@ -104,6 +105,8 @@ class Preprocessing:
         >>> half.on_host(np.full((4, 6, 1), 7, np.uint8))[..., 0].tolist()
         [[7, 7], [7, 7]]
         """
+        if image.ndim == 4 and len(image):
+            return np.stack([self.on_host(frame) for frame in image])
         if image.ndim != 3 or 0 in image.shape:
             raise ValueError(
                 f"an image must have shape [height, width, channels], got {image.shape}"
@@ -136,7 +139,7 @@ class Preprocessing:
         )
         return image[top : top + size[0], left : left + size[1]]
 
-    def numbers(self, x: jax.Array) -> jax.Array:
+    def numbers(self, x: jax.Array | np.ndarray) -> jax.Array:
         """What the network sees of images: the same, in the numbers of its training.
 
         Args:
@@ -154,6 +157,7 @@ class Preprocessing:
         >>> bytes_in_bgr.numbers(jnp.array([0.0, 0.2, 1.0]).reshape(1, 1, 1, 3)).ravel()
         Array([255.,  51.,   0.], dtype=float32)
         """
+        x = jnp.asarray(x)
         _validate.floating("images", x)
         if x.ndim not in (4, 5):
             raise ValueError(
