@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from trustjax import _windows
+from trustjax._depthwise import depthwise_convolution
 
 leaky_relu = functools.partial(nnx.leaky_relu, negative_slope=0.1)
 
@@ -59,6 +60,7 @@ def conv(
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=_he_normal,
+        conv_general_dilated=depthwise_convolution,
         rngs=rngs,
     )
 

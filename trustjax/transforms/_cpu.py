@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trustjax._depthwise import depthwise_convolution
 from trustjax.transforms._convolution import kernel_gradient, unflatten_kernel
 from trustjax.transforms._patches import channels_last_dimensions
 from trustjax.transforms._stencil import is_stencil, is_ungrouped_float32, stencil
@@ -30,9 +31,9 @@ def cpu_convolution(
 ) -> jax.Array:
     """`lax.conv_general_dilated`, on CPUs in the forms that are fastest to train.
 
-    Those are for float32 in the order channels last, without groups; any other
-    convolution, and every other device, is left to JAX. `vmap` over kernels, and
-    derivatives of derivatives, are not for this function: see `matmul_kernel_grads`.
+    Those are for float32 in the order channels last, without groups, and for depthwise
+    convolutions; any other, and every other device, is left to JAX. `vmap` over kernels
+    and derivatives of derivatives are not for this function: see `matmul_kernel_grads`.
     `nnx.Conv(conv_general_dilated=...)` takes it.
 
     Args:
@@ -54,7 +55,7 @@ def cpu_convolution(
     params = equation.params
     ordered = params["dimension_numbers"] == channels_last_dimensions(x.ndim)
     if not ordered or not is_ungrouped_float32(x, kernel, **params):
-        return plain(x, kernel)
+        return depthwise_convolution(x, kernel, strides, padding, **options)
     forward_on_cpu = plain
     if is_stencil(x, kernel, **params):
         forward_on_cpu = functools.partial(stencil, **params)

@@ -5,7 +5,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,9 @@ from jax.core import Tracer
 from torch.utils import _pytree as torch_tree
 from torchax import tensor as torchax_tensor
 from torchax import view as torchax_view
-from torchax.ops import ops_registry
+from torchax.ops import jaten, ops_registry
+
+from trustjax._depthwise import depthwise_convolution
 
 OperatorNotFound = torchax_tensor.OperatorNotFound
 
@@ -34,8 +36,63 @@ def _tensor_split(
     return jnp.array_split(x, where, dim)
 
 
-# torchax's does not take `indices=`, which torch has beside its first name.
-_MENDED: dict[Any, Callable[..., Any]] = {torch.tensor_split: _tensor_split}
+def _convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> jax.Array:
+    if transposed or groups == 1 or x.ndim != kernel.ndim:
+        return jaten._aten_convolution(
+            x,
+            kernel,
+            bias,
+            stride,
+            padding,
+            dilation,
+            transposed,
+            output_padding,
+            groups,
+        )
+    axes = kernel.ndim - 2
+    low_and_high = [(p, p) for p in padding] * (axes // len(padding))
+    y = depthwise_convolution(
+        x,
+        kernel,
+        stride,
+        low_and_high,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+    )
+    return y if bias is None else y + bias.reshape(-1, *[1] * axes)
+
+
+def _conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> jax.Array:
+    return _convolution(
+        x, kernel, bias, stride, padding, dilation, False, (0, 0), groups
+    )
+
+
+_MENDED: dict[Any, Callable[..., Any]] = {
+    # torchax's does not take `indices=`, which torch has beside its first name.
+    torch.tensor_split: _tensor_split,
+    # XLA's depthwise convolutions are slow on CPUs.
+    torch.ops.aten.conv2d: _conv2d,
+    torch.ops.aten.convolution: _convolution,
+}
 
 
 def array(tensor: torch.Tensor) -> jax.Array:
