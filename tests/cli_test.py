@@ -183,7 +183,7 @@ def test_a_report_of_the_predictions_alone_has_the_same_headline(folder):
     ("arguments", "expected"),
     [
         (["--dataset", "mnist6k"], "mnist5k"),
-        (["--model", "resnet2000"], "must be one of cnn"),
+        (["--model", "resnet2000"], "must be one of alexnet, cnn"),
         (["--scores", "msp"], "must be one of max_softmax"),
         (["--scores", "deep_ensemble"], "needs ensemble_logits, and one mlp alone"),
         (

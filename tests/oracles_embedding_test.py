@@ -135,6 +135,7 @@ def test_the_head_alone_learns_when_the_network_is_right(trained):
     assert sorted(params) == ["dense"]  # and is no parameter
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("loss", "head"), [("focal", "linear"), ("true_class_probability", "linear")]
 )
@@ -166,7 +167,7 @@ def test_a_stopped_run_goes_on_and_is_loaded(tmp_path, trained):
         fit(workdir=tmp_path, checkpoint_every=20, progress=stop)
     resumed = fit(workdir=tmp_path, checkpoint_every=1000)
     assert resumed.history == trained.history
-    assert oracles.needs_classifier(tmp_path)
+    assert oracles.kept(tmp_path) == (IMAGE_SHAPE, True)
     loaded = oracles.load(tmp_path, classifier=network())
     assert loaded.image_shape == IMAGE_SHAPE
     for oracle in (resumed, loaded):

@@ -125,6 +125,22 @@ def convert_command(
     print(f"weights: {made.destination}")
 
 
+def oracle_command(
+    config: Annotated[pipeline.OracleTrainingConfig, tyro.conf.arg(name="")],
+) -> None:
+    """Train an oracle: a network that knows when another is right."""
+    with _progress.reporter() as progress:
+        made = pipeline.train_oracle(config, progress=progress)
+    for note in made.notes:
+        print(f"note: {note}")
+    best = max(epoch.validation_metric for epoch in made.oracle.history)
+    print(
+        f"accuracy of the network on what the oracle learnt from: {made.accuracy:.4f}"
+    )
+    print(f"validation {made.oracle.config.metric} of the oracle: {best:.4f}")
+    print(f"oracle: {made.folder} (trustjax report --oracle {made.folder} ...)")
+
+
 def list_command() -> None:
     """List the datasets that are here, the networks and the scores."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
@@ -164,6 +180,7 @@ def run() -> None:
             "evaluate": assess_command,
             "compare": compare_command,
             "convert": convert_command,
+            "oracle": oracle_command,
             "list": list_command,
         },
         prog="trustjax",

@@ -17,11 +17,12 @@ from trustjax.oracles._config import LOSSES as LOSSES
 from trustjax.oracles._config import METRICS as METRICS
 from trustjax.oracles._config import OracleConfig as OracleConfig
 from trustjax.oracles._config import config_for as config_for
+from trustjax.oracles._fit import KeptOracle as KeptOracle
 from trustjax.oracles._fit import OracleEpoch as OracleEpoch
 from trustjax.oracles._fit import TrainedOracle as TrainedOracle
 from trustjax.oracles._fit import fit as fit
+from trustjax.oracles._fit import kept as kept
 from trustjax.oracles._fit import load as load
-from trustjax.oracles._fit import needs_classifier as needs_classifier
 from trustjax.oracles._network import SignedDistance as SignedDistance
 from trustjax.oracles._network import create as create
 from trustjax.oracles._outcomes import Outcomes as Outcomes

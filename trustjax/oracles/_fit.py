@@ -57,11 +57,7 @@ class TrainedOracle:
 
     def require_shape(self, image_shape: tuple[int, ...]) -> None:
         """Raises a ValueError if the oracle does not take such images."""
-        if image_shape != self.image_shape:
-            raise ValueError(
-                f"the oracle takes images of shape {self.image_shape}, the "
-                f"classifier's are {image_shape}"
-            )
+        KeptOracle(self.image_shape, False).require_shape(image_shape)
 
     def ingredients(self) -> tuple[Ingredient, ...]:
         """What `scoring` takes in the place of the oracle's output that is not given.
@@ -182,10 +178,7 @@ def load(
 
         def make(document: dict[str, Any]) -> tuple[TrainedOracle, Any]:
             identity = document["identity"]
-            if "outcomes" not in identity:
-                raise ValueError(
-                    f"{checkpoints.workdir} holds a classifier, not an oracle"
-                )
+            _require_oracle(identity, checkpoints.workdir)
             with checkpoints.of_this_version(document):
                 config = OracleConfig(**identity["config"])
                 position = train.Position.from_json(document["position"], OracleEpoch)
@@ -216,15 +209,44 @@ def load(
     return oracle
 
 
-def needs_classifier(workdir: str | os.PathLike[str]) -> bool:
-    """Whether `load` takes the `(apply_fn, params)` that the oracle was trained on.
+class KeptOracle(NamedTuple):
+    """What is known of an oracle in a folder before it is loaded.
+
+    Attributes:
+      image_shape: of the images that it takes.
+      needs_classifier: whether `load` takes the `(apply_fn, params)` that it was
+        trained on.
+    """
+
+    image_shape: tuple[int, ...]
+    needs_classifier: bool
+
+    def require_shape(self, image_shape: tuple[int, ...]) -> None:
+        """Raises a ValueError if the oracle does not take such images."""
+        if image_shape != self.image_shape:
+            raise ValueError(
+                f"the oracle takes images of shape {self.image_shape}, the "
+                f"classifier's are {image_shape}"
+            )
+
+
+def kept(workdir: str | os.PathLike[str]) -> KeptOracle:
+    """What is known of the oracle in a folder.
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
-      ValueError: if the checkpoint is not of trustjax, or none can be read.
+      ValueError: if the checkpoint is not of an oracle, or not of trustjax; if it
+        cannot be read.
     """
     with train.last_checkpoint(workdir) as (checkpoints, step):
-        return _BACKBONE in checkpoints.document(step)["identity"]
+        identity = checkpoints.document(step)["identity"]
+        _require_oracle(identity, checkpoints.workdir)
+        return KeptOracle(tuple(identity["image_shape"]), _BACKBONE in identity)
+
+
+def _require_oracle(identity: Mapping[str, Any], workdir: os.PathLike[str]) -> None:
+    if "outcomes" not in identity:
+        raise ValueError(f"{workdir} holds a classifier, not an oracle")
 
 
 _BACKBONE = "backbone"

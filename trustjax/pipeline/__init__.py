@@ -7,12 +7,17 @@ every record. Out: a folder with the page, and the numbers on it.
 from trustjax.pipeline._compare import NetworkReport as NetworkReport
 from trustjax.pipeline._compare import comparison_report as comparison_report
 from trustjax.pipeline._config import ComparisonConfig as ComparisonConfig
+from trustjax.pipeline._config import NetworkConfig as NetworkConfig
 from trustjax.pipeline._config import PredictionsConfig as PredictionsConfig
 from trustjax.pipeline._config import ReportConfig as ReportConfig
 from trustjax.pipeline._convert import ConversionConfig as ConversionConfig
 from trustjax.pipeline._convert import Converted as Converted
 from trustjax.pipeline._convert import convert as convert
 from trustjax.pipeline._dataset import Datasets as Datasets
+from trustjax.pipeline._oracle import OracleChoices as OracleChoices
+from trustjax.pipeline._oracle import OracleMade as OracleMade
+from trustjax.pipeline._oracle import OracleTrainingConfig as OracleTrainingConfig
+from trustjax.pipeline._oracle import train_oracle as train_oracle
 from trustjax.pipeline._page import Report as Report
 from trustjax.pipeline._report import predictions_report as predictions_report
 from trustjax.pipeline._report import report_on as report_on

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _fingerprint, bridge, data, models, oracles, preprocessing, weights
+from trustjax import _fingerprint, bridge, data, models, preprocessing, weights
 from trustjax.pipeline import (
     _answers,
     _classes,
+    _network,
     _outputs,
     _own,
     _preprocessing_check,
@@ -103,16 +104,16 @@ def ready(
         # At once: a reader of the page hears it when all is done.
         _logger.warning("%s", better.sentence())
     stochastic = network.stochastic_apply_fn
-    oracle = None if config.oracle is None else oracles.load(config.oracle)
-    if oracle is not None:
-        oracle.require_shape(placed.test.fixed_shape)
+    asked = steps.normalized(apply_fn)
+    shape = placed.test.fixed_shape
+    oracle = _network.oracle_of(config, shape, (asked, network.params))
     offers = config.offers(stochastic is not None, datasets.train is not None)
     config.require_offered(offers)
     scores = config.score_names(offers)
     if answers.outputs == "probabilities":
         scores = _outputs.without_constant(scores, config.scores, answers.num_classes)
     return placed, Network(
-        steps.normalized(apply_fn),
+        asked,
         network.params,
         _stochastic(stochastic, answers, steps),
         oracle,

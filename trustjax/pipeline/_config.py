@@ -29,8 +29,8 @@ _MODEL_OF_ANY_IMAGE = "mlp"
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportConfig:
-    """What a report on a network is about.
+class NetworkConfig:
+    """Which network is asked, and about which data: what all roads from a name share.
 
     Attributes:
       dataset: a name that `data.load` takes: `folder:PATH` of class folders, or one of
@@ -59,20 +59,6 @@ class ReportConfig:
       class_map: a JSON file, name of a class of the dataset -> name or number of one of
         the network; None where the names agree, or there are as many classes.
       replace_head: refused, saying what to do where the network has other classes.
-      scores: names of registered scores; `standard`, those of one pass over the test
-        set; or `all` that one trained network offers: also those of neighbours in the
-        training set, of dropout masks and of shifted inputs.
-      oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
-        others under the name `oracle`; None for none.
-      out_of_distribution: datasets of none of the classes, scored beside the test set.
-      gradient_group: how the gradient statistics pool parameters, `"tensor"`,
-        `"layer"` or `"network"`; None leaves them out.
-      alpha: of question-answer trust: how much more a confident right answer is worth
-        than a hesitant one; 0 for all alike.
-      beta: of question-answer trust: how much more a confident wrong answer costs than
-        a hesitant one.
-      out: the folder of the report; None for `reports/<dataset>-<model>-<seed>`.
-      overwrite: whether the report may take the place of one of other settings.
       checkpoints: the folder of the network; None for
         `checkpoints/<dataset>-<model>-<seed>`. A network that is finished there is
         loaded, and one that is not is trained on.
@@ -101,14 +87,6 @@ class ReportConfig:
     head: str | None = None
     class_map: pathlib.Path | None = None
     replace_head: bool = False
-    scores: tuple[str, ...] = (STANDARD,)
-    oracle: pathlib.Path | None = None
-    out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
-    gradient_group: str | None = "layer"
-    alpha: float = 1.0
-    beta: float = 1.0
-    out: pathlib.Path | None = None
-    overwrite: bool = False
     checkpoints: pathlib.Path | None = None
     epochs: int | None = None
     batch_size: int = 256
@@ -117,16 +95,6 @@ class ReportConfig:
 
     def __post_init__(self):
         _validate.count("batch_size", self.batch_size)
-        _validate.not_negative("alpha", self.alpha)
-        _validate.not_negative("beta", self.beta)
-        if self.gradient_group is not None:
-            _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
-        _require_registered(self.scores)
-        for name in set(self.scores) - {STANDARD, ALL}:
-            if self.oracle is None and scores.ORACLE_OUTPUT.name in _lacking(name, ()):
-                raise ValueError(
-                    f"the score {name} needs --oracle, a trained oracle's folder"
-                )
         if self.model is not None:
             own = _own.is_own(self.model)
             if self.model.endswith(".py"):
@@ -136,8 +104,6 @@ class ReportConfig:
                 )
             if not own:
                 _validate.choice("model", self.model, models.names())
-            # Whether a network of one's own has dropout is known when it is loaded.
-            self.require_offered(self.offers(own or models.has_dropout(self.model)))
         self._require_brought()
 
     def _require_brought(self) -> None:
@@ -167,6 +133,79 @@ class ReportConfig:
         own = self.model is not None and _own.is_own(self.model)
         return own or self.weights is not None
 
+    @property
+    def network(self) -> str:
+        """The name of the network.
+
+        Raises:
+          ValueError: before the images have decided which it is.
+        """
+        if self.model is None:
+            raise ValueError("model is not chosen yet: config.for_images(image_shape)")
+        return _own.short_name(self.model)
+
+    @property
+    def name(self) -> str:
+        """Names the dataset, the network and the seed, for folders."""
+        return f"{data.short_name(self.dataset)}-{self.network}-{self.seed}"
+
+    @property
+    def checkpoint_folder(self) -> pathlib.Path:
+        """Where the network is kept."""
+        return self.checkpoints or pathlib.Path("checkpoints", self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(NetworkConfig):
+    """What a report on a network is about; what `NetworkConfig` holds, and this.
+
+    Attributes:
+      scores: names of registered scores; `standard`, those of one pass over the test
+        set; or `all` that one trained network offers: also those of neighbours in the
+        training set, of dropout masks and of shifted inputs.
+      oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
+        others under the name `oracle`; None for none.
+      out_of_distribution: datasets of none of the classes, scored beside the test set.
+      gradient_group: how the gradient statistics pool parameters, `"tensor"`,
+        `"layer"` or `"network"`; None leaves them out.
+      alpha: of question-answer trust: how much more a confident right answer is worth
+        than a hesitant one; 0 for all alike.
+      beta: of question-answer trust: how much more a confident wrong answer costs than
+        a hesitant one.
+      out: the folder of the report; None for `reports/<dataset>-<model>-<seed>`.
+      overwrite: whether the report may take the place of one of other settings.
+
+    Raises:
+      ValueError: if a name is unknown, naming those that exist, or a number is out of
+        its range.
+    """
+
+    scores: tuple[str, ...] = (STANDARD,)
+    oracle: pathlib.Path | None = None
+    out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
+    gradient_group: str | None = "layer"
+    alpha: float = 1.0
+    beta: float = 1.0
+    out: pathlib.Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        _validate.not_negative("alpha", self.alpha)
+        _validate.not_negative("beta", self.beta)
+        if self.gradient_group is not None:
+            _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
+        _require_registered(self.scores)
+        for name in set(self.scores) - {STANDARD, ALL}:
+            if self.oracle is None and scores.ORACLE_OUTPUT.name in _lacking(name, ()):
+                raise ValueError(
+                    f"the score {name} needs --oracle, a trained oracle's folder"
+                )
+        if self.model is not None:
+            own = _own.is_own(self.model)
+            # Whether a network of one's own has dropout is known when it is loaded.
+            self.require_offered(self.offers(own or models.has_dropout(self.model)))
+
     def require_offered(self, offers: Collection[str]) -> None:
         """Refuses scores that are asked for by name and cannot be made of what is here.
 
@@ -195,17 +234,6 @@ class ReportConfig:
         taking = models.taking(image_shape)
         chosen = _PREFERRED_MODEL if _PREFERRED_MODEL in taking else _MODEL_OF_ANY_IMAGE
         return dataclasses.replace(self, model=chosen)
-
-    @property
-    def network(self) -> str:
-        """The name of the network.
-
-        Raises:
-          ValueError: before the images have decided which it is.
-        """
-        if self.model is None:
-            raise ValueError("model is not chosen yet: config.for_images(image_shape)")
-        return _own.short_name(self.model)
 
     def offers(self, dropout: bool, training_set: bool = True) -> frozenset[str]:
         """What scores can be made of here, at whatever cost.
@@ -238,19 +266,9 @@ class ReportConfig:
         )
 
     @property
-    def name(self) -> str:
-        """Names the dataset, the network and the seed, for folders."""
-        return f"{data.short_name(self.dataset)}-{self.network}-{self.seed}"
-
-    @property
     def report_folder(self) -> pathlib.Path:
         """Where the report is written."""
         return self.out or pathlib.Path("reports", self.name)
-
-    @property
-    def checkpoint_folder(self) -> pathlib.Path:
-        """Where the network is kept."""
-        return self.checkpoints or pathlib.Path("checkpoints", self.name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,16 @@ def load(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
     return Datasets(train, validation, test, {})
 
 
+def load_parts(
+    config: ReportConfig, splits: Sequence[str], progress: ProgressFn | None
+) -> tuple[data.Dataset, ...]:
+    """Any parts of the dataset that a report names, resized if a size is asked for."""
+    parts = _splits(config, splits, progress)
+    if config.image_size is None:
+        return parts
+    return tuple(_of_one_size(dataset, config) for dataset in parts)
+
+
 def load_to_ask(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
     """What a network that is trained already is asked about; images of any sizes.
 
@@ -79,9 +89,7 @@ def load_to_ask(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
 def _to_ask(
     config: ReportConfig, splits: Sequence[str], progress: ProgressFn | None
 ) -> Datasets:
-    *train, test = _splits(config, splits, progress)
-    if config.image_size is not None:
-        *train, test = (_of_one_size(dataset, config) for dataset in (*train, test))
+    *train, test = load_parts(config, splits, progress)
     return Datasets(train[0] if train else None, None, test, {})
 
 

@@ -43,9 +43,8 @@ def trained(
     config: ReportConfig, datasets: Datasets, progress: ProgressFn | None
 ) -> Network:
     """The network of a finished run, or of one that goes on until it is."""
-    oracle = None if config.oracle is None else oracles.load(config.oracle)
-    if oracle is not None:
-        oracle.require_shape(datasets.test.fixed_shape)
+    shape = datasets.test.fixed_shape
+    oracle_of(config, shape)  # what is wrong with it is said before the training
     assert datasets.train is not None, "what is trained has a training set"
     assert datasets.validation is not None, "and a validation set"
     recipe = _recipe(config)
@@ -55,10 +54,11 @@ def trained(
         datasets.validation,
         workdir=config.checkpoint_folder,
         checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
-        mesh=_mesh(recipe.batch_size),
+        mesh=mesh(recipe.batch_size),
         progress=progress,
     )
     apply_fn, params = bridge.from_nnx(trained.model)
+    oracle = oracle_of(config, shape, (apply_fn, params))
     stochastic_apply_fn = None
     if bridge.has_dropout(trained.model):
         stochastic_apply_fn, _ = bridge.stochastic_from_nnx(trained.model)
@@ -79,13 +79,41 @@ def trained(
     )
 
 
+def oracle_of(
+    config: ReportConfig,
+    image_shape: tuple[int, ...],
+    classifier: tuple[ApplyFn, Params] | None = None,
+) -> oracles.TrainedOracle | None:
+    """The oracle that a report takes; None for none, or while its network is missing.
+
+    Args:
+      config: what the report is about.
+      image_shape: of what the network takes.
+      classifier: the network: an oracle may stand on its embedding.
+
+    Raises:
+      ValueError: if the oracle is of another network, or of other images.
+    """
+    if config.oracle is None:
+        return None
+    kept = oracles.kept(config.oracle)
+    kept.require_shape(image_shape)
+    if not kept.needs_classifier:
+        return oracles.load(config.oracle)
+    if classifier is None:
+        return None
+    return oracles.load(config.oracle, classifier=classifier)
+
+
 def over_local_devices() -> jax.sharding.NamedSharding | None:
     """Of a batch over all devices of this process; None where there is one."""
-    mesh = _mesh(batch_size=None)
-    return None if mesh is None else jax.sharding.NamedSharding(mesh, jax.P("data"))
+    devices = mesh(batch_size=None)
+    if devices is None:
+        return None
+    return jax.sharding.NamedSharding(devices, jax.P("data"))
 
 
-def _mesh(batch_size: int | None) -> jax.sharding.Mesh | None:
+def mesh(batch_size: int | None) -> jax.sharding.Mesh | None:
     """As many devices of this process as a batch divides among; None for one."""
     devices = jax.local_devices()
     count = len(devices)
