@@ -135,6 +135,20 @@ def test_the_command_says_what_it_found(tmp_path, monkeypatch, capsys):
     assert "is there; overwrite replaces it" in capsys.readouterr().err
 
 
+def test_a_report_wants_the_weights_that_were_named(tmp_path):
+    weights.write(tmp_path / "mlp.npz", models.arrays(network("mlp", 10)))
+    config = pipeline.ReportConfig(
+        dataset="mnist5k",
+        model="mlp",
+        weights=str(tmp_path / "mlp.npz"),
+        weights_sha256="0" * 64,
+        out=tmp_path / "out",
+    )
+    with pytest.raises(ValueError, match=r"mlp\.npz: its SHA-256 is .* expected 0000"):
+        pipeline.trust_report(config)
+    assert not list((tmp_path / "out").iterdir())
+
+
 # The hub, whose downloader is replaced: tests download nothing.
 
 errors = pytest.importorskip("huggingface_hub.errors", reason="needs the extra hub")

@@ -249,6 +249,8 @@ def test_what_is_not_there_or_fails_is_named(own_files, model, expected):
     [
         ({"model": "nets.py"}, "say what in that file is the network, as nets.py:make"),
         ({"weights": "a.npz"}, "--weights are of a network: name it"),
+        ({"weights_sha256": "00"}, "--weights-sha256 is of --weights: give it"),
+        ({"weights_part": "ema"}, "--weights-part is of --weights: give it"),
         ({"model": "cnn", "head": "a"}, "--head is of a network that is brought"),
         ({"preprocessing": "half"}, "--preprocessing is of a network that is brought"),
         ({"model": "a:b", "preprocessing": "haff"}, "unknown word 'haff'"),

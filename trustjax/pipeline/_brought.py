@@ -60,7 +60,11 @@ def opened(config: ReportConfig) -> Brought:
     """
     assert config.model is not None, "a config without a model brings none"
     thing = _own.found(config.model) if _own.is_own(config.model) else None
-    file = None if config.weights is None else weights.contents(config.weights)
+    file = None
+    if config.weights is not None:
+        file = weights.contents(
+            config.weights, part=config.weights_part, sha256=config.weights_sha256
+        )
     if config.preprocessing is not None:
         steps = preprocessing.parse(config.preprocessing)
     elif thing is None:

@@ -53,6 +53,9 @@ class NetworkConfig:
         there); None for `cnn`, or for `mlp` where the images are too small for it.
       weights: of the network, a file or folder that `weights.read` takes; nothing is
         trained then, nor where the network is your own. None trains a named network.
+      weights_sha256: what the digest of that file must be, in hexadecimal.
+      weights_part: the part of that file that is meant, where it holds several
+        networks, such as `ema_state_dict`; its keys joined by `/`.
       preprocessing: what becomes of an image before such a network sees it, as
         `preprocessing.parse` takes it; None for what belongs to the weights.
       head: which output of the network is meant, where it returns several.
@@ -83,6 +86,8 @@ class NetworkConfig:
     test_split: str = "test"
     model: str | None = None
     weights: str | None = None
+    weights_sha256: str | None = None
+    weights_part: str | None = None
     preprocessing: str | None = None
     head: str | None = None
     class_map: pathlib.Path | None = None
@@ -117,6 +122,9 @@ class NetworkConfig:
                 "--model file.py:make; or --class-map says which classes of the "
                 "network are those of the dataset"
             )
+        for name in ("weights_sha256", "weights_part"):
+            if self.weights is None and getattr(self, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} is of --weights: give it")
         if self.weights is not None and self.model is None:
             raise ValueError("--weights are of a network: name it, as --model resnet50")
         if not self.brings_network:
