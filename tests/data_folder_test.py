@@ -285,7 +285,9 @@ def test_sizes_and_colours_may_be_mixed(tmp_path):
 def test_splits_share_their_channels(tmp_path):
     save(tmp_path / "train" / "a" / "0.png", grey(5))
     save(tmp_path / "test" / "a" / "0.png", np.full((2, 3, 3), 9))
-    train, test = data.load_splits(f"folder:{tmp_path}", ("train[:100%]", "test"))
+    names = ("train[:100%]", "test", "test")
+    train, test, again = data.load_splits(f"folder:{tmp_path}", names)
+    assert again is test
     assert train.image_shape == test.image_shape == (2, 3, 3)
 
 

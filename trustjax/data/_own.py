@@ -1,6 +1,7 @@
 """Datasets of somebody's own files: one road in for all of them."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -15,7 +16,7 @@ from trustjax.data._dataset import Dataset, from_arrays
 from trustjax.data._files import Files, FileSource, Paths
 from trustjax.data._folder import ClassFolders
 from trustjax.data._kept import kept
-from trustjax.data._parts import Part, Road, in_order, listed
+from trustjax.data._parts import ALL, Part, Road, in_order, listed
 from trustjax.typing import ProgressFn
 
 _ROADS: dict[str, Callable[[str, ProgressFn | None], Road]] = {
@@ -132,9 +133,15 @@ def _loaded(
     if not options.skip_unreadable:
         for part in parts.values():
             _require_files(part)
+
+    @functools.cache
+    def positions(part: str) -> np.ndarray:
+        images = parts[part].images
+        return _shares.positions(len(images), _key(images), options.split_seed)
+
     chosen = {
-        split: _chosen(split, shares[split], parts, road, classes, options)
-        for split in splits
+        split: _chosen(split, shares[split], parts, positions, road, classes, options)
+        for split in shares
     }
     for split, records in chosen.items():
         if not len(records.labels):
@@ -148,27 +155,14 @@ def _loaded(
         *_ignored(chosen, options),
     ]
     if any(isinstance(records.images, Files) for records in chosen.values()):
-        looks = {
-            split: _looks.look_at(
-                records.images,
-                split,
-                skip_unreadable=options.skip_unreadable,
-                progress=progress,
-            )
-            for split, records in chosen.items()
-        }
-        channels = 1 if all(look.grey for look in looks.values()) else 3
-        chosen = {
-            split: records.readable(looks[split], channels)
-            for split, records in chosen.items()
-        }
-        notes += _looks.notes(list(looks.values()), channels)
-    return tuple(
-        dataclasses.replace(
-            kept(records.dataset(name, classes)), notes=tuple(dict.fromkeys(notes))
-        )
-        for records in chosen.values()
-    )
+        chosen, seen = _looked_at(chosen, options, progress)
+        notes += seen
+    said = tuple(dict.fromkeys(notes))
+    datasets = {
+        split: dataclasses.replace(kept(records.dataset(name, classes)), notes=said)
+        for split, records in chosen.items()
+    }
+    return tuple(datasets[split] for split in splits)
 
 
 def load_images(name: str, split: str) -> Dataset:
@@ -265,6 +259,7 @@ def _chosen(
     split: str,
     shares: Sequence[_shares.Share],
     parts: dict[str, Part],
+    positions: Callable[[str], np.ndarray],
     road: Road,
     classes: tuple[str, ...],
     options: Options,
@@ -274,8 +269,8 @@ def _chosen(
     left_out = dict.fromkeys(options.ignore_labels, 0)
     for share in shares:
         part = parts[share.part]
-        key = _key(part.images)
-        numbers = _shares.numbers(share, len(part.labels), key, options.split_seed)
+        of_part = functools.partial(positions, share.part)
+        numbers = _shares.numbers(share, len(part.labels), of_part)
         number_of, ignored = _numbering(part, road, classes, options.ignore_labels)
         for label, places in ignored.items():
             gone = np.isin(part.labels[numbers], places)
@@ -284,6 +279,27 @@ def _chosen(
         labels.append(number_of[part.labels[numbers]])
         images.append(_some(part.images, numbers))
     return _Records(split, _joined(images), np.concatenate(labels), left_out)
+
+
+def _looked_at(
+    chosen: Mapping[str, _Records], options: Options, progress: ProgressFn | None
+) -> tuple[dict[str, _Records], tuple[str, ...]]:
+    """The records that can be read, with the channels of all, and what to say."""
+    looks = {
+        split: _looks.look_at(
+            records.images,
+            split,
+            skip_unreadable=options.skip_unreadable,
+            progress=progress,
+        )
+        for split, records in chosen.items()
+    }
+    channels = 1 if all(look.grey for look in looks.values()) else 3
+    readable = {
+        split: records.readable(looks[split], channels)
+        for split, records in chosen.items()
+    }
+    return readable, _looks.notes(list(looks.values()), channels)
 
 
 def _ignored(chosen: Mapping[str, _Records], options: Options) -> tuple[str, ...]:
@@ -380,6 +396,7 @@ def _division(
 
 def _in_words(shares: Sequence[_shares.Share]) -> str:
     return " and ".join(
-        f"{100 * share.begin:.3g} to {100 * share.end:.3g} % of {share.part}"
+        f"{100 * share.begin:.3g} to {100 * share.end:.3g} %"
+        + ("" if share.part == ALL else f" of {share.part}")
         for share in shares
     )

@@ -21,7 +21,7 @@ class Share(NamedTuple):
     Attributes:
       part: the name of the part.
       begin: in [0, 1].
-      end: in [0, 1]; itself outside, unless it is 1.
+      end: in [0, 1]; itself outside.
     """
 
     part: str
@@ -77,24 +77,33 @@ def parse(split: str, parts: Collection[str], name: str) -> tuple[Share, ...]:
     return tuple(shares)
 
 
-def numbers(
-    share: Share, count: int, key: Callable[[int], bytes], seed: int
-) -> np.ndarray:
-    """The numbers of a part's records that are in a share of it, ascending.
+def positions(count: int, key: Callable[[int], bytes], seed: int) -> np.ndarray:
+    """Where each record of a part lies in [0, 1).
 
-    A record is in the same share on every machine, and whatever else is in the part.
+    A record is at the same place on every machine, and whatever else is in the part.
 
     Args:
-      share: which.
       count: of the part's records.
       key: record number -> what is hashed.
       seed: another one, another division.
     """
+    return np.fromiter((_hash(seed, key(n)) for n in range(count)), float, count)
+
+
+def numbers(
+    share: Share, count: int, positions: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """The numbers of a part's records that are in a share of it, ascending.
+
+    Args:
+      share: which.
+      count: of the part's records.
+      positions: gives theirs; not asked where the share is the whole part.
+    """
     if (share.begin, share.end) == (0, 1):
         return np.arange(count)
-    hashes = np.fromiter((_hash(seed, key(number)) for number in range(count)), float)
-    below = hashes < share.end if share.end < 1 else np.ones(count, bool)
-    return np.flatnonzero((hashes >= share.begin) & below)
+    found = positions()
+    return np.flatnonzero((found >= share.begin) & (found < share.end))
 
 
 def _splits(parts: Collection[str]) -> dict[str, Share]:

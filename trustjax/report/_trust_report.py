@@ -171,8 +171,15 @@ def _tiles(assessed: Assessment) -> _section.Tiles:
 
 
 def _run(assessed: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What was run, in groups: the plain entries first, then each nested mapping."""
-    plain = {k: v for k, v in assessed.run.items() if not isinstance(v, Mapping)}
+    """What was run, in groups: the plain entries first, then each nested mapping.
+
+    The notes stand at the top of the page.
+    """
+    plain = {
+        k: v
+        for k, v in assessed.run.items()
+        if not isinstance(v, Mapping) and k != "notes"
+    }
     nested = {k: v for k, v in assessed.run.items() if isinstance(v, Mapping)}
     plain["intervals"] = (
         f"{100 * assessed.confidence_level:g} %, {assessed.num_samples:,} draws"
