@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import networks
-from trustjax import models, transforms
+from trustjax import bridge, models, transforms
 from trustjax.typing import SplitModel
 
 PLACES = ("embedding", "feature_map")
@@ -266,7 +267,7 @@ OF_MODELS = {
 """Image shape, embedding and feature map of every network of the library."""
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", OF_MODELS)
 def test_networks_of_the_library(name):
     """By shapes: no network is compiled."""
     image_shape = OF_MODELS[name][0]
@@ -281,6 +282,41 @@ def test_networks_of_the_library(name):
         features = jax.eval_shape(split.features_fn, params, x)
         assert features.shape == (2, *shape)
         assert jax.eval_shape(split.head_fn, params, features).shape == (2, 10)
+
+
+OF_FULL_MODELS = {
+    "convnext_tiny": ((768,), (7, 7, 768)),
+    "maxvit_t": ((512,), (7, 7, 512)),
+    "mc3_18": ((512,), (16, 7, 7, 512)),
+    "r2plus1d_18": ((512,), (2, 7, 7, 512)),
+    "r3d_18": ((512,), (2, 7, 7, 512)),
+    "swin3d_t": ((768,), (8, 7, 7, 768)),
+    "swin_b": ((1024,), (7, 7, 1024)),
+    "swin_v2_t": ((768,), (8, 8, 768)),
+    "vit_b_16": ((768,), (197, 768)),
+    "vit_b_32": ((768,), (50, 768)),
+}
+"""Embedding and feature map of large networks, for the images they are known for."""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", OF_FULL_MODELS)
+def test_full_networks_of_the_library(name):
+    """By shapes, without their weights."""
+    row, model = models.known(name), models.outlined(name)
+    for _, variable in nnx.to_flat_state(nnx.state(model, nnx.Not(nnx.Param))):
+        random = jnp.issubdtype(variable.dtype, jax.dtypes.prng_key)
+        zeros = jnp.zeros(variable.shape, None if random else variable.dtype)
+        variable.set_value(jax.random.key(0) if random else zeros)
+    model.eval()
+    apply_fn, params = bridge.from_nnx(model)
+    x = jax.ShapeDtypeStruct((2, *row.image_shape), jnp.float32)
+    for at, shape in zip(PLACES, OF_FULL_MODELS[name], strict=True):
+        split = transforms.split(apply_fn, params, x, at)
+        features = jax.eval_shape(split.features_fn, params, x)
+        assert features.shape == (2, *shape)
+        logits = jax.eval_shape(split.head_fn, params, features)
+        assert logits.shape == (2, row.num_classes)
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet8", "vit_micro"])

@@ -87,7 +87,13 @@ def test_max_pool_is_nnx_max_pool(x):
     np.testing.assert_array_equal(gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("name", models.names())
+def lightly(name):
+    """The outline of a large network takes seconds."""
+    large = max(models.known(name).image_shape) > 64
+    return pytest.param(name, marks=pytest.mark.exhaustive if large else [])
+
+
+@pytest.mark.parametrize("name", [lightly(name) for name in models.names()])
 def test_networks_give_one_row_of_logits_for_each_image(name):
     known = models.known(name)
     images = jax.ShapeDtypeStruct((2, *known.image_shape), jnp.float32)

@@ -21,6 +21,7 @@ SENSITIVE = golden_numbers.load("10b_zoo_sensitive") | MORE
 PLAIN = golden_numbers.load("10_zoo")
 # Those of other implementations have no plain numbers, and none are needed.
 KNOWN = PLAIN | MORE
+SLOW_TO_OUTLINE = {"maxvit_t", "swin_b"}
 LIGHT = {
     "confidnet_mnist",
     "confidnet_vgg16",
@@ -113,7 +114,13 @@ def outline(name):
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+OUTLINES = [
+    pytest.param(name, marks=pytest.mark.exhaustive if name in SLOW_TO_OUTLINE else [])
+    for name in NAMES
+]
+
+
+@pytest.mark.parametrize("name", OUTLINES)
 def test_names_shapes_and_counts_are_those_of_the_twin(name):
     row, shapes = outline(name)
     expected = {

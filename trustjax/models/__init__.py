@@ -20,13 +20,17 @@ from trustjax.models import (
     _alexnet,
     _cnn,
     _confidnet,
+    _convnext,
     _densenet,
     _efficientnet,
+    _maxvit,
     _mlp,
     _mobilenet,
     _resnet,
     _shufflenet,
+    _swin,
     _vgg,
+    _video_resnet,
     _vit,
     _weights,
 )
@@ -36,6 +40,8 @@ from trustjax.models._classifier import Classifier as Classifier
 from trustjax.models._cnn import CNN as CNN
 from trustjax.models._confidnet import ConfidNetMNIST as ConfidNetMNIST
 from trustjax.models._confidnet import ConfidNetVGG as ConfidNetVGG
+from trustjax.models._convnext import ConvNeXt as ConvNeXt
+from trustjax.models._convnext import ConvNeXtConfig as ConvNeXtConfig
 from trustjax.models._densenet import DenseNet as DenseNet
 from trustjax.models._densenet import DenseNetConfig as DenseNetConfig
 from trustjax.models._efficientnet import (
@@ -52,6 +58,8 @@ from trustjax.models._inverted_residual import (
 from trustjax.models._inverted_residual import (
     InvertedResidualNet as InvertedResidualNet,
 )
+from trustjax.models._maxvit import MaxViT as MaxViT
+from trustjax.models._maxvit import MaxViTConfig as MaxViTConfig
 from trustjax.models._mlp import MLP as MLP
 from trustjax.models._mobilenet import MobileNetV1 as MobileNetV1
 from trustjax.models._mobilenet import MobileNetV1Config as MobileNetV1Config
@@ -63,9 +71,14 @@ from trustjax.models._resnet import ResNet as ResNet
 from trustjax.models._resnet import ResNetConfig as ResNetConfig
 from trustjax.models._shufflenet import ShuffleNetV2 as ShuffleNetV2
 from trustjax.models._shufflenet import ShuffleNetV2Config as ShuffleNetV2Config
+from trustjax.models._swin import Swin as Swin
+from trustjax.models._swin import SwinConfig as SwinConfig
 from trustjax.models._vgg import VGG as VGG
 from trustjax.models._vgg import VGGConfig as VGGConfig
+from trustjax.models._video_resnet import VideoResNet as VideoResNet
+from trustjax.models._video_resnet import VideoResNetConfig as VideoResNetConfig
 from trustjax.models._vit import ViT as ViT
+from trustjax.models._vit import ViTConfig as ViTConfig
 from trustjax.preprocessing import Preprocessing
 from trustjax.typing import ApplyFn, Params
 
@@ -73,13 +86,17 @@ _FAMILIES = (
     _alexnet,
     _cnn,
     _confidnet,
+    _convnext,
     _densenet,
     _efficientnet,
+    _maxvit,
     _mlp,
     _mobilenet,
     _resnet,
     _shufflenet,
+    _swin,
     _vgg,
+    _video_resnet,
     _vit,
 )
 _MODELS: dict[str, Model] = {

@@ -235,7 +235,7 @@ def _quarters(x: Array) -> list[Array]:
 
 
 def global_average_pool(
-    x: Float[Array, "batch height width channels"],
+    x: Float[Array, "batch *size channels"],
 ) -> Float[Array, "batch channels"]:
-    """Mean over the positions."""
-    return jnp.mean(x, axis=(1, 2))
+    """Mean over the positions, of images or of video."""
+    return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))

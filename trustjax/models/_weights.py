@@ -18,9 +18,9 @@ from trustjax.models._classifier import Classifier
 from trustjax.models._registry import Model, Names
 
 _OF_EVERY_LAYER: Names = (
-    (r"(kernel|scale)$", "weight"),
-    (r"mean$", "running_mean"),
-    (r"var$", "running_var"),
+    (r"\b(kernel|scale)$", "weight"),
+    (r"\bmean$", "running_mean"),
+    (r"\bvar$", "running_var"),
     (r"/", "."),
 )
 # From our kernels' order of axes to PyTorch's, by the number of axes.
