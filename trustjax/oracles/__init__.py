@@ -17,9 +17,6 @@ from trustjax.oracles._config import LOSSES as LOSSES
 from trustjax.oracles._config import METRICS as METRICS
 from trustjax.oracles._config import OracleConfig as OracleConfig
 from trustjax.oracles._config import config_for as config_for
-from trustjax.oracles._fit import KeptOracle as KeptOracle
-from trustjax.oracles._fit import OracleEpoch as OracleEpoch
-from trustjax.oracles._fit import TrainedOracle as TrainedOracle
 from trustjax.oracles._fit import fit as fit
 from trustjax.oracles._fit import kept as kept
 from trustjax.oracles._fit import load as load
@@ -29,3 +26,6 @@ from trustjax.oracles._outcomes import Outcomes as Outcomes
 from trustjax.oracles._outcomes import outcomes as outcomes
 from trustjax.oracles._step import loss_of as loss_of
 from trustjax.oracles._step import make_train_step as make_train_step
+from trustjax.oracles._trained import KeptOracle as KeptOracle
+from trustjax.oracles._trained import OracleEpoch as OracleEpoch
+from trustjax.oracles._trained import TrainedOracle as TrainedOracle

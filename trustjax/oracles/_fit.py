@@ -1,87 +1,21 @@
 """Training an oracle, and a trained one as a score."""
 
-import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _validate, bridge, data, models, scores, scoring, train
-from trustjax.ingredients import FEATURES, Ingredient
+from trustjax import _validate, data, models, scoring, train
 from trustjax.oracles import _network, _step
 from trustjax.oracles._backbone import OnEmbedding
 from trustjax.oracles._config import METRICS, OracleConfig
-from trustjax.oracles._outcomes import Outcomes
+from trustjax.oracles._outcomes import Outcomes, embedded
+from trustjax.oracles._trained import KeptOracle, OracleEpoch, TrainedOracle
 from trustjax.typing import ProgressFn
-
-
-class OracleEpoch(NamedTuple):
-    """What one pass over the training set came to.
-
-    Attributes:
-      epoch: its number, from 1.
-      step: steps taken by its end.
-      loss: mean loss of its steps, without the L2 penalty.
-      validation_metric: the config's metric at its end, in [0, 1].
-      learning_rate: during it (the plateau schedule), or its peak (cosine).
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    validation_metric: float
-    learning_rate: float
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedOracle:
-    """An oracle with the weights of its best epoch.
-
-    Attributes:
-      model: images to `[batch, 1]`, in evaluation mode.
-      config: the choices of its training.
-      history: one entry per epoch.
-      step: steps taken.
-      image_shape: of the images that it takes.
-    """
-
-    model: models.Classifier
-    config: OracleConfig
-    history: tuple[OracleEpoch, ...]
-    step: int
-    image_shape: tuple[int, ...]
-
-    def require_shape(self, image_shape: tuple[int, ...]) -> None:
-        """Raises a ValueError if the oracle does not take such images."""
-        KeptOracle(self.image_shape, False).require_shape(image_shape)
-
-    def ingredients(self) -> tuple[Ingredient, ...]:
-        """What `scoring` takes in the place of the oracle's output that is not given.
-
-        Computing it raises a ValueError where images are not of `image_shape`. An
-        oracle on a frozen embedding takes that of the network that is scored, which
-        is the one that it was trained on: it costs no forward pass of its own.
-        """
-        if self.config.embedding == "frozen":
-            head_fn, head_params = bridge.from_nnx(OnEmbedding(self.model.dense))
-            made = dataclasses.replace(
-                scores.ORACLE_OUTPUT,
-                compute=lambda features: head_fn(head_params, features),
-                needs=(FEATURES,),
-                cost="",
-            )
-            return (made,)
-        oracle_fn, params = bridge.from_nnx(self.model)
-
-        def ask(batch: scoring.Batch) -> jax.Array:
-            self.require_shape(batch.x.shape[1:])
-            return oracle_fn(params, batch.x)
-
-        return (dataclasses.replace(scores.ORACLE_OUTPUT, ask=ask),)
 
 
 def fit(
@@ -137,8 +71,8 @@ def fit(
         # Of the same head: what it learns on embeddings, the model has learnt.
         learning = OnEmbedding(model.dense)
         kept_of_classifier[_FROZEN] = _frozen(classifier)
-        train_set = _embedded(train_set, train_outcomes)
-        validation_set = _embedded(validation_set, validation_outcomes)
+        train_set = embedded(train_set, train_outcomes)
+        validation_set = embedded(validation_set, validation_outcomes)
         head: Any = model.dense
         head.measure(train_outcomes.embedding)
     run = _OracleRun(
@@ -209,27 +143,6 @@ def load(
     return oracle
 
 
-class KeptOracle(NamedTuple):
-    """What is known of an oracle in a folder before it is loaded.
-
-    Attributes:
-      image_shape: of the images that it takes.
-      needs_classifier: whether `load` takes the `(apply_fn, params)` that it was
-        trained on.
-    """
-
-    image_shape: tuple[int, ...]
-    needs_classifier: bool
-
-    def require_shape(self, image_shape: tuple[int, ...]) -> None:
-        """Raises a ValueError if the oracle does not take such images."""
-        if image_shape != self.image_shape:
-            raise ValueError(
-                f"the oracle takes images of shape {self.image_shape}, the "
-                f"classifier's are {image_shape}"
-            )
-
-
 def kept(workdir: str | os.PathLike[str]) -> KeptOracle:
     """What is known of the oracle in a folder.
 
@@ -259,40 +172,6 @@ _FROZEN = "frozen_classifier"
 def _frozen(classifier: Any) -> str:
     """What tells the parameters of a classifier from those of another."""
     return scoring.fingerprint(classifier[1])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Embeddings:
-    """Records whose image is an embedding; their labels are not asked for."""
-
-    images: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"image": self.images[index], "label": data.NO_CLASS}
-
-    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The embeddings of these records."""
-        return self.images[numbers], np.full(len(numbers), data.NO_CLASS, np.int32)
-
-
-def _embedded(dataset: data.Dataset, outcomes: Outcomes) -> data.Dataset:
-    """The dataset with the embedding of each record in the place of its image."""
-    embedding = outcomes.embedding
-    if embedding is None or len(embedding) != len(dataset):
-        got = "none" if embedding is None else f"{len(embedding)}"
-        raise ValueError(
-            f"a frozen embedding needs that of each of the {len(dataset)} records of "
-            f"{dataset.name}, got {got}: oracles.outcomes(..., embedding=True)"
-        )
-    images = np.asarray(embedding, np.float32)[:, None, None, :]
-    return dataclasses.replace(
-        dataset,
-        source=_Embeddings(images),
-        image_shape=images.shape[1:],
-    )
 
 
 def _shapes(model: models.Classifier) -> dict[str, list[int]]:

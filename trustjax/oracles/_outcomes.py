@@ -1,9 +1,11 @@
 """What a frozen classifier made of a dataset: computed once, and kept."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,4 +112,38 @@ def _outcomes(results: scoring.Results, dataset: data.Dataset) -> Outcomes:
         correct=logits.argmax(axis=-1) == labels,
         probability=probabilities[np.arange(len(labels)), labels],
         embedding=None if features is None else features.reshape(len(labels), -1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Embeddings:
+    """Records whose image is an embedding; their labels are not asked for."""
+
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.images[index], "label": data.NO_CLASS}
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The embeddings of these records."""
+        return self.images[numbers], np.full(len(numbers), data.NO_CLASS, np.int32)
+
+
+def embedded(dataset: data.Dataset, outcomes: Outcomes) -> data.Dataset:
+    """The dataset with the embedding of each record in the place of its image."""
+    embedding = outcomes.embedding
+    if embedding is None or len(embedding) != len(dataset):
+        got = "none" if embedding is None else f"{len(embedding)}"
+        raise ValueError(
+            f"a frozen embedding needs that of each of the {len(dataset)} records of "
+            f"{dataset.name}, got {got}: oracles.outcomes(..., embedding=True)"
+        )
+    images = np.asarray(embedding, np.float32)[:, None, None, :]
+    return dataclasses.replace(
+        dataset,
+        source=_Embeddings(images),
+        image_shape=images.shape[1:],
     )
