@@ -345,7 +345,7 @@ def photographs(*names):
 
 
 NAMES = ("tabby cat", "crane", "crane", "coffee mug")
-KNOWN = {"tabby cat": [0], "n01": [0], "crane": [1, 2], "coffee mug": [3]}
+KNOWN = _classes.Known(NAMES, ("n01", "n02", "n03", "n04"))
 
 
 @pytest.mark.parametrize(
@@ -365,11 +365,11 @@ def test_classes_of_a_dataset_find_their_place(names, known, given, expected, tm
     if given is not None:
         class_map = tmp_path / "map.json"
         class_map.write_text(json.dumps(given))
-    known = (KNOWN, NAMES) if known else ({}, ())
-    found, notes = _classes.placed(photographs(*names), 4, *known, class_map)
+    known = KNOWN if known else _classes.NOT_KNOWN
+    found, notes = _classes.placed(photographs(*names), 4, known, class_map)
     assert data.as_arrays(found)[1].tolist() == expected
     assert len(found.class_names) == 4
-    if known[0]:
+    if known is KNOWN:
         assert found.class_names == NAMES
     else:
         assert [found.class_names[number] for number in expected] == list(names)
@@ -379,9 +379,18 @@ def test_classes_of_a_dataset_find_their_place(names, known, given, expected, tm
 @pytest.mark.parametrize(
     ("names", "text", "expected"),
     [
-        (("cat", "dog"), None, "has 2 classes (cat, dog), the network 4, and cat, dog"),
+        (
+            ("cat", "dog"),
+            None,
+            "has 2 classes (cat, dog), the network 4; cat, dog is no",
+        ),
+        (("cofee mug",), None, "cofee mug (perhaps coffee mug) is no name of one"),
         (("coffee mug", "crane"), None, "'crane' is the name of several classes of"),
-        (("coffee mug", "dog"), None, "and dog are no names of them: give --class-map"),
+        (
+            ("coffee mug", "dog"),
+            None,
+            "; dog is no name of one: give --class-map",
+        ),
         (("a", "b"), "{", "no JSON"),
         (("a", "b"), "[1, 2]", "must be an object {class of the dataset: class of"),
         (("a", "b"), '{"a": 1}', "has no class for b; it has a"),
@@ -401,8 +410,16 @@ def test_classes_without_a_place_are_named(names, text, expected, tmp_path):
         class_map = tmp_path / "map.json"
         class_map.write_text(text)
     with pytest.raises(ValueError) as refused:
-        _classes.placed(photographs(*names), 4, KNOWN, NAMES, class_map)
+        _classes.placed(photographs(*names), 4, KNOWN, class_map)
     assert expected in str(refused.value)
+
+
+def test_names_that_are_only_likely_are_taken_where_all_agree():
+    likely = KNOWN._replace(certain=False)
+    found, _ = _classes.placed(photographs("tabby cat", "n04"), 4, likely, None)
+    assert found.class_names == NAMES
+    found, _ = _classes.placed(photographs("3", "1"), 4, likely, None)
+    assert found.class_names == ("0", "1", "2", "3")
 
 
 COLOURS = np.array(

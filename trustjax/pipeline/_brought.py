@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -210,18 +210,23 @@ def _placed(
 ) -> tuple[Datasets, tuple[str, ...]]:
     """The datasets under the classes of the network."""
     known = _known_classes(config, num_classes)
-    test, notes = _classes.placed(datasets.test, num_classes, *known, config.class_map)
+    test, notes = _classes.placed(datasets.test, num_classes, known, config.class_map)
     train = datasets.train
     if train is not None:
-        train, _ = _classes.placed(train, num_classes, *known, config.class_map)
+        train, _ = _classes.placed(train, num_classes, known, config.class_map)
     return datasets._replace(test=test, train=train), notes
 
 
-def _known_classes(
-    config: ReportConfig, num_classes: int
-) -> tuple[Mapping[str, Sequence[int]], Sequence[str]]:
-    """The names of a network's classes, where they are known."""
-    return {}, ()
+def _known_classes(config: ReportConfig, num_classes: int) -> _classes.Known:
+    """The names of a network's classes: 1,000 are ImageNet's."""
+    assert config.model is not None, "a network that is brought has a name"
+    if num_classes != len(models.imagenet_class_names()):
+        return _classes.NOT_KNOWN
+    return _classes.Known(
+        models.imagenet_class_names(),
+        models.imagenet_wordnet_ids(),
+        certain=not _own.is_own(config.model),
+    )
 
 
 def _stochastic(

@@ -1,21 +1,47 @@
 """Which of a network's classes are those of a dataset."""
 
+import difflib
 import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from trustjax import data
 
 _SHOWN = 8
 
 
+class Known(NamedTuple):
+    """What is known of the names of a network's classes.
+
+    Attributes:
+      names: one for each class; none where they are not known.
+      ids: other names, one for each class; or none.
+      certain: whether these are the network's, and not only likely to be: then they
+        are taken where the dataset's all agree with them, and not otherwise.
+    """
+
+    names: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    certain: bool = True
+
+    def lookup(self) -> dict[str, list[int]]:
+        """The classes of each name, without regard to case, spaces and dashes."""
+        found: dict[str, list[int]] = {}
+        for names in (self.names, self.ids):
+            for number, name in enumerate(names):
+                found.setdefault(_plain(name), []).append(number)
+        return found
+
+
+NOT_KNOWN = Known()
+
+
 def placed(
     dataset: data.Dataset,
     num_classes: int,
-    known_as: Mapping[str, Sequence[int]],
-    names: Sequence[str],
+    known: Known,
     class_map: pathlib.Path | None,
 ) -> tuple[data.Dataset, tuple[str, ...]]:
     """A dataset under the numbers and the names of a network's classes.
@@ -35,10 +61,7 @@ def placed(
     Args:
       dataset: records of some classes.
       num_classes: of the network.
-      known_as: each name of a class of the network -> the classes of that name; none
-        where its names are not known. Names are looked for without regard to case,
-        spaces, hyphens and underscores.
-      names: one for each class of the network; empty where they are not known.
+      known: the names of its classes.
       class_map: a JSON file, class of the dataset -> class of the network.
 
     Returns:
@@ -47,12 +70,14 @@ def placed(
     Raises:
       ValueError: if a class has no place, naming those that have none and what to do.
     """
-    own = dataset.class_names
-    lookup = {_plain(name): tuple(found) for name, found in known_as.items()}
+    own, names, lookup = dataset.class_names, known.names, known.lookup()
+    agree = bool(lookup) and all(_plain(name) in lookup for name in own)
+    if not agree and not known.certain:
+        names, lookup = (), {}
     if class_map is not None:
         numbers = _mapped(own, num_classes, lookup, class_map)
         said = f"The classes of {dataset.name} are those that {class_map} says."
-    elif lookup and all(_plain(name) in lookup for name in own):
+    elif agree:
         numbers = [_only(name, lookup[_plain(name)], names) for name in own]
         said = f"The {_count(own)} of {dataset.name} were found by name among the "
         said += f"{num_classes:,} of the network."
@@ -64,7 +89,8 @@ def placed(
         said += f"{num_classes:,} classes of the network."
     else:
         unknown = [name for name in own if _plain(name) not in lookup]
-        which = f", and {_listed(unknown)} are no names of them" if lookup else ""
+        near = _listed([name + _near(name, lookup) for name in unknown])
+        which = f"; {near} is no name of one" if lookup else ""
         raise ValueError(
             f"{dataset.name} has {_count(own)} ({_listed(own)}), the network "
             f"{num_classes:,}{which}: give --class-map FILE.json, {{class of the "
@@ -72,6 +98,11 @@ def placed(
         )
     placed = data.relabelled(dataset, numbers, _names(names, num_classes, own, numbers))
     return placed, (said,)
+
+
+def _near(name: str, lookup: Mapping[str, Sequence[int]]) -> str:
+    near = difflib.get_close_matches(_plain(name), lookup, n=1)
+    return f" (perhaps {near[0]})" if near else ""
 
 
 def _mapped(
