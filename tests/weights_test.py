@@ -597,6 +597,12 @@ def test_a_single_item(tmp_path):
     assert list(weights.read(tmp_path)) == ["kernel"]
 
 
+def test_a_list_of_trees_is_taken_by_numbers(tmp_path):
+    saved(tmp_path / "a", [{"kernel": np.ones(2)}, {"kernel": np.zeros(2)}])
+    assert list(weights.read(tmp_path / "a")) == ["0/kernel", "1/kernel"]
+    assert weights.read(tmp_path / "a", part="1")["kernel"].tolist() == [0, 0]
+
+
 def test_folders_of_something_else(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint of Orbax.*an empty folder"):
         weights.read(tmp_path)
@@ -652,6 +658,14 @@ def test_wrappers_on_either_side(wrapper):
     wrapped = {wrapper + name: shape for name, shape in EXPECTED.items()}
     assert list(weights.fitted(zeros(wrapped), EXPECTED)) == list(EXPECTED)
     assert list(weights.fitted(zeros(EXPECTED), wrapped)) == list(wrapped)
+
+
+@pytest.mark.parametrize("scope", ["params/", "model/"])
+def test_scopes_on_either_side(scope):
+    expected = {f"{scope}fc/kernel": (2, 3), f"{scope}fc/bias": (3,)}
+    plain = {name.removeprefix(scope): shape for name, shape in expected.items()}
+    assert list(weights.fitted(zeros(plain), expected)) == list(expected)
+    assert list(weights.fitted(zeros(expected), expected)) == list(expected)
 
 
 def test_counters_are_left_out_and_the_order_is_the_networks():

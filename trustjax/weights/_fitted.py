@@ -86,8 +86,8 @@ def fitted(
 def _ways(arrays: _Arrays, expected: Collection[str]) -> list[_Arrays]:
     """The arrays by the names that they may be meant by."""
     ways = [arrays, _trees.unwrapped(arrays), _without_collections(arrays)]
-    for prefix in ("params/", _wrapper(expected)):
-        if prefix and all(name.startswith(prefix) for name in expected):
+    for prefix in (_wrapper(expected), _scope(expected)):
+        if prefix:
             ways += [{prefix + n: a for n, a in way.items()} for way in ways]
     return ways
 
@@ -97,6 +97,13 @@ def _wrapper(names: Collection[str]) -> str:
     for name, plain in zip(names, _trees.unwrapped(dict.fromkeys(names)), strict=True):
         return name.removesuffix(plain)
     return ""
+
+
+def _scope(names: Collection[str]) -> str:
+    """The first part of all names, `params/`, where they have one; else nothing."""
+    first = {name.partition("/")[0] for name in names if "/" in name}
+    alike = len(first) == 1 and all("/" in name for name in names)
+    return f"{first.pop()}/" if alike else ""
 
 
 def _without_collections(arrays: _Arrays) -> _Arrays:

@@ -51,6 +51,8 @@ def read(
     named = trees.get("", trees)
     if part is None and len(trees) == 1:
         (named,) = trees.values()
+    if isinstance(named, list | tuple):
+        named = {str(number): inner for number, inner in enumerate(named)}
     with _refusals.about(where):
         chosen, said = _trees.network_part(named, part)
     leaves = jax.tree.leaves(chosen)

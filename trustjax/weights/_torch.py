@@ -20,6 +20,7 @@ from trustjax.weights import _refusals, _unpickle
 ROW = b"\x80"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_DEEPEST, _MOST_NODES = 64, 1_000_000  # of the dicts and lists of a checkpoint
 _SAVE = "torch.save(model.state_dict(), path)"
 
 
@@ -177,6 +178,3 @@ def _tensors(tree: Any) -> Iterator[_unpickle.Tensor]:
             nodes.extend((value, depth + 1) for value in node.values())
         elif isinstance(node, list | tuple):
             nodes.extend((value, depth + 1) for value in node)
-
-
-_DEEPEST, _MOST_NODES = 64, 1_000_000
