@@ -264,7 +264,7 @@ OF_MODELS = {
     "vit_micro": ((8, 8, 1), (64,), (4, 4, 64)),
     "vit_tiny": ((8, 8, 3), (192,), (2, 2, 192)),
 }
-"""Image shape, embedding and feature map of every network of the library."""
+"""Image shape, embedding and feature map of the small networks of the library."""
 
 
 @pytest.mark.parametrize("name", OF_MODELS)
@@ -285,16 +285,39 @@ def test_networks_of_the_library(name):
 
 
 OF_FULL_MODELS = {
+    "alexnet": ((4096,), (6, 6, 256)),
+    "confidnet_mnist": ((128,), (12, 12, 64)),
+    "confidnet_vgg16": ((512,), (2, 2, 512)),
     "convnext_tiny": ((768,), (7, 7, 768)),
+    "densenet121": ((1024,), (7, 7, 1024)),
+    "efficientnet_lite0": ((1280,), (7, 7, 1280)),
+    "efficientnet_lite1": ((1280,), (8, 8, 1280)),
+    "efficientnet_lite2": ((1280,), (9, 9, 1280)),
+    "efficientnet_v2_s": ((1280,), (12, 12, 1280)),
     "maxvit_t": ((512,), (7, 7, 512)),
     "mc3_18": ((512,), (16, 7, 7, 512)),
+    "mobilenet_v2": ((1280,), (7, 7, 1280)),
+    # A hidden layer stands behind the mean.
+    "mobilenet_v3_large": ((1280,), (7, 7, 960)),
+    "mobilenet_v3_small": ((1024,), (7, 7, 576)),
+    "mobilenetv1_100": ((1024,), (7, 7, 1024)),
     "r2plus1d_18": ((512,), (2, 7, 7, 512)),
     "r3d_18": ((512,), (2, 7, 7, 512)),
+    "resnet101": ((2048,), (7, 7, 2048)),
+    "resnet18": ((512,), (7, 7, 512)),
+    "resnet34": ((512,), (7, 7, 512)),
+    "resnet50": ((2048,), (7, 7, 2048)),
+    "resnext101_64x4d": ((2048,), (7, 7, 2048)),
+    "resnext50_32x4d": ((2048,), (7, 7, 2048)),
+    "shufflenet_v2_x1_0": ((1024,), (7, 7, 1024)),
     "swin3d_t": ((768,), (8, 7, 7, 768)),
     "swin_b": ((1024,), (7, 7, 1024)),
     "swin_v2_t": ((768,), (8, 8, 768)),
+    "vgg11": ((4096,), (7, 7, 512)),
+    "vgg16": ((4096,), (7, 7, 512)),
     "vit_b_16": ((768,), (197, 768)),
     "vit_b_32": ((768,), (50, 768)),
+    "wide_resnet50_2": ((2048,), (7, 7, 2048)),
 }
 """Embedding and feature map of large networks, for the images they are known for."""
 
