@@ -162,6 +162,14 @@ def test_images_in_the_size_of_a_network_are_read_so():
         np.testing.assert_array_equal(image, steps.on_host(record["image"]))
         assert label == record["label"]
     assert prepared.fingerprint != digits.fingerprint
+    assert prepared.notes == (
+        "Images were resized from 8x8 to 6x6, the middle of 7 pixels along the short "
+        "side.",
+    )
+    larger = data.preprocessed(digits, Preprocessing((16, 20)))
+    assert larger.notes == (
+        "Images were enlarged from 8x8 to 16x20, whatever their aspect ratio.",
+    )
     assert data.preprocessed(digits, Preprocessing(mean=(0.5,))) is digits
     with pytest.raises(ValueError, match="have 3 channels, and the network takes 2"):
         data.preprocessed(prepared, Preprocessing(mean=(0.5, 0.5)))

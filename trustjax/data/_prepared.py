@@ -27,7 +27,8 @@ def preprocessed(dataset: Dataset, steps: Preprocessing) -> Dataset:
       steps: what belongs to the network's weights.
 
     Returns:
-      The dataset, with a fingerprint of its own; the same one if nothing changes.
+      The dataset, with a fingerprint of its own, and a note if sizes change; the same
+      one if nothing changes.
 
     Raises:
       ValueError: if the images have other channels than the network takes, and are not
@@ -47,10 +48,14 @@ def preprocessed(dataset: Dataset, steps: Preprocessing) -> Dataset:
         )
     if steps.size is None and wanted == channels:
         return dataset
+    notes = dataset.notes
+    if steps.size not in (None, (height, width)):
+        notes = (*notes, _change(height, width, steps))
     height, width = steps.size or (height, width)
     return dataclasses.replace(
         dataset,
         source=MappedSource(dataset.source, lambda image, _: steps.on_host(image)),
+        notes=notes,
         image_shape=(*frames, height, width, wanted),
         fingerprint=derived_fingerprint(
             dataset.fingerprint, "preprocessed", *_geometry(steps), wanted
@@ -127,6 +132,19 @@ class _Relabelled:
 
     def _new(self, labels: np.ndarray) -> np.ndarray:
         return np.where(labels == NO_CLASS, NO_CLASS, self.numbers[labels])
+
+
+def _change(height: int | None, width: int | None, steps: Preprocessing) -> str:
+    """A sentence on what becomes of sizes."""
+    assert steps.size is not None, "else sizes stay"
+    change = "resized"
+    if height is not None and width is not None:
+        smaller = height < steps.size[0] and width < steps.size[1]
+        change = f"{'enlarged' if smaller else 'resized'} from {height}x{width}"
+    how = "whatever their aspect ratio"
+    if steps.resize is not None:
+        how = f"the middle of {steps.resize} pixels along the short side"
+    return f"Images were {change} to {steps.size[0]}x{steps.size[1]}, {how}."
 
 
 def _geometry(steps: Preprocessing) -> list[str | int]:

@@ -125,7 +125,7 @@ def _of_one_size(dataset: data.Dataset, config: ReportConfig) -> data.Dataset:
         return dataset
     height, width = config.image_size
     sized = data.convert(dataset, (height, width, dataset.image_shape[2]))
-    note = f"Images were resized to {height}x{width}, their aspect ratio not kept."
+    note = f"Images were resized to {height}x{width}, whatever their aspect ratio."
     return dataclasses.replace(data.kept(sized), notes=(*dataset.notes, note))
 
 
