@@ -2,13 +2,14 @@
 
 import os
 import pathlib
+import types
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from trustjax import data
-from trustjax.data import _files, _looks
+from trustjax.data import _files, _images, _looks
 
 pytestmark = pytest.mark.usefixtures("without_type_checks")
 
@@ -255,6 +256,38 @@ def test_pixels(tmp_path, name, make_image, options, pixels):
         assert image.tolist() == pixels
 
 
+def test_what_is_odd_about_a_file_is_no_reason_to_refuse_it(tmp_path):
+    make(tmp_path, ["a"])
+    damaged = PngImagePlugin.PngInfo()
+    damaged.add_text("Raw profile type exif", "\nexif\n8\nno hexadecimal numbers")
+    save(tmp_path / "a" / "exif.png", grey(7), pnginfo=damaged)
+    first, second = Image.new("L", (3, 2), 7), Image.new("L", (3, 2), 9)
+    first.save(
+        tmp_path / "a" / "of_a_telephone.mpo", save_all=True, append_images=[second]
+    )
+    os.rename(tmp_path / "a" / "of_a_telephone.mpo", tmp_path / "a" / "telephone.jpg")
+    dataset = load(tmp_path)
+    images, _ = data.as_arrays(dataset)
+    assert sorted(set(images.ravel().tolist())) == [0, 7]
+    assert dataset.notes == (
+        "Of 3 images: 1 with EXIF that cannot be read, taken as upright.",
+    )
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    make(tmp_path, ["a"])
+    odd = os.fsencode(tmp_path / "a") + b"/caf\xe9"
+    (tmp_path / "a" / "0.png").rename(os.fsdecode(odd + b".png"))
+    pathlib.Path(os.fsdecode(odd + b".txt")).write_text("none")
+    dataset = load(tmp_path)
+    assert dataset.source[0]["image"].shape == (2, 3, 1)
+    assert dataset.notes[0].isprintable()
+    assert r"a/caf\udce9.txt" in dataset.notes[0]
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
+    with pytest.raises(ValueError, match="is no UTF-8: rename it"):
+        load(tmp_path)
+
+
 def test_a_palette_is_its_colours(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
@@ -373,11 +406,43 @@ def test_of_many_files_some_are_looked_at_and_the_others_are_held_to_it(
     save(tmp_path / "a" / "1.png", grey(0, 5, 5))
     dataset = load(tmp_path)
     assert dataset.image_shape == (2, 3, 1)
-    with pytest.raises(ValueError, match=r"a/1.png is 5x5, and the images before it"):
+    with pytest.raises(
+        ValueError, match=r"a/1.png is 5x5, and the images looked at are"
+    ):
         data.as_arrays(dataset)
     save(tmp_path / "a" / "1.png", np.full((2, 3, 3), 9))
     with pytest.raises(data.UnreadableImageError, match=r"a/1.png .* has colours"):
         data.as_arrays(load(tmp_path))
+
+
+def test_large_sets_are_known_by_their_sizes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_files, "_BYTES_HASHED", 0)
+    for part in "ab":
+        save(tmp_path / part / "0.bmp", grey(3))
+    before = load(tmp_path).fingerprint
+    save(tmp_path / "a" / "0.bmp", grey(4))
+    assert load(tmp_path).fingerprint == before
+    save(tmp_path / "a" / "0.bmp", grey(4, 3, 3))
+    assert load(tmp_path, skip_unreadable=True).fingerprint != before
+
+
+def test_an_image_is_decoded_once(tmp_path, monkeypatch):
+    make(tmp_path, ["a", "b"], per_folder=3)
+    decoded = []
+
+    def decode(path, channels):
+        decoded.append(path)
+        return _images.decode(path, channels)
+
+    monkeypatch.setattr(_files, "_images", types.SimpleNamespace(decode=decode))
+    dataset = data.convert(load(tmp_path), (4, 4, 3))
+    for _ in range(2):
+        list(data.batches(dataset, 4))
+    assert sorted(decoded) == sorted(map(str, tmp_path.glob("*/*.png")))
+    floats = data.from_arrays("f", np.full((2, 2, 2, 1), 0.4), [0, 0], ["a"])
+    smaller = data.kept(data.convert(floats, (1, 1, 1)))
+    for _ in range(2):
+        np.testing.assert_allclose(data.as_arrays(smaller)[0], 0.4, rtol=1e-6)
 
 
 def test_paths_are_kept_compactly():

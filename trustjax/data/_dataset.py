@@ -46,7 +46,8 @@ class Dataset:
       class_names: one name per class, in the order of the labels.
       image_shape: height, width, channels.
       fingerprint: a stable hash of the records, or, for sets too large to hold in
-        memory, of their name, version, counts and sizes.
+        memory, of their name, version, counts and sizes; of files, of their paths and
+        what they hold or, where that is more than a GiB, of paths and sizes.
       notes: sentences on what was left out or changed, for whoever reads the numbers.
     """
 

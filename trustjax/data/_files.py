@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trustjax.data import _images
+from trustjax.data._dataset import ImageShape
 
 _BYTES_HASHED = 2**30
 """Sets of files up to this size are known by what they hold, larger ones by sizes."""
@@ -106,31 +107,31 @@ class FileSource:
     Attributes:
       files: one for each record.
       labels: int32 `[records]`.
-      channels: of every image: 3 or, where all are grey, 1.
+      image_shape: height, width, channels; `None` where heights or widths differ.
     """
 
     files: Files
     labels: np.ndarray
-    channels: int
+    image_shape: ImageShape
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = range(len(self))[index]
-        image = _images.decode(self.files.path(number), self.channels)
+        *size, channels = self.image_shape
+        image = _images.decode(self.files.path(number), channels)
+        if None not in size and image.shape != self.image_shape:
+            # Of many files, only some were looked at.
+            raise ValueError(
+                f"{self.files.path(number)} is {image.shape[0]}x{image.shape[1]}, and "
+                f"the images looked at are {size[0]}x{size[1]}: give all one size"
+            )
         return {"image": image, "label": int(self.labels[number])}
 
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The images, which must be of one size, and the labels of these records."""
         records = [self[number] for number in numbers]
-        sizes = [record["image"].shape[:2] for record in records]
-        for number, size in zip(numbers, sizes, strict=True):
-            if size != sizes[0]:
-                raise ValueError(
-                    f"{self.files.path(number)} is {size[0]}x{size[1]}, and the images "
-                    f"before it are {sizes[0][0]}x{sizes[0][1]}: give all one size"
-                )
         images = np.stack([record["image"] for record in records])
         return images, self.labels[list(numbers)]
 

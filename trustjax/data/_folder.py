@@ -71,6 +71,12 @@ class ClassFolders:
         """The names of the class folders, of empty ones too."""
         folder = os.path.join(self.root, self._folders[part])
         names = tuple(_folders_in(folder))
+        for name in names:
+            if not _is_utf8(name):
+                raise ValueError(
+                    f"the name of the class folder {listed([name])} in {folder} is no "
+                    "UTF-8: rename it"
+                )
         return (_NO_FOLDER,) if self.unlabelled and not names else names
 
     def read(self, part: str) -> Part:
@@ -157,6 +163,14 @@ def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:
 
 def _folders_in(folder: str) -> list[str]:
     return [e.name for e in _sorted_entries(folder) if not _reason(e) and e.is_dir()]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _joined(folder: str, name: str) -> str:

@@ -23,6 +23,7 @@ ROTATED = "turned upright as EXIF says"
 ANIMATED = "animated, of which the first frame is taken"
 SIXTEEN_BITS = "of 16 bits, divided by 257"
 CMYK = "CMYK, made RGB"
+NO_EXIF = "with EXIF that cannot be read, taken as upright"
 
 
 class UnreadableImageError(ValueError):
@@ -57,13 +58,16 @@ def look(path: str | os.PathLike[str], *, whole: bool = False) -> Look:
     """
     with _naming(path), Image.open(path) as image:
         width, height = image.size
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = _orientation(image)
         if orientation in _SIDEWAYS:
             width, height = height, width
+        # The second image of a telephone's MPO is no frame, but a depth or a preview.
+        frames = image.format != "MPO" and getattr(image, "is_animated", False)
         traits = {
             TRANSPARENT: image.has_transparency_data,
             ROTATED: orientation in range(2, 9),
-            ANIMATED: getattr(image, "is_animated", False),
+            NO_EXIF: orientation is None,
+            ANIMATED: frames,
             SIXTEEN_BITS: image.mode in _SIXTEEN_BITS,
             CMYK: image.mode == "CMYK",
         }
@@ -110,11 +114,19 @@ def decode(path: str | os.PathLike[str], channels: int) -> np.ndarray:
         return pixels
 
 
+def _orientation(image: Image.Image) -> int | None:
+    """The value of the EXIF tag, 1 without one; None where EXIF cannot be read."""
+    try:
+        # Not that of PNG, which decodes the image to look for EXIF behind it.
+        return Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # as many kinds as there are ways to write it wrong
+        return None
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 `[height, width]` of a grey image, `[height, width, 3]` of another."""
-    upright = image
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        upright = ImageOps.exif_transpose(image)
+    turned = _orientation(image) in range(2, 9)
+    upright = ImageOps.exif_transpose(image) if turned else image
     if image.mode in _SIXTEEN_BITS:
         return _of_sixteen_bits(upright)
     return np.asarray(_eight_bits(upright))

@@ -1,8 +1,7 @@
 """Images that are decoded once and kept, where they fit in memory."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,10 @@ def kept(dataset: Dataset) -> Dataset:
         return dataset
     if isinstance(dataset.source, ArraySource | KeptSource):
         return dataset
-    dtype = dataset.source[0]["image"].dtype
-    size = len(dataset) * math.prod(dataset.fixed_shape) * dtype.itemsize
-    if size >= MAX_BYTES_IN_MEMORY:
+    first = dataset.source[0]
+    if len(dataset) * first["image"].nbytes >= MAX_BYTES_IN_MEMORY:
         return dataset
-    source = KeptSource(dataset.source, dataset.fixed_shape, dtype)
-    return dataclasses.replace(dataset, source=source)
+    return dataclasses.replace(dataset, source=KeptSource(dataset.source, first))
 
 
 class KeptSource:
@@ -42,14 +39,14 @@ class KeptSource:
       source: the other source.
     """
 
-    def __init__(
-        self, source: Source, image_shape: tuple[int, int, int], dtype: np.dtype
-    ):
+    def __init__(self, source: Source, first: Mapping[str, Any]):
         self.source = source
+        image = first["image"]
         # Pages that nothing was written to take no memory.
-        self._images = np.empty((len(source), *image_shape), dtype)
+        self._images = np.empty((len(source), *image.shape), image.dtype)
         self._labels = np.empty(len(source), np.int32)
         self._there = np.zeros(len(source), bool)
+        self._images[0], self._labels[0], self._there[0] = image, first["label"], True
 
     def __len__(self) -> int:
         return len(self.source)

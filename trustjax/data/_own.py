@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trustjax.data import _array_files, _looks, _shares, _tables
-from trustjax.data._dataset import Dataset, from_arrays
+from trustjax.data._dataset import Dataset, ImageShape, from_arrays
 from trustjax.data._files import Files, FileSource, Paths
 from trustjax.data._folder import ClassFolders
 from trustjax.data._kept import kept
@@ -195,7 +195,7 @@ class _Records(NamedTuple):
     images: Any
     labels: np.ndarray
     ignored: dict[str, int]
-    image_shape: tuple[int | None, int | None, int] | None = None
+    image_shape: ImageShape | None = None
 
     def readable(self, look: _looks.Looked, channels: int) -> "_Records":
         """The same without the files that cannot be read."""
@@ -220,7 +220,7 @@ class _Records(NamedTuple):
         return Dataset(
             name=name,
             split=self.split,
-            source=FileSource(self.images, self.labels, self.image_shape[2]),
+            source=FileSource(self.images, self.labels, self.image_shape),
             class_names=classes,
             image_shape=self.image_shape,
             fingerprint=content.hexdigest(),

@@ -124,10 +124,12 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 def listed(names: Iterable[str], count: int | None = None, limit: int = 12) -> str:
     """The first names, with dots where there are more.
 
+    Names of files that are no UTF-8 are written so that a page can hold them.
+
     >>> listed("abc", limit=2), listed("ab", count=7)
     ('a, b, ...', 'a, b, ...')
     """
     names = list(names)
     count = len(names) if count is None else count
-    shown = names[:limit]
+    shown = [n.encode("utf-8", "backslashreplace").decode() for n in names[:limit]]
     return ", ".join(shown) + (", ..." if count > len(shown) else "")
