@@ -28,9 +28,10 @@ every number of a page, with intervals that hold together, and `report` draws it
     >>> tj.report.write(assessment, predictions, tempfile.mkdtemp()).name
     'index.html'
 
-`data`, `models` and `train` bring networks to ask, `bridge` those of Flax; `oracles`
-are networks trained to know when another is right. `pipeline` goes the whole way from
-a name to a page: `trustjax report`. Sub-packages are imported on first use.
+`data`, `models` and `train` bring networks to ask, `bridge` those of Flax, `weights`
+the arrays of files of any framework; `oracles` are networks trained to know when
+another is right. `pipeline` goes the whole way from a name to a page: `trustjax
+report`. Sub-packages are imported on first use.
 """
 
 import importlib
