@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from trustjax import _depthwise, transforms
 
@@ -24,6 +26,7 @@ CASES = {
     "cropped": {"padding": (-1, 2)},
     "spread": {"lhs_dilation": 2, "padding": (1, 1)},
     "even": {"size": 2, "window_strides": 2, "padding": "VALID"},
+    "large": {"size": 5, "window_strides": 2, "rhs_dilation": 2, "padding": (4, 3)},
     "too small": {"size": 9, "padding": "VALID"},
 }
 CHANNELS = 4
@@ -59,7 +62,7 @@ def of_ours(x, kernel, *, window_strides, padding, **options):
         *(
             (layout, case)
             for layout in ("NCHW", "NWC", "NDHWC")
-            for case in ("uneven", "dilated")
+            for case in ("uneven", "large")
         ),
     ],
 )
@@ -102,6 +105,27 @@ def test_the_form_is_that_of_the_device(platform):
     traced = jax.jit(lambda *a: of_ours(*a, **options)).trace(x, kernel)
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     assert ("stablehlo.convolution" in text) == (platform == "tpu")
+
+
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("case", ["strided", "large"])
+def test_each_device_sums_its_own_images(case, axes):
+    x, kernel, options = problem("NHWC", **CASES[case])
+    x = jnp.concatenate([x] * 4)
+    expected = lax.conv_general_dilated(x, kernel, **options)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(axes,))
+    placed = [
+        jax.device_put(array, NamedSharding(mesh, spec))
+        for array, spec in ((x, P("data")), (kernel, P()))
+    ]
+    ours = lambda *arrays: of_ours(*arrays, **options)
+    local = jax.shard_map(
+        ours, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data")
+    )
+    for convolution in (ours, local):
+        found = jax.jit(convolution)(*placed)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        assert len(found.sharding.device_set) == 8
 
 
 def test_training_takes_the_same():
