@@ -21,6 +21,7 @@ from trustjax.pipeline._network import Network
 # Where a report goes does not change what it says.
 _OF_THE_PLACE = ("out", "overwrite")
 _SETTINGS = "report"
+_LISTED_CLASSES = 100
 _WITHOUT_NETWORK = ("jax", "numpy", "trustjax")
 _WITH_NETWORK = (*_WITHOUT_NETWORK, "flax", "grain", "optax", "orbax-checkpoint")
 
@@ -38,7 +39,7 @@ def of_network(
         "command": command,
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
-        "class_names": list(dataset.class_names),
+        "class_names": _class_names(dataset),
         "test_images_in_training_set": (
             "not compared"
             if shared is None
@@ -109,6 +110,13 @@ def captions(names: Iterable[str]) -> dict[str, str]:
 def _caption(score: scores.Score) -> str:
     parts = (score.summary, f"{score.equation} ({score.paper}).", score.provenance)
     return " ".join(part for part in parts if part)
+
+
+def _class_names(dataset: data.Dataset) -> list[str] | str:
+    """In the order of the labels, where a page can list them."""
+    if dataset.num_classes <= _LISTED_CLASSES:
+        return list(dataset.class_names)
+    return f"{dataset.num_classes:,}, in scores.npz"
 
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:

@@ -118,9 +118,15 @@ def _gallery_shelves(subject: Subject) -> _section.Drawn:
 
 
 def _facts(assessed: Assessment) -> list[str]:
+    there = sum(label.count > 0 for label in assessed.classes)
+    classes = (
+        f"{len(assessed.classes):,} {_text.plural('class', len(assessed.classes))}"
+    )
+    if there < len(assessed.classes):
+        classes = f"{there:,} of {classes}"
     facts = [
         f"{assessed.num_examples:,} {_text.plural('example', assessed.num_examples)}",
-        f"{len(assessed.classes):,} {_text.plural('class', len(assessed.classes))}",
+        classes,
     ]
     if "model" in assessed.run:
         facts.insert(0, str(assessed.run["model"]))
