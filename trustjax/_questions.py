@@ -224,6 +224,8 @@ def _if_logits(wide: np.ndarray) -> str:
 def images(values: Any) -> np.ndarray:
     """Images `[records, height, width, channels]`, stacked if they come in a list.
 
+    Clips of video have an axis of frames behind the records.
+
     Raises:
       ValueError: if they differ in size, lack an axis, or have their channels first.
 
@@ -240,11 +242,11 @@ def images(values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "uifb" and array.dtype.name != "bfloat16":
         raise ValueError(f"images must be numbers, got {array.dtype}")
-    if array.ndim != 4:
+    if array.ndim not in (4, 5):
         remedy = ": give images[..., None]" if array.ndim == 3 else ""
         raise ValueError(
-            "images must have shape [records, height, width, channels], got "
-            f"{array.shape}{remedy}"
+            "images must have shape [records, height, width, channels], or [records, "
+            f"frames, height, width, channels], got {array.shape}{remedy}"
         )
     channels_last(array.shape)
     return array
@@ -257,13 +259,18 @@ def channels_last(shape: Sequence[int]) -> None:
     Traceback (most recent call last):
     ValueError: images must have shape ..., got (4, 3, 32, 32), whose channels seem ...
     """
-    _, first, middle, last = shape
-    if first in (1, 3) and last not in (1, 3) and min(middle, last) > 4:
-        raise ValueError(
-            "images must have shape [records, height, width, channels], got "
-            f"{tuple(shape)}, whose channels seem to come first: give "
-            "np.moveaxis(images, 1, -1)"
-        )
+    *before, middle, last = shape
+    if last in (1, 3) or min(middle, last) <= 4:
+        return
+    frames = "frames, " if len(shape) == 5 else ""
+    # PyTorch's clips have their channels before the frames, or behind them.
+    for axis in range(len(before) - 1, 0, -1):
+        if shape[axis] in (1, 3):
+            raise ValueError(
+                f"images must have shape [records, {frames}height, width, channels], "
+                f"got {tuple(shape)}, whose channels seem to come first: give "
+                f"np.moveaxis(images, {axis}, -1)"
+            )
 
 
 def refuse_rows(rule: str, bad: np.ndarray, remedy: str = "") -> None:

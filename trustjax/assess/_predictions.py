@@ -40,9 +40,10 @@ class Predictions:
       score_titles: name -> how the page writes it; the name in words where missing.
       score_info: name -> one sentence on what the score is, and where it is from.
       images: `[examples, height, width]` or `[..., channels]` with one or three
-        channels, uint8 or floats in [0, 1]; or anything with a length that gives one
-        of them by its number, so that only those shown are read. None if there are
-        none to show.
+        channels, uint8 or floats in [0, 1]; clips of video, of which the middle frame
+        is shown, `[examples, frames, height, width, channels]`; or
+        anything with a length that gives one of them by its number, so that only those
+        shown are read. None if there are none to show.
       gradient_statistics: of the same examples, values `[examples, groups,
         statistics]`; None if there are none.
       index: `[examples]`, integers: which record of the test set each example is; None
@@ -145,17 +146,17 @@ class Predictions:
         )
 
     def image(self, index: int) -> np.ndarray:
-        """One image, `[height, width, 1 or 3]`, uint8.
+        """One image, `[height, width, 1 or 3]`, uint8; of a clip its middle frame.
 
         Raises:
           ValueError: if there are no images, or what is there is not one.
         """
         if self.images is None:
             raise ValueError("these predictions have no images")
-        if isinstance(self.images, np.ndarray):
-            return self.images[index]
-        (image,) = _checked_images(np.asarray(self.images[index])[None], 1)
-        return image
+        image = self.images[index]
+        if not isinstance(self.images, np.ndarray):
+            (image,) = _checked_images(np.asarray(image)[None], 1)
+        return image[len(image) // 2] if image.ndim == 4 else image
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # frozen: only __post_init__ may
@@ -385,12 +386,14 @@ def _checked_score(name: str, values: np.ndarray, count: int | None) -> np.ndarr
 def _checked_images(images: np.ndarray, count: int) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim == 4:
+    if images.ndim in (4, 5):
         _questions.channels_last(images.shape)
-    if images.ndim != 4 or images.shape[0] != count or images.shape[3] not in (1, 3):
+    fits = images.ndim in (4, 5) and images.shape[0] == count
+    if not fits or images.shape[-1] not in (1, 3):
         raise ValueError(
             f"images must have shape [{count}, height, width] or "
-            f"[{count}, height, width, 1 or 3], got {images.shape}"
+            f"[{count}, height, width, 1 or 3], or with frames before the height, got "
+            f"{images.shape}"
         )
     if images.dtype == np.uint8:
         return images

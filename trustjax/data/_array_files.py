@@ -178,16 +178,17 @@ def _as_images(where: str, images: np.ndarray) -> tuple[np.ndarray, tuple[str, .
     """`[records, height, width, channels]` as bytes or in [0, 1], and what was done."""
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4:
+    if images.ndim not in (4, 5):
         raise ValueError(
-            f"{where}: images must have shape [records, height, width, channels], got "
-            f"{images.shape}"
+            f"{where}: images must have shape [records, height, width, channels], or "
+            f"[records, frames, height, width, channels], got {images.shape}"
         )
     done = []
-    if images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        done.append(f"channels first, {list(images.shape)}, and were moved last")
-        images = np.ascontiguousarray(np.moveaxis(images, 1, -1))
-    if images.shape[3] not in (1, 3):
+    for axis in range(images.ndim - 3, 0, -1):
+        if images.shape[axis] in (1, 3) and images.shape[-1] not in (1, 3):
+            done.append(f"channels first, {list(images.shape)}, and were moved last")
+            images = np.ascontiguousarray(np.moveaxis(images, axis, -1))
+    if images.shape[-1] not in (1, 3):
         raise ValueError(
             f"{where}: images must have 1 channel or 3, got shape {images.shape}"
         )

@@ -32,7 +32,8 @@ def out_of_distribution(
     Args:
       name: `"uniform_noise"`, `"normal_noise"` or `"letters"`, made on the spot, or any
         name that `load` takes, whose images are turned grey or RGB and resized.
-      image_shape: height, width, channels of the network's images.
+      image_shape: height, width, channels of the network's images, with the frames
+        before them for video; a clip of a still image repeats it.
       split: the part of a loaded dataset. Of own data without such a part all are
         taken, also those of a folder without class folders.
       num_examples: the first so many records; all if `None` (of noise: 1,000).
@@ -67,25 +68,33 @@ def convert(dataset: Dataset, image_shape: Shape) -> Dataset:
 
     RGB becomes grey by the luma of ITU-R BT.601, grey becomes RGB by repeating it, and
     sizes change by bilinear interpolation, smoothed where the image shrinks. An aspect
-    ratio is not kept. Images are converted as they are read.
+    ratio is not kept. Images are converted as they are read. Of a clip each frame is
+    converted, and a still image becomes a clip that repeats it.
 
     Args:
       dataset: images of one channel or three; their sizes may vary.
-      image_shape: height, width, channels.
+      image_shape: height, width, channels, with the frames before them for video.
 
     Returns:
       The dataset, with a fingerprint of its own.
 
     Raises:
-      ValueError: if either has neither one channel nor three.
+      ValueError: if either has neither one channel nor three, or a clip would need
+        other frames than it has.
     """
     shape = _shape(image_shape)
     if dataset.image_shape == image_shape:
         return dataset
-    if dataset.image_shape[2] not in (1, 3):
+    *frames, _, _, channels = dataset.image_shape
+    if channels not in (1, 3):
         raise ValueError(
             f"the images of {dataset.name} must have 1 or 3 channels to be converted, "
-            f"got {dataset.image_shape[2]}"
+            f"got {channels}"
+        )
+    if frames and tuple(frames) != shape[:-3]:
+        raise ValueError(
+            f"the clips of {dataset.name} have {frames[0]} frames: they cannot become "
+            f"images of shape {shape}"
         )
     return dataclasses.replace(
         dataset,
@@ -113,10 +122,16 @@ def first(dataset: Dataset, num_examples: int) -> Dataset:
 
 
 def _shape(image_shape: Shape) -> Shape:
-    """Requires the shape of a grey or RGB image."""
-    height, width, channels = image_shape
-    _validate.count("height", height)
-    _validate.count("width", width)
+    """Requires the shape of grey or RGB images, or of clips of them."""
+    if len(image_shape) not in (3, 4):
+        raise ValueError(
+            "image_shape must be (height, width, channels), or (frames, height, width, "
+            f"channels), got {image_shape}"
+        )
+    *size, channels = image_shape
+    names = ("frames", "height", "width")[-len(size) :]
+    for name, pixels in zip(names, size, strict=True):
+        _validate.count(name, pixels)
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 or 3 channels, got {image_shape}")
     return image_shape
@@ -124,7 +139,9 @@ def _shape(image_shape: Shape) -> Shape:
 
 def _converted(image: np.ndarray, image_shape: Shape) -> np.ndarray:
     """One image in another shape, of the same type."""
-    height, width, channels = image_shape
+    if image.ndim == 4:
+        return np.stack([_converted(frame, image_shape[1:]) for frame in image])
+    *_, height, width, channels = image_shape
     values = image.astype(np.float32)
     if channels == 1 and values.shape[-1] == 3:
         values = values @ LUMA.astype(np.float32)[:, None]

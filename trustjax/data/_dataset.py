@@ -10,8 +10,9 @@ import numpy as np
 
 from trustjax import _questions
 
-ImageShape = tuple[int | None, int | None, int]
-"""Height, width, channels; `None` where it differs from record to record."""
+ImageShape = tuple[Any, ...]
+"""Height, width, channels, with the frames before them where the records are clips of
+video; whole numbers, or `None` where they differ from record to record."""
 
 NO_CLASS = -1
 """The label of an image that shows no class at all, such as noise."""
@@ -44,7 +45,7 @@ class Dataset:
       source: its records, `source[i] -> {"image", "label"}`, images uint8, or
         floating point in [0, 1].
       class_names: one name per class, in the order of the labels.
-      image_shape: height, width, channels.
+      image_shape: height, width, channels; of video frames, height, width, channels.
       fingerprint: a stable hash of the records, or, for sets too large to hold in
         memory, of their name, version, counts and sizes; of files, of their paths and
         what they hold or, where that is more than a GiB, of paths and sizes.
@@ -65,19 +66,19 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def fixed_shape(self) -> tuple[int, int, int]:
+    def fixed_shape(self) -> tuple[int, ...]:
         """The shape that all images have.
 
         Raises:
           ValueError: if they vary in size.
         """
-        height, width, channels = self.image_shape
-        if height is None or width is None:
+        fixed = tuple(size for size in self.image_shape if size is not None)
+        if len(fixed) < len(self.image_shape):
             raise ValueError(
                 f"the images of {self.name} vary in size: "
                 "use data.convert(dataset, (height, width, channels))"
             )
-        return height, width, channels
+        return fixed
 
     def __len__(self) -> int:
         """The number of records."""
@@ -93,10 +94,11 @@ class ArraySource:
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
+        if images.ndim not in (4, 5) or labels.shape != images.shape[:1]:
             raise ValueError(
-                "images must have shape [records, height, width, channels] and "
-                f"labels [records], got {images.shape} and {labels.shape}"
+                "images must have shape [records, height, width, channels], or "
+                "[records, frames, height, width, channels], and labels [records], got "
+                f"{images.shape} and {labels.shape}"
             )
         self.images = images
         self.labels = labels.astype(np.int32)
@@ -157,8 +159,9 @@ def from_arrays(
 
     Args:
       name: what reports call it.
-      images: `[records, height, width, channels]`, uint8 or floating in [0, 1]; or a
-        list of images of one size.
+      images: `[records, height, width, channels]`, uint8 or floating in [0, 1], clips
+        of video `[records, frames, height, width, channels]`; or a list of images, or
+        of clips, of one size.
       labels: `[records]`, integers in [0, classes) or `NO_CLASS`, or class names.
       class_names: one name per class.
       split: what reports call this part of it.
@@ -203,13 +206,12 @@ def from_arrays(
     content.update(source.labels.data)
     description = [images.shape, str(images.dtype), list(class_names)]
     content.update(json.dumps(description).encode())
-    height, width, channels = images.shape[1:]
     return Dataset(
         name=name,
         split=split,
         source=source,
         class_names=tuple(class_names),
-        image_shape=(height, width, channels),
+        image_shape=images.shape[1:],
         fingerprint=content.hexdigest(),
     )
 
@@ -222,7 +224,8 @@ def as_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       `(images [records, height, width, channels], labels [records])`, in the order of
-      the records; images as they are stored (uint8, or floating in [0, 1]).
+      the records; images as they are stored (uint8, or floating in [0, 1]), clips of
+      video with an axis of frames behind the records.
 
     Raises:
       ValueError: if the images vary in size.

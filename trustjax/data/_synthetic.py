@@ -12,7 +12,7 @@ from trustjax.data._dataset import NO_CLASS, Dataset, from_arrays
 with _extras.required("data"):
     from PIL import Image, ImageDraw, ImageFont
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 _LETTERS = "ABCDEFGHIJ"
 _FONTS = (
@@ -46,7 +46,7 @@ def uniform_noise(
     The uniform noise of Liang et al. 2018 (arXiv:1706.02690).
 
     Args:
-      image_shape: height, width, channels.
+      image_shape: height, width, channels, with the frames before them for video.
       num_examples: how many images; 1,000 if `None`.
       seed: of the noise.
 
@@ -70,7 +70,7 @@ def normal_noise(
     black, 31 % white.
 
     Args:
-      image_shape: height, width, channels.
+      image_shape: height, width, channels, with the frames before them for video.
       num_examples: how many images; 1,000 if `None`.
       seed: of the noise.
 
@@ -92,10 +92,11 @@ def letters(
     """The letters A to J, white on black, in the fonts that matplotlib ships.
 
     Fifteen fonts, three sizes, five angles up to 15 degrees: 2,250 images in the
-    manner of notMNIST (Bulatov 2011), with nothing to download.
+    manner of notMNIST (Bulatov 2011), with nothing to download. Of video each is a
+    clip that stands still.
 
     Args:
-      image_shape: height, width, channels.
+      image_shape: height, width, channels, with the frames before them for video.
       num_examples: how many images; all of them if `None`.
       seed: of their order.
 
@@ -112,10 +113,11 @@ def letters(
     if num_examples is not None and num_examples > len(kinds):
         raise ValueError(f"there are {len(kinds)} letters, not {num_examples}")
     order = np.random.default_rng(seed).permutation(len(kinds))[:num_examples]
+    *_, height, width, _ = image_shape
     images = np.zeros((len(order), *image_shape), np.uint8)
     for image, number in zip(images, order, strict=True):
         font, size, angle, letter = kinds[number]
-        drawn = _draw(_LETTERS[letter], font, size, angle, image_shape[:2])
+        drawn = _draw(_LETTERS[letter], font, size, angle, (height, width))
         image[:] = drawn[..., None]
     labels = np.array([kinds[number][-1] for number in order])
     return from_arrays("letters", images, labels, _LETTERS, split="test")

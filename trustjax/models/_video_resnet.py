@@ -235,6 +235,15 @@ def _of_kinetics(config: VideoResNetConfig, file: str) -> Model:
 
 
 MODELS = {
+    "r3d_8": Model(
+        functools.partial(
+            VideoResNet,
+            VideoResNetConfig(("3d",) * 3, widths=(16, 32, 64), depths=(1, 1, 1)),
+        ),
+        10,
+        (8, 28, 28, 1),
+        stem="stem/kernel",
+    ),
     "mc3_18": _of_kinetics(MC3_18, "mc3_18-a90a0ba3.pth"),
     "r2plus1d_18": _of_kinetics(R2PLUS1D_18, "r2plus1d_18-91a641e6.pth"),
     "r3d_18": _of_kinetics(R3D_18, "r3d_18-b3b3357e.pth"),

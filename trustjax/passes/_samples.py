@@ -150,14 +150,14 @@ def ensemble_logits(apply_fn: ApplyFn, stacked_params: Params, x: Any) -> Sample
 
 
 def random_shift(
-    images: Float[Array, "batch height width channels"],
+    images: Float[Array, "batch *frames height width channels"],
     key: jax.Array,
     max_shift: int | None = None,
-) -> Float[Array, "batch height width channels"]:
+) -> Float[Array, "batch *frames height width channels"]:
     """Each image moved by up to `max_shift` pixels in both directions.
 
     Args:
-      images: what is moved; zeros come in at the edges.
+      images: what is moved, the frames of a clip alike; zeros come in at the edges.
       key: where the shifts come from.
       max_shift: in pixels; None for a fourteenth of the shorter side, at least one:
         2 of MNIST's 28.
@@ -172,14 +172,16 @@ def random_shift(
     (2, 8, 8, 1)
     """
     if max_shift is None:
-        max_shift = max(1, min(images.shape[1:3]) // 14)
+        max_shift = max(1, min(images.shape[-3:-1]) // 14)
     _validate.count("max_shift", max_shift, at_least=0)
     around = (max_shift, max_shift)
-    padded = jnp.pad(images, ((0, 0), around, around, (0, 0)))
+    still = [(0, 0)] * (images.ndim - 3)
+    padded = jnp.pad(images, (*still, around, around, (0, 0)))
     corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * max_shift + 1)
 
     def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
+        first = (*(0 for _ in still[1:]), *corner, 0)
+        return jax.lax.dynamic_slice(image, first, images.shape[1:])
 
     return jax.vmap(crop)(padded, corners)
 

@@ -163,10 +163,10 @@ def _prepared(
 
     def prepared(dataset: data.Dataset) -> data.Dataset:
         dataset = data.preprocessed(dataset, steps)
-        height, width, own = dataset.fixed_shape
+        *size, own = dataset.fixed_shape
         if channels in (None, own):
             return dataset
-        return data.convert(dataset, (height, width, channels))
+        return data.convert(dataset, (*size, channels))
 
     return datasets._replace(
         test=prepared(datasets.test),

@@ -26,6 +26,7 @@ from trustjax.pipeline import _own
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
 _MODEL_OF_ANY_IMAGE = "mlp"
+_MODEL_OF_ANY_CLIP = "r3d_8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +229,7 @@ class ReportConfig(NetworkConfig):
                     f"{self.network} alone does not give them; it offers {offered}"
                 )
 
-    def for_images(self, image_shape: tuple[int, int, int]) -> "ReportConfig":
+    def for_images(self, image_shape: tuple[int, ...]) -> "ReportConfig":
         """The same about a network that is named and takes such images.
 
         Raises:
@@ -240,7 +241,8 @@ class ReportConfig(NetworkConfig):
             models.require_images(self.model, image_shape)
             return self
         taking = models.taking(image_shape)
-        chosen = _PREFERRED_MODEL if _PREFERRED_MODEL in taking else _MODEL_OF_ANY_IMAGE
+        preferred = (_PREFERRED_MODEL, _MODEL_OF_ANY_IMAGE, _MODEL_OF_ANY_CLIP)
+        chosen = next((name for name in preferred if name in taking), None)
         return dataclasses.replace(self, model=chosen)
 
     def offers(self, dropout: bool, training_set: bool = True) -> frozenset[str]:

@@ -124,7 +124,8 @@ def _of_one_size(dataset: data.Dataset, config: ReportConfig) -> data.Dataset:
             )
         return dataset
     height, width = config.image_size
-    sized = data.convert(dataset, (height, width, dataset.image_shape[2]))
+    *frames, _, _, channels = dataset.image_shape
+    sized = data.convert(dataset, (*frames, height, width, channels))
     note = f"Images were resized to {height}x{width}, whatever their aspect ratio."
     return dataclasses.replace(data.kept(sized), notes=(*dataset.notes, note))
 
