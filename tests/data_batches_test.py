@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trustjax import data
+from trustjax.data import _batches
 
 
 def numbered(records, shape=(4, 4, 1)):
@@ -164,3 +165,14 @@ def test_images_that_differ_in_size_are_named():
     images: list = [np.zeros((8, 8, 1)), np.zeros((9, 8, 1))]
     with pytest.raises(ValueError, match=r"differ in size: \(8, 8, 1\), \(9, 8, 1\)"):
         data.from_arrays("two", images, np.array([0, 1]), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "image_shape", "waiting"),
+    [(256, (28, 28, 1), 8), (256, (224, 224, 3), 2), (32, (224, 224, 3), 8)],
+)
+def test_few_large_batches_wait(monkeypatch, batch_size, image_shape, waiting):
+    monkeypatch.setattr(_batches.os, "cpu_count", lambda: 2)
+    options = _batches._read_ahead(batch_size, image_shape)
+    assert options.prefetch_buffer_size == waiting
+    assert options.num_threads == 2
