@@ -43,7 +43,8 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[cli,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,bench,torch]'
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0
 	touch $@
 
 # torch before all else, for a torch without its version is gigabytes of CUDA; torchvision without what it asks for, which is a torch of its own.

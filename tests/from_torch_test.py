@@ -365,8 +365,10 @@ def test_the_examples_of_readme_run_one_after_the_other():
     "name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "vit_b_16"]
 )
 def test_torchvisions_networks(name):
+    from benchmarks import _torchvision
+
     size = {"image_size": 64} if name == "vit_b_16" else {}
-    module, x = torch_networks.of_torchvision(name, **size), torch.randn(2, 3, 64, 64)
+    module, x = _torchvision.network(name, **size), torch.randn(2, 3, 64, 64)
     apply_fn, params = bridge.from_torch(module, x)
     assert_close(jax.jit(apply_fn)(params, arrays(x)), module(x).detach().numpy())
     norms = jax.jit(

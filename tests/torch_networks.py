@@ -330,38 +330,3 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "cannot be copied",
     ),
 }
-
-
-def torchvision() -> Any:
-    """torchvision, whose compiled operators do not load beside a torch for CPUs.
-
-    It then names operators that are not there, and does not import; its networks take
-    none of them. So they are declared first.
-    """
-    if "torchvision" not in _LIBRARIES:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for name in ("nms", "qnms"):
-            if not hasattr(torch.ops.torchvision, name):
-                library.define(name + boxes)
-        _LIBRARIES["torchvision"] = library  # operators last as long as it does
-    import torchvision
-
-    return torchvision
-
-
-_LIBRARIES: dict[str, torch.library.Library] = {}
-
-
-def of_torchvision(name: str, **arguments: Any) -> nn.Module:
-    """One of torchvision's networks with random weights, none of them constant."""
-    models = torchvision().models
-    torch.manual_seed(0)
-    make = getattr(models, name, None) or getattr(models.video, name)
-    module = make(**arguments).eval()
-    for parameter in module.parameters():
-        # Heads of zeros and scales of 1e-6 would hide what is before them.
-        if parameter.numel() > 1 and parameter.std() == 0:
-            with torch.no_grad():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return module
