@@ -35,6 +35,9 @@ _LOG_PROBABILITIES = (
 )
 
 
+_AT_A_TIME = 32
+
+
 class Answers(NamedTuple):
     """How a network's outputs become logits.
 
@@ -77,7 +80,7 @@ def look(apply_fn: ApplyFn, params: Params, x: np.ndarray, head: str | None) -> 
                 f"{next((n for n in heads if 'logits' in n), next(iter(heads), ''))}"
             )
         of_head = lambda apply_fn: bridge.head(apply_fn, head)
-    answers = np.asarray(jax.jit(of_head(apply_fn))(params, x))
+    answers = asked(jax.jit(of_head(apply_fn)), params, x)
     count = len(x)
     if answers.shape[:1] != (count,) or answers.ndim > 2 or answers.size == 0:
         raise ValueError(
@@ -107,6 +110,24 @@ def look(apply_fn: ApplyFn, params: Params, x: np.ndarray, head: str | None) -> 
         note = _LOG_PROBABILITIES.format(count=count)
         return Answers(of_head, num_classes, "probabilities", (note,))
     return Answers(of_head, num_classes, "logits", ())
+
+
+def asked(
+    compiled: Callable[[Params, Any], jax.Array], params: Params, x: np.ndarray
+) -> np.ndarray:
+    """What a compiled network returns, on the host, a few images at a time.
+
+    A network of video takes gigabytes for a hundred.
+    """
+    # No second program for the rest: it is filled up with images from the front.
+    rest = -len(x) % _AT_A_TIME if len(x) > _AT_A_TIME else 0
+    filled = np.concatenate([x, x[:rest]])
+    answers = [
+        np.atleast_1d(np.asarray(compiled(params, filled[begin : begin + _AT_A_TIME])))
+        for begin in range(0, len(filled), _AT_A_TIME)
+    ]
+    together = np.concatenate(answers)
+    return together[: len(x)] if rest else together
 
 
 def require_taken(
