@@ -216,7 +216,7 @@ class Preprocessing:
             parts += [f"{'size' if self.resize is None else 'crop'}={side}"]
             parts += [self.interpolation]
         parts += [
-            f"{name}={','.join(map(repr, getattr(self, name)))}"
+            f"{name}={','.join(map(_written, getattr(self, name)))}"
             for name in ("mean", "std", "range")
             if getattr(self, name) != getattr(PRESETS[named], name)
         ]
@@ -234,6 +234,10 @@ PRESETS: Mapping[str, Preprocessing] = {
     "lite": Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
 }
 """Numbers by name: [0, 1] as they are; [-1, 1]; torchvision's; EfficientNet-Lite's."""
+
+
+def _written(number: float) -> str:
+    return repr(float(number)).removesuffix(".0")
 
 
 def _same_numbers(one: Preprocessing, other: Preprocessing) -> bool:
