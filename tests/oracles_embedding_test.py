@@ -192,6 +192,27 @@ def test_what_a_frozen_embedding_needs_is_said(tmp_path):
         dataclasses.replace(CONFIG, embedding="fresh")
 
 
+def test_clips_of_video_are_taken_like_images():
+    def middle_fn(params, x):
+        return apply_fn(params, x[:, 1])
+
+    rng = np.random.default_rng(0)
+    clips = rng.random((40, 3, *IMAGE_SHAPE), np.float32)
+    clips_set = data.from_arrays("clips", clips, rng.integers(0, 3, 40), list("abc"))
+    classifier = (middle_fn, network()[1])
+    outcomes = oracles.outcomes(*classifier, clips_set, **ASKED)
+    oracle = oracles.fit(
+        dataclasses.replace(CONFIG, epochs=1),
+        clips_set,
+        clips_set,
+        train_outcomes=outcomes,
+        validation_outcomes=outcomes,
+        classifier=classifier,
+    )
+    assert oracle.image_shape == (3, *IMAGE_SHAPE)
+    assert oracle.model(jnp.asarray(clips)).shape == (40, 1)
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "expected"),
     [

@@ -61,9 +61,7 @@ class OnFeatures(models.Classifier):
             )
         self.backbone = nnx.data(tree)
 
-    def __call__(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch 1"]:
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch 1"]:
         """What the head makes of the features of each image."""
         leaves = []
         for path in self.paths:
