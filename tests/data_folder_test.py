@@ -274,6 +274,13 @@ def test_what_is_odd_about_a_file_is_no_reason_to_refuse_it(tmp_path):
     )
 
 
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    make(tmp_path, ["a"])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(data.UnreadableImageError, match="decompression bomb"):
+        load(tmp_path)
+
+
 def test_names_that_are_no_utf8(tmp_path):
     make(tmp_path, ["a"])
     odd = os.fsencode(tmp_path / "a") + b"/caf\xe9"
