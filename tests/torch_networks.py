@@ -110,7 +110,7 @@ def tied() -> tuple[nn.Module, torch.Tensor]:
 
 
 class Constants(nn.Module):
-    """Tensors beside its buffers and made in the call, and a part without gradient."""
+    """Tensors beside its buffers and made in the call, slices, no gradient in part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +122,9 @@ class Constants(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             x = x + self.kept(x)
+        x = x.clone()
+        x[:, :1].zero_()
+        x[:, 1:2].fill_(0.5)
         weights = torch.zeros(4, device=x.device)
         weights[1:] = torch.tensor([0.5, 1.0, 2.0])
         x = x * weights.to("cpu") + self.beside[0]

@@ -16,7 +16,7 @@ from jax.core import Tracer
 from torch.utils import _pytree as torch_tree
 from torchax import tensor as torchax_tensor
 from torchax import view as torchax_view
-from torchax.ops import jaten, ops_registry
+from torchax.ops import jaten, op_base, ops_registry
 
 from trustjax._depthwise import depthwise_convolution
 
@@ -103,6 +103,13 @@ def array(tensor: torch.Tensor) -> jax.Array:
     return jnp.array(tensor.numpy())
 
 
+# torchax's do not reach the tensor that they are given a slice of.
+_MENDED_IN_PLACE: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.zero_: jnp.zeros_like,
+    torch.ops.aten.fill_: jnp.full_like,
+}
+
+
 class Environment(torchax_tensor.Environment):
     """Under which every tensor is an array of JAX.
 
@@ -113,6 +120,15 @@ class Environment(torchax_tensor.Environment):
 
     def __init__(self, operators: Mapping[Any, Callable[..., Any]]):
         super().__init__()
+        for operator, function in _MENDED_IN_PLACE.items():
+            self._ops[operator] = ops_registry.Operator(
+                operator,
+                op_base.InplaceOp(function, is_jax_func=True),
+                is_jax_function=False,
+                is_user_defined=True,
+                needs_env=False,
+                is_view_op=True,
+            )
         for operator, function in (_MENDED | dict(operators)).items():
             self._ops[operator] = ops_registry.Operator(
                 operator,
