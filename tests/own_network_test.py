@@ -685,6 +685,15 @@ def test_another_number_of_classes_is_refused_with_what_to_do(digits_file):
         ready(digits_config(digits_file), three)
 
 
+def test_large_images_are_scored_a_few_at_a_time():
+    config = pipeline.ReportConfig()
+    shapes = [(28, 28, 1), (64, 64, 3), (224, 224, 3), (384, 384, 3), (16, 224, 224, 3)]
+    sizes = [config.examples_at_a_time(shape) for shape in shapes]
+    assert sizes == [256, 128, 16, 4, 1]
+    config = dataclasses.replace(config, batch_size=50)
+    assert config.examples_at_a_time((224, 224, 3)) == 50
+
+
 def test_a_page_says_how_many_of_a_networks_classes_appear():
     rng = np.random.default_rng(0)
     names = models.imagenet_class_names()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import pathlib
 from collections.abc import Collection, Iterable
 
@@ -26,6 +27,7 @@ from trustjax.pipeline import _own
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
 _MODEL_OF_ANY_IMAGE = "mlp"
+_NUMBERS_AT_A_TIME = 16 * 224 * 224 * 3
 _MODEL_OF_ANY_CLIP = "r3d_8"
 
 
@@ -67,7 +69,9 @@ class NetworkConfig:
         `checkpoints/<dataset>-<model>-<seed>`. A network that is finished there is
         loaded, and one that is not is trained on.
       epochs: the most passes over the training set; None for the model's own default.
-      batch_size: examples scored at a time, over all devices of this process.
+      batch_size: examples scored at a time, over all devices of this process; None for
+        256, and fewer of large images (16 of 224x224 in colour): the gradients of each
+        example take memory.
       seed: of training, and of the resampling behind the intervals.
       data_dir: the folder of prepared datasets; None for the default.
 
@@ -95,12 +99,13 @@ class NetworkConfig:
     replace_head: bool = False
     checkpoints: pathlib.Path | None = None
     epochs: int | None = None
-    batch_size: int = 256
+    batch_size: int | None = None
     seed: int = 0
     data_dir: pathlib.Path | None = None
 
     def __post_init__(self):
-        _validate.count("batch_size", self.batch_size)
+        if self.batch_size is not None:
+            _validate.count("batch_size", self.batch_size)
         if self.model is not None:
             own = _own.is_own(self.model)
             if self.model.endswith(".py"):
@@ -262,6 +267,13 @@ class ReportConfig(NetworkConfig):
     def _of_one_pass(self) -> frozenset[str]:
         oracle = [] if self.oracle is None else [scores.ORACLE_OUTPUT.name]
         return frozenset({NETWORK, *oracle})
+
+    def examples_at_a_time(self, image_shape: tuple[int, ...]) -> int:
+        """How many images of a shape are scored at a time."""
+        if self.batch_size is not None:
+            return self.batch_size
+        fitting = _NUMBERS_AT_A_TIME // math.prod(image_shape)
+        return min(256, 2 ** max(0, fitting.bit_length() - 1))
 
     def score_names(self, offers: Collection[str]) -> tuple[str, ...]:
         """The scores that can be made of what is here, each once."""

@@ -153,7 +153,7 @@ def train_oracle(
             network.apply_fn,
             network.params,
             dataset,
-            batch_size=config.batch_size,
+            batch_size=report.examples_at_a_time(dataset.fixed_shape),
             embedding=frozen,
             cache=folder / "outcomes",
             sharding=_network.over_local_devices(),

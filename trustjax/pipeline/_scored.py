@@ -46,11 +46,12 @@ def scored(
 ) -> Scored:
     """Asks one compiled scorer about the test set and the other datasets."""
     names = network.scores
+    batch_size = config.examples_at_a_time(datasets.test.fixed_shape)
     folder = config.checkpoint_folder / "scoring"
     scorer = _scorer(config, network, names)
     if datasets.train is not None:
         scorer = scorer.fit(
-            data.batches(datasets.train, config.batch_size),
+            data.batches(datasets.train, batch_size),
             workdir=folder / "fitting",
             progress=progress,
             total=len(datasets.train),
@@ -58,7 +59,7 @@ def scored(
 
     def ask(dataset: data.Dataset) -> scoring.Results:
         return scorer.run(
-            data.batches(dataset, config.batch_size),
+            data.batches(dataset, batch_size),
             workdir=folder / data.short_name(dataset.name),
             progress=progress,
             task=f"scoring {dataset.name}",
