@@ -4,6 +4,9 @@ Every network is built by `create` and maps images `[batch, height, width, chann
 to logits `[batch, classes]`; `load` and `bridge.from_nnx` make it a function and its
 parameters. Methods that need an inner activation cut that function
 (`transforms.split`), as they do with any other network.
+
+Networks of video take clips `[batch, frames, height, width, channels]`. MViT has code
+that no other network shares: `bridge.from_torch` takes torchvision's.
 """
 
 import functools
