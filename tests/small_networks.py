@@ -24,7 +24,7 @@ from trustjax import bridge, gradients, models, scores, transforms
 from trustjax.models import _weights
 
 BATCH, CLASSES = 8, 3
-LIGHT = {"convnext", "vit", "swin", "r3d"}
+LIGHT = {"confidnet_mnist", "convnext", "r3d", "shufflenet", "swin", "vit"}
 """Those that `make test` takes; the others' programs take the compiler longer."""
 
 
@@ -110,7 +110,114 @@ VIDEO = {
         (3, 3, 2, 8),
     ),
 }
-ALL = {**ATTENTION, **VIDEO}
+
+
+def _inverted(config: models.InvertedResidualConfig, *known: Any) -> Small:
+    return Small(functools.partial(models.InvertedResidualNet, config), *known)
+
+
+CONVOLUTIONAL = {
+    # What the convolutions leave, 2x1, is pooled to 2x2.
+    "alexnet": Small(
+        functools.partial(
+            models.AlexNet, models.AlexNetConfig((4, 5, 6, 6, 4), hidden=6, pooled=2)
+        ),
+        (95, 80, 3),
+        (6,),
+        (2, 2, 4),
+    ),
+    # And here 3x2.
+    "vgg": Small(
+        functools.partial(models.VGG, models.VGGConfig((1, 2), (4, 6), 8, pooled=2)),
+        (12, 8, 3),
+        (8,),
+        (2, 2, 6),
+    ),
+    "resnext": Small(
+        functools.partial(
+            models.ResNet,
+            models.ResNetConfig(
+                (1, 1), (4, 6), block="bottleneck", groups=2, group_width=32
+            ),
+        ),
+        (16, 16, 3),
+        (24,),
+        (2, 2, 24),
+    ),
+    "mobilenet_v1": Small(
+        functools.partial(
+            models.MobileNetV1,
+            models.MobileNetV1Config(((1, 1, 6), (1, 2, 8)), stem=4),
+        ),
+        (8, 8, 3),
+        (8,),
+        (2, 2, 8),
+    ),
+    "mobilenet_v2": _inverted(
+        models.mobilenet_v2_config(((1, 4, 1, 1), (2, 6, 2, 2)), stem=4, head=8),
+        (8, 8, 3),
+        (8,),
+        (2, 2, 8),
+    ),
+    "mobilenet_v3": _inverted(
+        models.mobilenet_v3_config(
+            ((3, 4, 4, True, "relu", 2), (5, 10, 4, True, "hard_swish", 1)),
+            hidden=7,
+            stem=4,
+        ),
+        (16, 16, 3),
+        (7,),
+        (4, 4, 24),
+    ),
+    "efficientnet_v2": _inverted(
+        models.efficientnet_v2_config(
+            ((True, 1, 1, 4, 1), (True, 2, 2, 6, 2), (False, 2, 1, 6, 1)),
+            stem=4,
+            head=8,
+        ),
+        (8, 8, 3),
+        (8,),
+        (2, 2, 8),
+    ),
+    "efficientnet_lite": _inverted(
+        models.efficientnet_lite_config(
+            rows=((3, 1, 1, 8, 1), (5, 2, 2, 8, 2), (3, 2, 1, 8, 1)), stem=4, head=8
+        ),
+        (10, 12, 3),
+        (8,),
+        (3, 3, 8),
+    ),
+    "shufflenet": Small(
+        functools.partial(
+            models.ShuffleNetV2, models.ShuffleNetV2Config(((2, 8),), stem=4, head=8)
+        ),
+        (16, 16, 3),
+        (8,),
+        (2, 2, 8),
+    ),
+    "densenet": Small(
+        functools.partial(
+            models.DenseNet,
+            models.DenseNetConfig((2, 1), 3, stem=4, bottleneck=2, dropout_rate=0.5),
+        ),
+        (32, 32, 3),
+        (8,),
+        (4, 4, 8),
+    ),
+    "confidnet_mnist": Small(
+        functools.partial(models.ConfidNetMNIST, widths=(3, 4), hidden=6),
+        (8, 8, 1),
+        (6,),
+        (2, 2, 4),
+    ),
+    "confidnet_vgg": Small(
+        functools.partial(models.ConfidNetVGG, depths=(1, 2), widths=(4, 6), hidden=8),
+        (8, 8, 3),
+        (8,),
+        (2, 2, 6),
+    ),
+}
+ALL = {**ATTENTION, **CONVOLUTIONAL, **VIDEO}
 
 
 @functools.cache

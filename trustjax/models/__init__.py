@@ -53,6 +53,7 @@ from trustjax.models._efficientnet import (
 from trustjax.models._efficientnet import (
     efficientnet_v2_config as efficientnet_v2_config,
 )
+from trustjax.models._folding import fold_batch_norm as fold_batch_norm
 from trustjax.models._imagenet import imagenet_class_names as imagenet_class_names
 from trustjax.models._imagenet import imagenet_wordnet_ids as imagenet_wordnet_ids
 from trustjax.models._inverted_residual import (
