@@ -2,6 +2,6 @@
 
 import importlib.util
 
-collect_ignore_glob = (
-    [] if importlib.util.find_spec("torchax") else ["trustjax/bridge/_torch/_*.py"]
-)
+_OF_TORCH = ["trustjax/bridge/_torch/_[!_]*.py", "tests/torch_networks.py"]
+
+collect_ignore_glob = [] if importlib.util.find_spec("torchax") else _OF_TORCH

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from trustjax._depthwise import depthwise_convolution
 from trustjax.models._classifier import Classifier
 from trustjax.models._layers import StochasticDepth, global_average_pool
 from trustjax.models._registry import Model, Published, at_least, of_imagenet
@@ -49,6 +50,7 @@ class _Block(nnx.Module):
             (7, 7),
             padding=((3, 3), (3, 3)),
             feature_group_count=width,
+            conv_general_dilated=depthwise_convolution,
             kernel_init=truncated_normal,
             rngs=rngs,
         )
