@@ -39,7 +39,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "maxvit_t": ((224, 224), {}),
     "r3d_18": ((16, 112, 112), {}),
     "swin3d_t": ((8, 112, 112), {}),
-    "mvit_v1_b": ((8, 112, 112), {"temporal_size": 8, "spatial_size": (112, 112)}),
+    "mvit_v1_b": ((16, 224, 224), {}),
 }
 
 
