@@ -1,15 +1,16 @@
-"""Wong et al. 2020, table 1: accuracy and trust of four networks on one test set.
+r"""Wong et al. 2020, table 1: accuracy and trust of four networks on one test set.
 
     python -m experiments.wong2020_table1
-    python -m experiments.wong2020_table1 --study imagenet2012
+    python -m experiments.wong2020_table1 --study imagenet2012 --weights \
+        mobilenetv1_100=FILE shufflenet_v2_x1_0=FILE mobilenet_v2=FILE resnet50=FILE
 
 Makes a report of every network (`trustjax report`), compares them (`trustjax compare`)
 and prints the paper's table beside this one, with intervals, and what can be said of
 the question that it raises: does the most accurate network deserve the most trust?
 
 The networks there are MobileNet-V1, ShuffleNet-V2, MobileNet-V2 and ResNet-50, and the
-questions 2,500 images of ImageNet, neither of which `models` and `data` have yet: the
-study `imagenet2012` says which are missing. The one that is run here is of this
+questions 2,500 images of ImageNet: the study `imagenet2012`, for whoever has the images
+and the published weights; it has not been run. The one that is run here is of this
 library's small networks on Fashion-MNIST. Two of them stop early, so that all four fit
 into an hour of two busy cores.
 
@@ -20,6 +21,7 @@ import dataclasses
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tyro
@@ -53,6 +55,7 @@ class Study:
     Attributes:
       dataset: a name that `data.load` takes.
       networks: (name of `models`, the most epochs; None for its own default).
+      trained: whether they are trained here, or come with weights of their own.
       train_split: what they learn from.
       validation_split: what decides when they have learned enough.
       test_split: what they are compared on.
@@ -60,6 +63,7 @@ class Study:
 
     dataset: str
     networks: tuple[tuple[str, int | None], ...]
+    trained: bool = True
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -78,14 +82,17 @@ STUDIES = {
             ("mobilenet_v2", None),
             ("resnet50", None),
         ),
+        trained=False,
         test_split="validation[:2500]",
     ),
 }
 
 
-def missing(study: Study) -> list[str]:
-    """The networks of a study that `models` has not."""
-    return [name for name, _ in study.networks if name not in models.names()]
+def missing(study: Study, weights: Mapping[str, str]) -> list[str]:
+    """The networks of a study whose weights are needed, and not given."""
+    if study.trained:
+        return []
+    return [name for name, _ in study.networks if name not in weights]
 
 
 def table(found: assess.NetworkComparison) -> str:
@@ -161,19 +168,24 @@ def answer(found: assess.NetworkComparison) -> str:
 
 def main(
     study: str = "fashion_mnist",
+    *,
+    weights: tuple[str, ...] = (),
     workdir: pathlib.Path = pathlib.Path("reports/wong2020"),
 ) -> assess.NetworkComparison:
     """Makes the reports, compares them, and prints the table.
 
     Args:
       study: a name of `STUDIES`.
+      weights: `network=FILE`, of networks that are not trained here.
       workdir: where the reports and their comparison are written.
     """
     chosen = STUDIES[study]
-    if missing(chosen):
+    files = dict(given.split("=", 1) for given in weights)
+    if lacking := missing(chosen, files):
+        published = (f"{n}={models.known(n).published[0].file}" for n in lacking)
         raise ValueError(
-            f"models has no {', '.join(missing(chosen))}; it has "
-            f"{', '.join(models.names())}"
+            f"{study} takes weights of {', '.join(lacking)}: give --weights "
+            f"{' '.join(published)}, or others"
         )
     command = shlex.join(["python", "-m", "experiments.wong2020_table1", *sys.argv[1:]])
     with _progress.reporter() as progress:
@@ -185,6 +197,7 @@ def main(
                     validation_split=chosen.validation_split,
                     test_split=chosen.test_split,
                     model=model,
+                    weights=files.get(model),
                     epochs=epochs,
                     scores=("max_softmax",),  # the page adds those of the outputs
                     out_of_distribution=(),

@@ -21,14 +21,7 @@ SENSITIVE = golden_numbers.load("10b_zoo_sensitive") | MORE
 PLAIN = golden_numbers.load("10_zoo")
 # Those of other implementations have no plain numbers, and none are needed.
 KNOWN = PLAIN | MORE
-SLOW_TO_OUTLINE = {"maxvit_t", "swin_b"}
-LIGHT = {
-    "confidnet_mnist",
-    "confidnet_vgg16",
-    "mobilenet_v3_small",
-    "resnet18",
-    "shufflenet_v2_x1_0",
-}
+LIGHT = {"confidnet_mnist", "confidnet_vgg16", "mobilenet_v3_small", "resnet18"}
 NAMES = sorted({key.partition("/")[0] for key in KNOWN} & set(models.names()))
 FULL_NETWORKS = [
     pytest.param(name, marks=[] if name in LIGHT else pytest.mark.exhaustive)
@@ -114,13 +107,7 @@ def outline(name):
     }
 
 
-OUTLINES = [
-    pytest.param(name, marks=pytest.mark.exhaustive if name in SLOW_TO_OUTLINE else [])
-    for name in NAMES
-]
-
-
-@pytest.mark.parametrize("name", OUTLINES)
+@pytest.mark.parametrize("name", FULL_NETWORKS)
 def test_names_shapes_and_counts_are_those_of_the_twin(name):
     row, shapes = outline(name)
     expected = {

@@ -49,7 +49,10 @@ def test_the_name_of_a_score_is_written_nowhere_but_in_its_own_file():
         # A kind of detector has the name of the paper that a score has it from.
         if "detectors" not in path.parts
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and node.value in names
+        if isinstance(node, ast.Constant)
+        and node.value in names
+        # The command that trains one.
+        and (path.name, node.value) != ("cli.py", "oracle")
     ]
     assert not found
 

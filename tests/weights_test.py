@@ -21,6 +21,12 @@ from flax import nnx, serialization
 
 from trustjax import weights
 
+# Where Orbax meets damage it closes its event loop, and readers that are still at work
+# find it closed: an error in their threads, now and then, that nobody can catch.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 TORCH = pathlib.Path(__file__).parent / "golden" / "torch"
 
 
