@@ -11,8 +11,7 @@ from trustjax import bridge, models
 SMALL = small_networks.names(small_networks.CONVOLUTIONAL)
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["alexnet", "vgg"])
+@pytest.mark.parametrize("name", SMALL)
 def test_statistics_of_a_sharded_batch_are_those_of_a_loop(name):
     small_networks.check_statistics(name)
 
@@ -20,6 +19,17 @@ def test_statistics_of_a_sharded_batch_are_those_of_a_loop(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_parts_are_the_whole(name):
     small_networks.check_parts(name)
+
+
+WITHOUT_CHANCE = {"mobilenet_v1", "resnext", "shufflenet"}
+"""Networks that have no dropout, and leave no block out."""
+
+
+@pytest.mark.parametrize(
+    "name", [known for known in SMALL if known.values[0] not in WITHOUT_CHANCE]
+)
+def test_training_is_random_and_evaluation_is_not(name):
+    small_networks.check_modes(name)
 
 
 FOLDED = {
