@@ -11,6 +11,7 @@ from trustjax import bridge, models
 SMALL = small_networks.names(small_networks.CONVOLUTIONAL)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SMALL)
 def test_statistics_of_a_sharded_batch_are_those_of_a_loop(name):
     small_networks.check_statistics(name)
@@ -25,6 +26,7 @@ WITHOUT_CHANCE = {"mobilenet_v1", "resnext", "shufflenet"}
 """Networks that have no dropout, and leave no block out."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name", [known for known in SMALL if known.values[0] not in WITHOUT_CHANCE]
 )
