@@ -17,6 +17,7 @@ from trustjax.pipeline import (
     _answers,
     _brought,
     _classes,
+    _config,
     _dataset,
     _own,
     _preprocessing_check,
@@ -736,3 +737,14 @@ def test_photographs_in_a_folder_under_weights_of_imagenet(tmp_path):
     page = made.page.read_text()
     assert "6 classes of folder:" in page
     assert "espresso" in page
+
+
+def test_scores_that_ask_about_each_of_many_classes_are_taken_by_name():
+    names = ("max_softmax", "fisher_trace", "counterfactual_grad_trust")
+    asked = ("standard", "fisher_trace")
+    kept, notes = _config.in_reach(names, asked, 1000)
+    assert kept == ("max_softmax", "fisher_trace")
+    (note,) = notes
+    assert "Left out: counterfactual_grad_trust, for each takes a backward" in note
+    assert "1,000 classes" in note
+    assert _config.in_reach(names, asked, 100) == (names, ())

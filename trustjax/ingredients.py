@@ -51,6 +51,7 @@ class Ingredient:
       needs: other ingredients, in the order of the function's arguments.
       stochastic: whether `ask` takes `batch.stochastic_apply_fn`.
       cost: what it takes beyond a forward pass, in words; empty if nothing.
+      for_each_class: whether that is so much for each class of the network.
 
     Without any function its value has to be given.
 
@@ -70,6 +71,7 @@ class Ingredient:
     needs: "tuple[Ingredient, ...]" = ()
     stochastic: bool = False
     cost: str = ""
+    for_each_class: bool = False
 
     def __post_init__(self):
         made = [how for how in ("ask", "compute", "fit") if getattr(self, how)]

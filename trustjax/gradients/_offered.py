@@ -32,5 +32,6 @@ CLASS_GRADIENTS = Ingredient(
     ask=_towards_every_class,
     needs=(LOGITS,),
     cost="a backward pass for each class",
+    for_each_class=True,
 )
 """`class_gradients` towards the classes 0, ..., C - 1, of the whole network."""

@@ -25,7 +25,7 @@ from trustjax.pipeline import (
     _own,
     _preprocessing_check,
 )
-from trustjax.pipeline._config import ReportConfig
+from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
 from trustjax.preprocessing import Preprocessing
@@ -113,7 +113,9 @@ def ready(
     oracle = _network.oracle_of(config, shape, (asked, network.params))
     offers = config.offers(stochastic is not None, datasets.train is not None)
     config.require_offered(offers)
-    scores = config.score_names(offers)
+    scores, of_scores = in_reach(
+        config.score_names(offers), config.scores, answers.num_classes
+    )
     if answers.outputs == "probabilities":
         scores = _outputs.without_constant(scores, config.scores, answers.num_classes)
     return placed, Network(
@@ -129,7 +131,7 @@ def ready(
         },
         scores,
         answers.outputs,
-        (*answers.notes, *notes, *([better.sentence()] if better else [])),
+        (*answers.notes, *notes, *of_scores, *([better.sentence()] if better else [])),
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from trustjax import (
     _validate,
@@ -29,6 +29,9 @@ _PREFERRED_MODEL = "cnn"
 _MODEL_OF_ANY_IMAGE = "mlp"
 _NUMBERS_AT_A_TIME = 16 * 224 * 224 * 3
 _MODEL_OF_ANY_CLIP = "r3d_8"
+
+_MANY_CLASSES = 100
+"""Up to so many, a score may ask a network about each of them unbidden."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -396,6 +399,36 @@ def expanded(asked: Iterable[str], sets: dict[str, Collection[str]]) -> tuple[st
         for name in asked
     )
     return tuple(dict.fromkeys(itertools.chain.from_iterable(named)))
+
+
+def in_reach(
+    names: Sequence[str], asked: Sequence[str], num_classes: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scores without those of a set that cost much for each of many classes.
+
+    Args:
+      names: of scores.
+      asked: those of them that were asked for by name, and others.
+      num_classes: of the network.
+
+    Returns:
+      The scores, and a sentence on those that are left out, if there are any.
+    """
+    if num_classes <= _MANY_CLASSES:
+        return tuple(names), ()
+    lost = [
+        name
+        for name in names
+        if name not in asked
+        and any(need.for_each_class for need in scores.lookup(name).needs)
+    ]
+    if not lost:
+        return tuple(names), ()
+    note = (
+        f"Left out: {', '.join(lost)}, for each takes a backward pass to each of "
+        f"{num_classes:,} classes; --scores takes them by name."
+    )
+    return tuple(name for name in names if name not in lost), (note,)
 
 
 def _lacking(name: str, available: Collection[str]) -> list[str]:

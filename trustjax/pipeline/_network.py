@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from trustjax import bridge, oracles, train
-from trustjax.pipeline._config import ReportConfig
+from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
 from trustjax.typing import ApplyFn, Params, ProgressFn
 
@@ -62,6 +62,11 @@ def trained(
     stochastic_apply_fn = None
     if bridge.has_dropout(trained.model):
         stochastic_apply_fn, _ = bridge.stochastic_from_nnx(trained.model)
+    names, of_scores = in_reach(
+        config.score_names(config.offers(stochastic_apply_fn is not None)),
+        config.scores,
+        datasets.test.num_classes,
+    )
     return Network(
         apply_fn,
         params,
@@ -75,7 +80,8 @@ def trained(
             "training_epochs": len(trained.history),
             "oracle_training": oracle and dataclasses.asdict(oracle.config),
         },
-        config.score_names(config.offers(stochastic_apply_fn is not None)),
+        names,
+        notes=of_scores,
     )
 
 
