@@ -320,7 +320,7 @@ def gradients(assessed: Assessment) -> _section.Table | None:
     left_out = len(rows) - len(shown)
     return _section.Table(
         name="gradients",
-        title="Gradient statistics, from the input (top) to the output (bottom)",
+        title="Gradient statistics, layer by layer",
         corner="layer",
         columns=[
             _section.Column(name, name.replace("_", " ")) for name in table.statistics
