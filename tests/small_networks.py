@@ -310,8 +310,9 @@ def check_parts(name: str) -> None:
     whole, features, composed = run(params, x)
     for at, array in features.items():
         assert array.shape == (2, *getattr(ALL[name], at))
+    # One program for all, so mostly bit for bit; XLA may still add in another order.
     for logits in composed:
-        np.testing.assert_array_equal(logits, whole)
+        assert np.abs(logits - whole).max() <= 1e-6 * np.abs(whole).max()
 
 
 def check_modes(name: str) -> None:
