@@ -7,6 +7,7 @@ the sum of shifted images, which is one loop over the output, and so do its deri
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,16 +48,24 @@ def depthwise_convolution(
     plain = functools.partial(
         lax.conv_general_dilated, window_strides=strides, padding=padding, **options
     )
+    params = convolution_params(plain, x, kernel)
+    if not _is_sum(x, kernel, **params):
+        return plain(x, kernel)
+    shifted = functools.partial(_sum_of_shifted, **params)
+    return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
+
+
+def convolution_params(
+    plain: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array
+) -> dict[str, Any]:
+    """What a call of `lax.conv_general_dilated` gives its primitive."""
     # Inside `shard_map` there are others beside it.
     (convolution,) = (
         equation
         for equation in jax.make_jaxpr(plain)(x, kernel).eqns
         if equation.primitive is conv_general_dilated_p
     )
-    if not _is_sum(x, kernel, **convolution.params):
-        return plain(x, kernel)
-    shifted = functools.partial(_sum_of_shifted, **convolution.params)
-    return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
+    return convolution.params
 
 
 def _is_sum(x: jax.Array, kernel: jax.Array, **params: Any) -> bool:

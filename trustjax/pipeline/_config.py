@@ -419,8 +419,7 @@ def in_reach(
     lost = [
         name
         for name in names
-        if name not in asked
-        and any(need.for_each_class for need in scores.lookup(name).needs)
+        if name not in asked and scores.lookup(name).for_each_class
     ]
     if not lost:
         return tuple(names), ()

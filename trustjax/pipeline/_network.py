@@ -11,7 +11,7 @@ from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
 from trustjax.typing import ApplyFn, Params, ProgressFn
 
-_STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
+STEPS_BETWEEN_CHECKPOINTS = 50  # a few seconds of the small networks on a CPU
 
 
 class Network(NamedTuple):
@@ -53,7 +53,7 @@ def trained(
         datasets.train,
         datasets.validation,
         workdir=config.checkpoint_folder,
-        checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
+        checkpoint_every=STEPS_BETWEEN_CHECKPOINTS,
         mesh=mesh(recipe.batch_size),
         progress=progress,
     )

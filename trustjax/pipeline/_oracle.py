@@ -11,8 +11,6 @@ from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
 from trustjax.typing import ProgressFn
 
-_STEPS_BETWEEN_CHECKPOINTS = 50
-
 
 @dataclasses.dataclass(frozen=True)
 class OracleChoices:
@@ -170,7 +168,7 @@ def train_oracle(
         validation_outcomes=outcomes[1],
         classifier=None if of_its_own else (network.apply_fn, network.params),
         workdir=folder,
-        checkpoint_every=_STEPS_BETWEEN_CHECKPOINTS,
+        checkpoint_every=_network.STEPS_BETWEEN_CHECKPOINTS,
         mesh=_network.mesh(choices.batch_size),
         progress=progress,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -69,16 +69,13 @@ class Score:
     @property
     def cost(self) -> str:
         """What its ingredients take beyond a forward pass."""
-        found: dict[str, None] = {}
+        costs = (need.cost for need in _with_theirs(self.needs) if need.cost)
+        return ", ".join(dict.fromkeys(costs)) or "none"
 
-        def look(needs: tuple[Ingredient, ...]) -> None:
-            for need in needs:
-                look(need.needs)
-                if need.cost:
-                    found[need.cost] = None
-
-        look(self.needs)
-        return ", ".join(found) or "none"
+    @property
+    def for_each_class(self) -> bool:
+        """Whether an ingredient costs so much for each class of the network."""
+        return any(need.for_each_class for need in _with_theirs(self.needs))
 
     def missing(self, available: Iterable[str]) -> tuple[str, ...]:
         """What is not there of what it is made from, as `ingredients.missing`."""
@@ -101,3 +98,10 @@ class Score:
             z = np.random.default_rng(0).normal(size=(8, num_classes))
             here, there = (self.fn(jnp.asarray(logits)) for logits in (z, z + 1))
         return not np.allclose(here, there, rtol=1e-6, atol=1e-9)
+
+
+def _with_theirs(needs: tuple[Ingredient, ...]) -> Iterator[Ingredient]:
+    """Ingredients, each after those that it is made of."""
+    for need in needs:
+        yield from _with_theirs(need.needs)
+        yield need

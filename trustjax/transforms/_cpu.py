@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trustjax._depthwise import depthwise_convolution
+from trustjax._depthwise import convolution_params, depthwise_convolution
 from trustjax.transforms._convolution import kernel_gradient, unflatten_kernel
 from trustjax.transforms._patches import channels_last_dimensions
 from trustjax.transforms._stencil import is_stencil, is_ungrouped_float32, stencil
@@ -51,8 +51,7 @@ def cpu_convolution(
     plain = functools.partial(
         lax.conv_general_dilated, window_strides=strides, padding=padding, **options
     )
-    (equation,) = jax.make_jaxpr(plain)(x, kernel).eqns
-    params = equation.params
+    params = convolution_params(plain, x, kernel)
     ordered = params["dimension_numbers"] == channels_last_dimensions(x.ndim)
     if not ordered or not is_ungrouped_float32(x, kernel, **params):
         return depthwise_convolution(x, kernel, strides, padding, **options)
