@@ -30,8 +30,9 @@ every number of a page, with intervals that hold together, and `report` draws it
 
 `data`, `models` and `train` bring networks to ask, `bridge` those of Flax, `weights`
 the arrays of files of any framework; `oracles` are networks trained to know when
-another is right. `pipeline` goes the whole way from a name to a page: `trustjax
-report`. Sub-packages are imported on first use.
+another is right; `explain` says where in an image an answer comes from. `pipeline` goes
+the whole way from a name to a page: `trustjax report`. Sub-packages are imported on
+first use.
 """
 
 import importlib
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trustjax import assess as assess
     from trustjax import bridge as bridge
     from trustjax import data as data
+    from trustjax import explain as explain
     from trustjax import gradients as gradients
     from trustjax import ingredients as ingredients
     from trustjax import losses as losses
@@ -68,6 +70,7 @@ _SUBPACKAGES = (
     "assess",
     "bridge",
     "data",
+    "explain",
     "gradients",
     "ingredients",
     "losses",

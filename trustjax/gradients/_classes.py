@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from trustjax import _validate, losses, statistics
+from trustjax._meshes import in_auto_axes
 from trustjax.gradients._loops import in_loops
-from trustjax.gradients._meshes import in_auto_axes
 from trustjax.gradients._parameters import gradient_statistics
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 
 from trustjax import losses, transforms
+from trustjax._meshes import in_auto_axes
 from trustjax.gradients._factors import loss_of_example
 from trustjax.gradients._loops import check_batch
-from trustjax.gradients._meshes import in_auto_axes
 from trustjax.typing import ApplyFn, LossFn, Params, SplitModel
 
 

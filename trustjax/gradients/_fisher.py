@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import statistics
+from trustjax._meshes import in_auto_axes
 from trustjax.gradients._classes import class_gradients
 from trustjax.gradients._loops import check_batch
-from trustjax.gradients._meshes import in_auto_axes
 from trustjax.typing import ApplyFn, Params
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from trustjax import _validate
-from trustjax.gradients._meshes import in_auto_axes
+from trustjax._meshes import in_auto_axes
 
 
 def in_microbatches(fun: Callable[..., Any], *, size: int) -> Callable[..., Any]:

@@ -1,0 +1,17 @@
+"""Why this prediction? Maps over an image, and how far to believe them.
+
+In come `apply_fn`, `params` and a batch of images `[batch, height, width, channels]`
+or clips `[batch, frames, height, width, channels]`; out go maps `[batch, height,
+width]`, raw, one number for each pixel: larger = more of what was asked lies there.
+`normalized` puts them into [0, 1].
+
+What a map explains is its `target`: the predicted class, another one, many at once, the
+difference of two (`class_difference`), a loss, or any function of the logits, such as
+a trust score of `trustjax.scores`.
+"""
+
+from trustjax.explain._maps import normalized as normalized
+from trustjax.explain._maps import resized as resized
+from trustjax.explain._target import Target as Target
+from trustjax.explain._target import class_difference as class_difference
+from trustjax.explain._target import loss as loss
