@@ -57,7 +57,8 @@ def normalized(
 
     def of_maps(values: jax.Array) -> jax.Array:
         each = values.reshape(*values.shape[:leading], -1)
-        each = each / 2  # the spread of two large floats would overflow
+        # The spread of two large floats would overflow, and its reciprocal vanish.
+        each = each / 8
         # An infinite pixel over itself is NaN, and so must be the others of its map.
         each = each + 0 * jnp.max(jnp.abs(each), axis=-1, keepdims=True)
         if by == "range":
