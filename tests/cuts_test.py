@@ -1,6 +1,7 @@
 """A network is cut at the right place, and its two parts are the whole."""
 
 import functools
+import math
 from typing import Any
 
 import chex
@@ -320,6 +321,17 @@ OF_FULL_MODELS = {
     "wide_resnet50_2": ((2048,), (7, 7, 2048)),
 }
 """Embedding and feature map of large networks, for the images they are known for."""
+
+
+@pytest.mark.parametrize("name", OF_FULL_MODELS)
+def test_the_class_tokens_of_a_network_are_known(name):
+    """Without them its feature map is a grid, as high as it is wide."""
+    _, (*positions, _) = OF_FULL_MODELS[name]
+    class_tokens = models.known(name).class_tokens
+    assert class_tokens == (1 if name.startswith("vit_b") else 0)
+    if len(positions) == 1:
+        patches = positions[0] - class_tokens
+        assert math.isqrt(patches) ** 2 == patches
 
 
 @pytest.mark.exhaustive

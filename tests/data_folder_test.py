@@ -468,3 +468,46 @@ def test_the_fingerprint_is_of_what_the_files_hold_and_not_of_their_place(tmp_pa
     assert here.fingerprint == there.fingerprint
     save(tmp_path / "there" / "cat" / "0.png", grey(3))
     assert load(tmp_path / "there").fingerprint != here.fingerprint
+
+
+def test_files_and_folders_without_classes_are_images_in_the_order_given(tmp_path):
+    make(tmp_path / "many", ["dog", "cat"])
+    save(tmp_path / "one.png", grey(7, 4, 4))
+    (tmp_path / "many" / "notes.txt").write_text("not an image")
+    given = [tmp_path / "one.png", str(tmp_path / "many")]
+    images = data.from_files(given)
+    assert images.image_shape == (None, None, 1)
+    assert images.class_names == ()
+    names = [str(tmp_path / name) for name in ("one.png", "many/cat/0.png")]
+    assert data.file_names(images)[:2] == tuple(names)
+    levels = [images.source[n]["image"].max() for n in range(len(images))]
+    assert levels == [7, 1, 0]
+    assert "1 no images by their names" in images.notes[0]
+    assert data.from_files([given[1]]).fingerprint != images.fingerprint
+    save(tmp_path / "red.png", [[[255, 0, 0]]])
+    colours = data.from_files([tmp_path / "red.png", tmp_path / "one.png"])
+    assert colours.source[1]["image"].shape == (4, 4, 3)
+    for path, said in [
+        ("gone.png", "there is no file or folder .*gone.png"),
+        ("empty", "empty: holds no images"),
+        ("many/notes.txt", "notes.txt cannot be read as an image"),
+    ]:
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises((FileNotFoundError, ValueError), match=said):
+            data.from_files([tmp_path / path])
+    skipped = data.from_files(
+        [tmp_path / "many/notes.txt", tmp_path / "one.png"], skip_unreadable=True
+    )
+    assert len(skipped) == 1
+    assert "Left out as no readable images" in skipped.notes[-1]
+
+
+def test_the_names_of_files_follow_the_records(tmp_path):
+    make(tmp_path, ["a", "b"], 2)
+    kept = data.load(f"folder:{tmp_path}", "all", ignore_labels=["a"])
+    assert [pathlib.Path(n).parent.name for n in data.file_names(kept)] == ["b", "b"]
+    sized = data.convert(kept, (4, 4, 1))
+    assert data.file_names(data.relabelled(sized, [1], ["b", "a"])) == (
+        data.file_names(kept)
+    )
+    assert data.file_names(data.load("digits")) == ()

@@ -16,6 +16,8 @@ from trustjax.data._dataset import as_arrays as as_arrays
 from trustjax.data._dataset import from_arrays as from_arrays
 from trustjax.data._duplicates import Shared as Shared
 from trustjax.data._duplicates import shared_images as shared_images
+from trustjax.data._image_files import file_names as file_names
+from trustjax.data._image_files import from_files as from_files
 from trustjax.data._images import UnreadableImageError as UnreadableImageError
 from trustjax.data._kept import kept as kept
 from trustjax.data._own import KINDS as KINDS

@@ -99,7 +99,7 @@ class ClassFolders:
 
         def paths() -> Iterator[str]:
             for label, name in enumerate(names):
-                for path in _images_in(self.root, _joined(folder, name), left_out):
+                for path in images_in(self.root, _joined(folder, name), left_out):
                     labels.append(label)
                     if len(labels) % _FILES_BETWEEN_REPORTS == 0:
                         self._report(where, len(labels))
@@ -177,7 +177,7 @@ def _joined(folder: str, name: str) -> str:
     return "/".join(filter(None, (folder, name)))
 
 
-def _images_in(
+def images_in(
     root: str, folder: str, left_out: LeftOut, above: tuple[str, ...] = ()
 ) -> Iterator[str]:
     """Paths of the images in a folder and the folders in it, relative to the root.
@@ -193,7 +193,7 @@ def _images_in(
         if reason := _reason(entry):
             left_out.add(reason, path)
         elif entry.is_dir():
-            yield from _images_in(root, path, left_out, (*above, here))
+            yield from images_in(root, path, left_out, (*above, here))
         elif os.path.splitext(entry.name)[1].lower() in _image_suffixes():
             yield path
         else:

@@ -105,6 +105,8 @@ class Model:
         frames before them for video.
       takes: what the images must be for it; nothing, where any size will do.
       stem: the path of the kernel that meets the channels of an image.
+      class_tokens: how many tokens of its feature map come before those of the image,
+        and are no part of it.
       torch_names: the names of its variables in the state dict of its PyTorch twin;
         None if it has none.
       other_torch_names: those in the state dicts of further implementations.
@@ -120,6 +122,7 @@ class Model:
     _: dataclasses.KW_ONLY
     takes: tuple[Requirement, ...] = ()
     stem: str = "conv1/kernel"
+    class_tokens: int = 0
     torch_names: Names | None = None
     other_torch_names: tuple[Names, ...] = ()
     constants: tuple[str, ...] = (r"num_batches_tracked$",)

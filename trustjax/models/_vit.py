@@ -177,6 +177,7 @@ def _of_imagenet(config: ViTConfig, *published: Published) -> Model:
         (224, 224, 3),
         takes=(multiple_of(config.patch[0]),),
         stem="patches/kernel",
+        class_tokens=int(config.class_token),
         torch_names=_TORCH_NAMES,
         published=published,
     )
