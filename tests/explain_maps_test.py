@@ -50,6 +50,11 @@ class TestNormalized:
         scaled = explain.normalized(jnp.asarray(maps * np.float32(scale)))
         np.testing.assert_allclose(scaled, [[0, 0.5, 1]], rtol=1e-6)
 
+    def test_the_largest_is_one_exactly(self):
+        maps = np.random.default_rng(0).normal(size=(64, 7, 9)).astype(np.float32)
+        found = jax.jit(explain.normalized)(maps)
+        np.testing.assert_array_equal(found.max((1, 2)), np.ones(64))
+
     def test_maps_of_several_questions_are_each_by_themselves(self):
         maps = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32)
         together = explain.normalized(jnp.asarray(maps), leading=2)

@@ -116,4 +116,7 @@ def resized(
 
 def _in_units_of_largest_part(values: jax.Array) -> jax.Array:
     """Values of one sign over their largest; zeros stay zeros."""
-    return divide_no_nan(values, jnp.max(values, axis=-1, keepdims=True))
+    largest = jnp.max(values, axis=-1, keepdims=True)
+    shares = divide_no_nan(values, largest)
+    # XLA may multiply by the reciprocal, and the largest would then not be 1.
+    return jnp.where((values == largest) & (largest > 0), 1.0, shares)
