@@ -8,8 +8,14 @@ width]`, raw, one number for each pixel: larger = more of what was asked lies th
 What a map explains is its `target`: the predicted class, another one, many at once, the
 difference of two (`class_difference`), a loss, or any function of the logits, such as
 a trust score of `trustjax.scores`.
+
+How far to believe a map: whether it points at an object (`pointing_game`,
+`energy_in_box`).
 """
 
+from trustjax.explain._localisation import energy_in_box as energy_in_box
+from trustjax.explain._localisation import pointing_accuracy as pointing_accuracy
+from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
 from trustjax.explain._target import Target as Target
