@@ -13,6 +13,11 @@ How far to believe a map: whether it points at an object (`pointing_game`,
 `energy_in_box`).
 """
 
+from trustjax.explain._cam import grad_cam as grad_cam
+from trustjax.explain._cam import grad_cam_plus_plus as grad_cam_plus_plus
+from trustjax.explain._cam import hires_cam as hires_cam
+from trustjax.explain._cam import layer_cam as layer_cam
+from trustjax.explain._class_maps import class_maps as class_maps
 from trustjax.explain._localisation import energy_in_box as energy_in_box
 from trustjax.explain._localisation import pointing_accuracy as pointing_accuracy
 from trustjax.explain._localisation import pointing_game as pointing_game

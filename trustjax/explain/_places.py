@@ -10,6 +10,8 @@ from trustjax import _validate, transforms
 from trustjax.explain._layout import layout
 from trustjax.typing import ApplyFn, Params, SplitModel
 
+_NEED_NONE = "explain.saliency and the other maps of gradients by x need no feature map"
+
 
 class Places(NamedTuple):
     """A network cut at a feature map.
@@ -58,12 +60,17 @@ def places(
     _validate.count("class_tokens", class_tokens, at_least=0)
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), x)
     size = layout(x.shape).size if size is None else tuple(size)
-    split = transforms.split(apply_fn, params, x, at)
+    try:
+        split = transforms.split(apply_fn, params, x, at)
+    except ValueError as error:
+        if at != "feature_map":
+            raise
+        raise ValueError(f"{error}\n{_NEED_NONE}") from None
     shape = jax.eval_shape(split.features_fn, params, x).shape
     if len(shape) < 3:
         raise ValueError(
             f"there is nothing to map: the features, {shape}, have no positions. "
-            "explain.saliency and the other maps of gradients by x need none"
+            f"{_NEED_NONE}"
         )
     if len(shape) == len(size) + 2 and not class_tokens:
         found = shape[1:-1]
