@@ -6,6 +6,8 @@ from trustjax.transforms._cpu import cpu_convolution as cpu_convolution
 from trustjax.transforms._cuts import Cut as Cut
 from trustjax.transforms._pooling import max_pool_p as max_pool_p
 from trustjax.transforms._product import Product as Product
+from trustjax.transforms._rectified import deconvolved_relu as deconvolved_relu
+from trustjax.transforms._rectified import guided_relu as guided_relu
 from trustjax.transforms._rewrite import matmul_kernel_grads as matmul_kernel_grads
 from trustjax.transforms._rewrite import swap as swap
 from trustjax.transforms._split import cuts as cuts

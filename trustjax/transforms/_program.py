@@ -250,7 +250,7 @@ class _Reader:
 
     def _is_over_layers(self, equation: JaxprEqn, operands: list[Atom]) -> bool:
         """Whether what a scan goes over does not depend on x: layers, and not time."""
-        scanned = operands[sum(_loop_layout(equation)) :]
+        scanned = operands[sum(loop_layout(equation)) :]
         return (
             0 < equation.params["length"] <= _LONGEST_LOOP
             and any(operand in self.of_x for operand in operands)
@@ -262,7 +262,7 @@ class _Reader:
     ) -> list[Atom]:
         """A scan, one layer after the other."""
         body, length = _closed(equation.params["jaxpr"]), equation.params["length"]
-        num_constants, num_carried = _loop_layout(equation)
+        num_constants, num_carried = loop_layout(equation)
         constants, rest = operands[:num_constants], operands[num_constants:]
         carry, scanned = rest[:num_carried], rest[num_carried:]
         outputs: dict[int, list[Atom]] = {}
@@ -291,7 +291,7 @@ def _closed(program: Any) -> ClosedJaxpr:
     return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, ())
 
 
-def _loop_layout(scan: JaxprEqn) -> tuple[int, int]:
+def loop_layout(scan: JaxprEqn) -> tuple[int, int]:
     """How many operands of a scan are constant, and how many are carried along."""
     if "num_consts" in scan.params:
         return scan.params["num_consts"], scan.params["num_carry"]

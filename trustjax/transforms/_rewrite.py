@@ -62,9 +62,21 @@ def matmul_kernel_grads(fun: Callable[..., Any]) -> Callable[..., Any]:
     >>> per_example(jax.numpy.ones((4, 1, 3, 3)), jax.numpy.ones((5, 1, 8, 8))).shape
     (5, 4, 1, 3, 3)
     """
+    return rewritten(fun, swap)
+
+
+def rewritten(
+    fun: Callable[..., Any], rewrite: Callable[[ClosedJaxpr], ClosedJaxpr]
+) -> Callable[..., Any]:
+    """The same function, of which the traced program is rewritten at every call.
+
+    Args:
+      fun: any function of arrays; arguments and results are trees.
+      rewrite: a program to another, of the same arguments and results.
+    """
 
     @functools.wraps(fun)
-    def rewritten(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         leaves, tree = jax.tree.flatten((args, kwargs))
         traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
         out_tree = None
@@ -83,10 +95,10 @@ def matmul_kernel_grads(fun: Callable[..., Any]) -> Callable[..., Any]:
         arrays = [
             jnp.asarray(leaf) for leaf, t in zip(leaves, traced, strict=True) if t
         ]
-        program = swap(jax.make_jaxpr(flat)(*arrays))
+        program = rewrite(jax.make_jaxpr(flat)(*arrays))
         return jax.tree.unflatten(out_tree, jaxpr_as_fun(program)(*arrays))
 
-    return rewritten
+    return call
 
 
 def swap(program: Any) -> Any:
