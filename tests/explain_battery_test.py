@@ -48,6 +48,19 @@ ROWS = {
         explain.hires_cam, {"target": jnp.stack([CLASSES_OF_EACH] * 2, axis=-1)}
     ),
     "layer_cam": Row(explain.layer_cam, {"target": 0}),
+    "counterfactual_cam": Row(explain.counterfactual_cam, {"method": "layer_cam"}),
+    "contrast_cam": Row(explain.contrast_cam),
+    "contrast_cam, several": Row(
+        explain.contrast_cam,
+        {
+            "contrast": jnp.stack([CLASSES_OF_EACH, (CLASSES_OF_EACH + 1) % 3], axis=1),
+            "objective": "logit_difference",
+            "method": "hires_cam",
+        },
+    ),
+    "why_not_certain": Row(explain.why_not_certain, {"target": CLASSES_OF_EACH}),
+    "causal_cam": Row(explain.causal_cam),
+    "causal_cam, two classes": Row(explain.causal_cam, {"contrast": 0, "target": 2}),
     "class_maps": Row(explain.class_maps, {"method": "layer_cam"}),
     "class_maps, some": Row(explain.class_maps, {"target": CLASSES_OF_EACH[:, None]}),
 }

@@ -18,6 +18,11 @@ from trustjax.explain._cam import grad_cam_plus_plus as grad_cam_plus_plus
 from trustjax.explain._cam import hires_cam as hires_cam
 from trustjax.explain._cam import layer_cam as layer_cam
 from trustjax.explain._class_maps import class_maps as class_maps
+from trustjax.explain._contrast import CausalCam as CausalCam
+from trustjax.explain._contrast import causal_cam as causal_cam
+from trustjax.explain._contrast import contrast_cam as contrast_cam
+from trustjax.explain._contrast import counterfactual_cam as counterfactual_cam
+from trustjax.explain._contrast import why_not_certain as why_not_certain
 from trustjax.explain._localisation import energy_in_box as energy_in_box
 from trustjax.explain._localisation import pointing_accuracy as pointing_accuracy
 from trustjax.explain._localisation import pointing_game as pointing_game

@@ -16,7 +16,7 @@ from trustjax._meshes import in_auto_axes
 from trustjax._numerics import divide_no_nan
 from trustjax.explain._evidence import Cutting, Evidence, gather
 from trustjax.explain._maps import resized
-from trustjax.explain._target import Target, asked
+from trustjax.explain._target import Target, TargetFn, asked
 from trustjax.explain._told import tell
 from trustjax.typing import ApplyFn, Params, SplitModel
 
@@ -36,8 +36,7 @@ class Method(NamedTuple):
 
 
 def _grad_cam(features: jax.Array, gradients: jax.Array) -> jax.Array:
-    weights = jnp.mean(gradients, axis=_positions(gradients))
-    return jnp.einsum("...k,k->...", features, weights)
+    return _over_channels(features, jnp.mean(gradients, axis=_positions(gradients)))
 
 
 def _grad_cam_plus_plus(features: jax.Array, gradients: jax.Array) -> jax.Array:
@@ -46,15 +45,21 @@ def _grad_cam_plus_plus(features: jax.Array, gradients: jax.Array) -> jax.Array:
     # alpha g = g^3 / (2 g^2 + g^3 total), without powers that underflow.
     towards = jnp.maximum(gradients, 0)
     weights = divide_no_nan(towards, 2 + towards * total)
-    return jnp.einsum("...k,k->...", features, jnp.sum(weights, axis=positions))
+    return _over_channels(features, jnp.sum(weights, axis=positions))
 
 
 def _hires_cam(features: jax.Array, gradients: jax.Array) -> jax.Array:
-    return jnp.sum(features * gradients, axis=-1)
+    return _over_channels(features, gradients)
 
 
 def _layer_cam(features: jax.Array, gradients: jax.Array) -> jax.Array:
-    return jnp.sum(features * jnp.maximum(gradients, 0), axis=-1)
+    return _over_channels(features, jnp.maximum(gradients, 0))
+
+
+def _over_channels(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """The sum over channels, weighed alike at all positions or at each by itself."""
+    weighed = "...k,k->..." if weights.ndim == 1 else "...k,...k->..."
+    return jnp.einsum(weighed, features, weights, precision=jax.lax.Precision.HIGHEST)
 
 
 def _positions(array: jax.Array) -> tuple[int, ...]:
@@ -134,7 +139,7 @@ def grad_cam(
       pytorch-grad-cam 1.5.7 is this before the positive part and without a size.
     """
     cutting = Cutting(at, grid, class_tokens, size)
-    return cam("grad_cam", apply_fn, params, x, target, cutting)
+    return cam("grad_cam", "grad_cam", apply_fn, params, x, cutting, _of_target, target)
 
 
 def grad_cam_plus_plus(
@@ -194,7 +199,16 @@ def grad_cam_plus_plus(
       VOICE has :math:`2 g^2 + \sum_q A_q g_q^3` there, which is another quantity.
     """
     cutting = Cutting(at, grid, class_tokens, size)
-    return cam("grad_cam_plus_plus", apply_fn, params, x, target, cutting)
+    return cam(
+        "grad_cam_plus_plus",
+        "grad_cam_plus_plus",
+        apply_fn,
+        params,
+        x,
+        cutting,
+        _of_target,
+        target,
+    )
 
 
 def hires_cam(
@@ -251,7 +265,9 @@ def hires_cam(
       Draelos and Carin 2020 (arXiv:2011.08891), eq. 7.
     """
     cutting = Cutting(at, grid, class_tokens, size)
-    return cam("hires_cam", apply_fn, params, x, target, cutting)
+    return cam(
+        "hires_cam", "hires_cam", apply_fn, params, x, cutting, _of_target, target
+    )
 
 
 def layer_cam(
@@ -299,43 +315,57 @@ def layer_cam(
       Jiang et al. 2021 (LayerCAM, IEEE TIP 30), eqs. 5 to 7.
     """
     cutting = Cutting(at, grid, class_tokens, size)
-    return cam("layer_cam", apply_fn, params, x, target, cutting)
+    return cam(
+        "layer_cam", "layer_cam", apply_fn, params, x, cutting, _of_target, target
+    )
 
 
 def cam(
+    name: str,
     method: str,
     apply_fn: ApplyFn | SplitModel,
     params: Params,
     x: Any,
-    target: Target,
     cutting: Cutting,
-    *,
-    called: str | None = None,
+    ask: Callable[..., TargetFn],
+    *given: Any,
 ) -> jax.Array:
     """The map of a method, at the size of the image.
 
     Args:
+      name: what warnings call the map.
       method: a name of `METHODS`.
       apply_fn: as in `grad_cam`.
       params: as in `grad_cam`.
       x: as in `grad_cam`.
-      target: as in `grad_cam`.
       cutting: where, and what the positions are.
-      called: what warnings call the map, if not by its method.
+      ask: `(logits, *given) -> target`: the question, which may depend on the logits.
+      *given: what it takes after them, such as classes.
     """
     where = cutting.places(apply_fn, params, x)
 
-    def of_batch(params: Params, x: Any, target: Target) -> tuple[jax.Array, jax.Array]:
+    def of_batch(params: Params, x: Any, *given: Any) -> tuple[jax.Array, jax.Array]:
         evidence = gather(where, params, x)
-        gradients = evidence.gradients(asked(target, evidence.logits))
+        question = ask(evidence.logits, *given)
+        gradients = evidence.gradients(question)
         maps = jnp.maximum(signed(METHODS[method], evidence, gradients), 0)
         leading = maps.ndim - len(where.grid)
-        reached = jnp.any(gradients.reshape(len(maps), -1) != 0, axis=-1)
+        of_logits = jax.grad(lambda z: jnp.sum(question(z)))(evidence.logits)
+        reached = _any(gradients) | ~_any(of_logits)
         return resized(maps, where.size, leading=leading), reached
 
-    maps, reached = in_auto_axes(of_batch, params, x, target, batch=x)
-    tell(called or method, maps, reached=reached, zeros=True)
+    maps, reached = in_auto_axes(of_batch, params, x, *given, batch=x)
+    tell(name, maps, reached=reached, zeros=True)
     return maps
+
+
+def _any(array: jax.Array) -> jax.Array:
+    """Whether there is anything but zeros, for each image."""
+    return jnp.any(array.reshape(len(array), -1) != 0, axis=-1)
+
+
+def _of_target(logits: jax.Array, target: Target) -> TargetFn:
+    return asked(target, logits)
 
 
 def signed(method: Method, evidence: Evidence, gradients: jax.Array) -> jax.Array:

@@ -60,9 +60,10 @@ def normalized(
         # The spread of two large floats would overflow, and its reciprocal vanish.
         each = each / 8
         # An infinite pixel over itself is NaN, and so must be the others of its map.
-        each = each + 0 * jnp.max(jnp.abs(each), axis=-1, keepdims=True)
+        infinite = jnp.max(jnp.abs(each), axis=-1, keepdims=True)
+        each = each + 0 * jax.lax.stop_gradient(infinite)
         if by == "range":
-            each = _in_units_of_largest_part(each - jnp.min(each, -1, keepdims=True))
+            each = _in_units_of_largest_part(each - smallest(each))
         elif by == "absolute":
             each = _in_units_of_largest_part(jnp.abs(each))
         else:
@@ -116,7 +117,26 @@ def resized(
 
 def _in_units_of_largest_part(values: jax.Array) -> jax.Array:
     """Values of one sign over their largest; zeros stay zeros."""
-    largest = jnp.max(values, axis=-1, keepdims=True)
-    shares = divide_no_nan(values, largest)
+    unit = largest(values)
+    shares = divide_no_nan(values, unit)
     # XLA may multiply by the reciprocal, and the largest would then not be 1.
-    return jnp.where((values == largest) & (largest > 0), 1.0, shares)
+    return jnp.where((values == unit) & (unit > 0), 1.0, shares)
+
+
+def largest(values: jax.Array) -> jax.Array:
+    """The largest of the last axis, `[..., 1]`, the first of equal ones.
+
+    The derivative of `jnp.max` is shared by all values that equal it. Where XLA makes
+    a value in two loops and rounds it twice, there may be none, and it is 0/0.
+    """
+    return _picked(values, jnp.argmax(values, axis=-1, keepdims=True))
+
+
+def smallest(values: jax.Array) -> jax.Array:
+    """The smallest of the last axis, likewise."""
+    return _picked(values, jnp.argmin(values, axis=-1, keepdims=True))
+
+
+def _picked(values: jax.Array, index: jax.Array) -> jax.Array:
+    positions = jax.lax.broadcasted_iota(index.dtype, values.shape, values.ndim - 1)
+    return jnp.sum(values, axis=-1, keepdims=True, where=positions == index)
