@@ -37,6 +37,12 @@ class Row(NamedTuple):
 
 CLASSES_OF_EACH = jnp.arange(8) % 3
 
+
+def of_size(*size):
+    """A map for each image."""
+    return jax.random.uniform(jax.random.key(5), (8, *size))
+
+
 ROWS = {
     "grad_cam": Row(explain.grad_cam),
     "grad_cam, a class for each": Row(explain.grad_cam, {"target": CLASSES_OF_EACH}),
@@ -63,6 +69,26 @@ ROWS = {
     "causal_cam, two classes": Row(explain.causal_cam, {"contrast": 0, "target": 2}),
     "class_maps": Row(explain.class_maps, {"method": "layer_cam"}),
     "class_maps, some": Row(explain.class_maps, {"target": CLASSES_OF_EACH[:, None]}),
+    "insertion_curve": Row(explain.insertion_curve, {"maps": of_size(8, 8)}),
+    "insertion_curve, few at once": Row(
+        explain.insertion_curve, {"maps": of_size(8, 8), "step": 13, "microbatch": 3}
+    ),
+    "deletion_curve, many at once": Row(
+        explain.deletion_curve, {"maps": of_size(6, 6), "microbatch": 20}, "transformer"
+    ),
+    "deletion_curve, clips": Row(
+        explain.deletion_curve,
+        {"maps": of_size(3, 5, 4), "target": CLASSES_OF_EACH, "baseline": "impute"},
+        "video",
+    ),
+    "masking_accuracy": Row(
+        explain.masking_accuracy,
+        {"maps": of_size(8, 8), "labels": CLASSES_OF_EACH},
+        differentiable=False,
+    ),
+    "average_drop": Row(
+        explain.average_drop, {"maps": of_size(8, 8), "target": CLASSES_OF_EACH}
+    ),
 }
 """Each function in the ways that take different roads through it."""
 

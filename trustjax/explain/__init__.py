@@ -9,10 +9,13 @@ What a map explains is its `target`: the predicted class, another one, many at o
 difference of two (`class_difference`), a loss, or any function of the logits, such as
 a trust score of `trustjax.scores`.
 
-How far to believe a map: whether it points at an object (`pointing_game`,
-`energy_in_box`).
+How far to believe a map: what the network says while pixels are shown or hidden in its
+order (`insertion_curve`, `deletion_curve`), or structures (`structure_curve`); whether
+it is right, or sure, on what the map lets through (`masking_accuracy`, `average_drop`);
+whether the map points at an object (`pointing_game`, `energy_in_box`).
 """
 
+from trustjax.explain._bits import huffman_bits as huffman_bits
 from trustjax.explain._cam import grad_cam as grad_cam
 from trustjax.explain._cam import grad_cam_plus_plus as grad_cam_plus_plus
 from trustjax.explain._cam import hires_cam as hires_cam
@@ -23,11 +26,22 @@ from trustjax.explain._contrast import causal_cam as causal_cam
 from trustjax.explain._contrast import contrast_cam as contrast_cam
 from trustjax.explain._contrast import counterfactual_cam as counterfactual_cam
 from trustjax.explain._contrast import why_not_certain as why_not_certain
+from trustjax.explain._curves import Curve as Curve
+from trustjax.explain._curves import deletion_curve as deletion_curve
+from trustjax.explain._curves import insertion_curve as insertion_curve
+from trustjax.explain._faithfulness import AverageDrop as AverageDrop
+from trustjax.explain._faithfulness import MaskingAccuracy as MaskingAccuracy
+from trustjax.explain._faithfulness import average_drop as average_drop
+from trustjax.explain._faithfulness import masking_accuracy as masking_accuracy
 from trustjax.explain._localisation import energy_in_box as energy_in_box
 from trustjax.explain._localisation import pointing_accuracy as pointing_accuracy
 from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
+from trustjax.explain._structure import THRESHOLDS as THRESHOLDS
+from trustjax.explain._structure import StructureCurve as StructureCurve
+from trustjax.explain._structure import structure_curve as structure_curve
+from trustjax.explain._structure import structure_curve_of as structure_curve_of
 from trustjax.explain._target import Target as Target
 from trustjax.explain._target import class_difference as class_difference
 from trustjax.explain._target import loss as loss
