@@ -29,3 +29,5 @@ from trustjax.data._registry import load as load
 from trustjax.data._registry import load_splits as load_splits
 from trustjax.data._registry import names as names
 from trustjax.data._registry import require_known as require_known
+from trustjax.data._selected import labels as labels
+from trustjax.data._selected import some as some

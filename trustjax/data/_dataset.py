@@ -126,6 +126,11 @@ class MappedSource:
     source: Source
     change: Callable[[np.ndarray, int], np.ndarray]
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, where they are known."""
+        return known_labels(self.source)
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -140,6 +145,12 @@ class MappedSource:
         records = [self[number] for number in numbers]
         images = np.stack([record["image"] for record in records])
         return images, np.array([record["label"] for record in records], np.int32)
+
+
+def known_labels(source: Source) -> np.ndarray | None:
+    """The labels of a source that holds them apart from its images, else None."""
+    labels = getattr(source, "labels", None)
+    return None if labels is None else np.asarray(labels)
 
 
 def derived_fingerprint(fingerprint: str, *change: str | int) -> str:

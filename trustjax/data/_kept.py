@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trustjax.data._dataset import ArraySource, Dataset, Source
+from trustjax.data._dataset import ArraySource, Dataset, Source, known_labels
 from trustjax.data._records import MAX_BYTES_IN_MEMORY
 
 
@@ -47,6 +47,11 @@ class KeptSource:
         self._labels = np.empty(len(source), np.int32)
         self._there = np.zeros(len(source), bool)
         self._images[0], self._labels[0], self._there[0] = image, first["label"], True
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, where they are known."""
+        return known_labels(self.source)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -12,6 +12,7 @@ from trustjax.data._dataset import (
     MappedSource,
     Source,
     derived_fingerprint,
+    known_labels,
 )
 from trustjax.preprocessing import Preprocessing
 
@@ -117,6 +118,12 @@ class _Relabelled:
 
     source: Source
     numbers: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, where they are known."""
+        known = known_labels(self.source)
+        return None if known is None else self._new(known)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from trustjax.data._dataset import Dataset, Source, derived_fingerprint
+from trustjax.data._dataset import (
+    Dataset,
+    Source,
+    derived_fingerprint,
+    known_labels,
+)
 
 _RECORDS_AT_A_TIME = 4096
 
@@ -58,14 +63,48 @@ def _number(label: str, dataset: Dataset) -> int:
     )
 
 
+def labels(dataset: Dataset) -> np.ndarray | None:
+    """The label of every record, `[records]`; None if images must be read for that.
+
+    >>> from trustjax import data
+    >>> labels(data.load("digits", "test"))[:3]
+    array([2, 9, 4], dtype=int32)
+    """
+    return known_labels(dataset.source)
+
+
 def _labels(source: Any) -> np.ndarray:
-    if hasattr(source, "labels"):
-        return np.asarray(source.labels)
+    if (known := known_labels(source)) is not None:
+        return known
     blocks = [
         source.take(range(len(source))[begin : begin + _RECORDS_AT_A_TIME])[1]
         for begin in range(0, len(source), _RECORDS_AT_A_TIME)
     ]
     return np.concatenate([np.empty(0, np.int32), *blocks])
+
+
+def some(dataset: Dataset, numbers: Sequence[int]) -> Dataset:
+    """The records of these numbers, in their order.
+
+    Raises:
+      ValueError: if there is no such record.
+
+    >>> from trustjax import data
+    >>> len(some(data.load("digits"), [3, 17])), some(data.load("digits"), [3]).name
+    (2, 'digits')
+    """
+    count = len(dataset)
+    for number in numbers:
+        if not 0 <= number < count:
+            raise ValueError(
+                f"{dataset.name} has no record {number} in its split "
+                f"{dataset.split!r}: its {count:,} are 0 to {count - 1:,}"
+            )
+    return dataclasses.replace(
+        dataset,
+        source=Selected(dataset.source, np.asarray(numbers, np.int64)),
+        fingerprint=derived_fingerprint(dataset.fingerprint, "some", *numbers),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +118,12 @@ class Selected:
 
     source: Source
     numbers: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Those of the records, where they are known."""
+        known = known_labels(self.source)
+        return None if known is None else known[self.numbers]
 
     def __len__(self) -> int:
         return len(self.numbers)

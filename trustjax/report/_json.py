@@ -2,14 +2,16 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from trustjax import metrics
 from trustjax.assess import Assessment, NetworkComparison, Quantity
+from trustjax.report._explained import Explanations, Map
 
+MOST_ANSWERS = 10  # of an image: its file has them all
 MOST_CLASSES = 100  # a matrix of more classes is left to scores.npz
 
 
@@ -131,6 +133,46 @@ def of_networks(compared: NetworkComparison) -> dict[str, Any]:
             }
             for c in compared.classes
         ],
+    }
+
+
+def of_explanations(explained: Explanations) -> dict[str, Any]:
+    """What the network says of each image, and the numbers of its maps."""
+    names = explained.class_names
+    return {
+        "images": [
+            {
+                "name": image.name,
+                "answer": names[image.answer],
+                "label": None if image.label is None else names[image.label],
+                "target": names[image.target],
+                "probabilities": {
+                    names[c]: image.probabilities[c]
+                    for c in np.argsort(-image.probabilities)[:MOST_ANSWERS].tolist()
+                },
+                "maps": [_of_map(shown, names) for shown in image.maps],
+                "notes": image.notes,
+            }
+            for image in explained.images
+        ],
+        "run": explained.run,
+    }
+
+
+def _of_map(shown: Map, names: Sequence[str]) -> dict[str, Any]:
+    error = shown.standard_error
+    return {
+        "method": shown.method,
+        "contrast": None if shown.contrast is None else names[shown.contrast],
+        "low": shown.values.min(),
+        "high": shown.values.max(),
+        "largest_standard_error": None if error is None else error.max(),
+        **{
+            f"{name}_area": curve.area
+            for name in ("insertion", "deletion")
+            if (curve := getattr(shown, name)) is not None
+        },
+        **shown.facts,
     }
 
 

@@ -11,9 +11,9 @@ from trustjax.report import (
     _network_tables,
     _network_text,
     _page,
+    _run,
     _section,
     _text,
-    _trust_report,
 )
 from trustjax.typing import ProgressFn
 
@@ -95,7 +95,7 @@ def _classes(subject: Subject) -> _section.Drawn:
     ]
 
 
-def _run(subject: Subject) -> _section.Drawn:
+def _what_was_run(subject: Subject) -> _section.Drawn:
     intervals = (
         f"{100 * subject.compared.confidence_level:g} %, "
         f"{subject.compared.num_samples:,} draws"
@@ -109,7 +109,7 @@ def _run(subject: Subject) -> _section.Drawn:
 def _plain(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a line can say of what was run; a network's own page has the rest."""
     return [
-        (name.replace("_", " "), _trust_report.written(value))
+        (name.replace("_", " "), _run.written(value))
         for name, value in run.items()
         if not isinstance(value, Mapping)
     ]
@@ -142,7 +142,7 @@ PAGE = _section.Page(
             lambda subject: [[_section.Terms(_network_text.terms(subject.named))]],
             label="How to read this",
         ),
-        _section.Section("run", "What was run", _run, label="What was run"),
+        _section.Section("run", "What was run", _what_was_run, label="What was run"),
     ),
     footer='Every number on this page is in <a href="metrics.json">metrics.json</a>.',
 )

@@ -150,6 +150,54 @@ class Shelf:
     caption: str
 
 
+class Panel(NamedTuple):
+    """One picture of a row, under the question that it answers.
+
+    Attributes:
+      question: above it.
+      source: a data address.
+      alternative: what a reader who cannot see it is told.
+      pixelated: whether its pixels are to be seen.
+      legend: the colours from low to high, for CSS; empty for none.
+      low: the number at their left end.
+      high: the number at their right end.
+      notes: below it, a line each.
+      beside: an image to compare with, and what it is: a data address, words, whether
+        its pixels are to be seen.
+    """
+
+    question: str
+    source: str
+    alternative: str
+    pixelated: bool
+    legend: str = ""
+    low: str = ""
+    high: str = ""
+    notes: Sequence[str] = ()
+    beside: tuple[str, str, bool] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panels:
+    """Pictures with a question and a legend each.
+
+    Attributes:
+      name: unique on the page.
+      title: its heading.
+      panels: the pictures.
+      caption: what to look for.
+      kind: its classes in the style sheet: `threes` keeps three together.
+    """
+
+    macro: ClassVar[str] = "panels"
+
+    name: str
+    title: str
+    panels: Sequence[Panel]
+    caption: str
+    kind: str = ""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Terms:
     """Words and what they mean."""
@@ -168,7 +216,7 @@ class Groups:
     groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
 
-Block = _style.Drawing | Table | Tiles | Shelf | Terms | Groups
+Block = _style.Drawing | Table | Tiles | Shelf | Panels | Terms | Groups
 """Anything a section shows; `macro` names its macro in `blocks.html.jinja`."""
 
 Drawn = Sequence[Sequence[Block | None]]

@@ -1,7 +1,6 @@
 """The sections of a trust report: one network, one test set."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from trustjax.assess import Assessment, Predictions, Quantity
 from trustjax.report import (
@@ -9,11 +8,15 @@ from trustjax.report import (
     _figures,
     _gallery,
     _names,
+    _overlay,
     _page,
+    _panels,
+    _run,
     _section,
     _tables,
     _text,
 )
+from trustjax.report._explained import MistakeMaps, still_map
 from trustjax.typing import ProgressFn
 
 SHELVES = {
@@ -46,20 +49,25 @@ class Subject(NamedTuple):
         the room they have.
       named: the same with marked names, for words and tables.
       predictions: what was assessed.
+      mistakes: maps of some wrong answers; None where none were asked for.
     """
 
     assessed: Assessment
     named: Assessment
     predictions: Predictions
+    mistakes: MistakeMaps | None = None
 
 
 def rendered(
-    assessed: Assessment, predictions: Predictions, progress: ProgressFn | None = None
+    assessed: Assessment,
+    predictions: Predictions,
+    mistakes: MistakeMaps | None = None,
+    progress: ProgressFn | None = None,
 ) -> _page.Rendered:
     """The page of an assessment."""
     names = _names.Names()
     named = _names.of_assessment(names, assessed)
-    subject = Subject(assessed, named, predictions)
+    subject = Subject(assessed, named, predictions, mistakes)
     return _page.render(PAGE, subject, names, progress)
 
 
@@ -115,6 +123,37 @@ def _gallery_shelves(subject: Subject) -> _section.Drawn:
         for name, (title, caption) in SHELVES.items()
         if name in pictures
     ]
+
+
+def _mistakes(subject: Subject) -> _section.Drawn:
+    """Of each of the surest mistakes the image, and why that and not the other."""
+    assert subject.mistakes is not None, "the section needs them"
+    if subject.mistakes.left_out:
+        return [[_section.Terms([("No maps", subject.mistakes.left_out)])]]
+    if not len(subject.mistakes.numbers):
+        return []
+    names = [c.name for c in subject.named.classes]
+    panels = []
+    for number, why, rather in zip(*subject.mistakes[:3], strict=True):
+        image = subject.predictions.image(int(number))
+        answer, label = (
+            names[of[number]]
+            for of in (subject.predictions.predicted, subject.predictions.labels)
+        )
+        source, pixelated = _overlay.picture(image)
+        shown = f"{answer}, not {label}"
+        panels.append(_section.Panel(shown, source, shown, pixelated))
+        questions = (f"Why {answer}?", f"Why {answer}, rather than {label}?")
+        for question, values in zip(questions, (why, rather), strict=True):
+            laid = _overlay.overlay(image, still_map(values), signed=False)
+            panels.append(_panels.of_map(question, laid, [], shown, None))
+    caption = (
+        "Look at what the second map of each has and the first has not: it is what "
+        "speaks for the wrong answer against the right one. Each map has a scale of "
+        "its own."
+    )
+    title = "The surest mistakes"
+    return [[_section.Panels("mistakes-why", title, panels, caption, kind="threes")]]
 
 
 def _facts(assessed: Assessment) -> list[str]:
@@ -176,44 +215,9 @@ def _tiles(assessed: Assessment) -> _section.Tiles:
     return _section.Tiles(tiles)
 
 
-def _run(assessed: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What was run, in groups: the plain entries first, then each nested mapping.
-
-    The notes stand at the top of the page.
-    """
-    plain = {
-        k: v
-        for k, v in assessed.run.items()
-        if not isinstance(v, Mapping) and k != "notes"
-    }
-    nested = {k: v for k, v in assessed.run.items() if isinstance(v, Mapping)}
-    plain["intervals"] = (
-        f"{100 * assessed.confidence_level:g} %, {assessed.num_samples:,} draws"
-    )
-    groups = [("", list(_flattened(plain)))]
-    for name, values in nested.items():
-        title = name.replace("_", " ").capitalize()
-        groups.append((title, list(_flattened(values))))
-    return [group for group in groups if group[1]]
-
-
-def _flattened(
-    values: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, str]]:
-    """Yields (name in words, text) for every leaf of nested mappings."""
-    for name, value in values.items():
-        words = prefix + str(name).replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{words}, ")
-        else:
-            yield words, written(value)
-
-
-def written(value: Any) -> str:
-    """An entry of what was run, as text."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "–" if value is None else str(value)
+def _what_was_run(assessed: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:
+    intervals = f"{100 * assessed.confidence_level:g} %, {assessed.num_samples:,} draws"
+    return _run.groups({**assessed.run, "intervals": intervals})
 
 
 PAGE = _section.Page(
@@ -263,6 +267,18 @@ PAGE = _section.Page(
             lead=lambda subject: _text.gallery(subject.named),
         ),
         _section.Section(
+            "why",
+            "Why these mistakes",
+            _mistakes,
+            needs=("mistakes",),
+            label="Why",
+            lead=lambda subject: (
+                "Class activation maps of the features that the network ends in: where "
+                "the evidence for its answer lies, and where that for its answer "
+                "against the true class."
+            ),
+        ),
+        _section.Section(
             "terms",
             "How to read this",
             lambda subject: [[_section.Terms(_text.terms(subject.named))]],
@@ -271,7 +287,7 @@ PAGE = _section.Page(
         _section.Section(
             "run",
             "What was run",
-            lambda subject: [[_section.Groups(_run(subject.named))]],
+            lambda subject: [[_section.Groups(_what_was_run(subject.named))]],
             label="What was run",
         ),
     ),

@@ -5,17 +5,29 @@ import os
 import pathlib
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from trustjax import _files
 from trustjax.assess import Assessment, NetworkComparison, Predictions
-from trustjax.report import _json, _network_page, _page, _trust_report
+from trustjax.report import (
+    _explain_page,
+    _explain_sheet,
+    _json,
+    _network_page,
+    _page,
+    _trust_report,
+)
+from trustjax.report._explained import Explanations, MistakeMaps
 from trustjax.typing import ProgressFn
 
-_OURS = re.compile(r"(figures/[\w-]+\.svg|tables/[\w-]+\.csv|[\w-]+\.npz)")
+_OURS = re.compile(
+    r"(figures/[\w-]+\.svg|tables/[\w-]+\.csv|maps/[\w-]+\.npz|[\w-]+\.(npz|png))"
+)
+
+_Writer = Callable[[pathlib.Path], object]
 
 
 def write(
@@ -23,6 +35,7 @@ def write(
     predictions: Predictions,
     out: str | os.PathLike[str],
     *,
+    mistakes: MistakeMaps | None = None,
     progress: ProgressFn | None = None,
 ) -> pathlib.Path:
     """Writes `index.html`, `metrics.json`, `scores.npz`, `figures/` and `tables/`.
@@ -37,6 +50,8 @@ def write(
       predictions: what it was made from, for the images and the per-example file.
       out: the folder; made if it is missing. Files of an older page in it that the new
         one has not are taken away, all others are left alone.
+      mistakes: maps of some wrong answers, drawn on the page and kept in
+        `mistakes.npz`; None leaves the section out.
       progress: hears, as the task `"drawing"`, how many of the sections are done.
 
     Returns:
@@ -54,8 +69,61 @@ def write(
         **({} if predictions.index is None else {"index": predictions.index}),
         **{f"score_{name}": values for name, values in predictions.scores.items()},
     }
-    page = _trust_report.rendered(assessment, predictions, progress)
-    return _write(page, _json.of_assessment(assessment), pathlib.Path(out), arrays)
+    page = _trust_report.rendered(assessment, predictions, mistakes, progress)
+    beside = {"scores.npz": _arrays(arrays)}
+    if mistakes is not None and len(mistakes.numbers):
+        kept = {"example": mistakes.numbers, "why": mistakes.why}
+        beside["mistakes.npz"] = _arrays({**kept, "rather": mistakes.rather})
+    return _write(page, _json.of_assessment(assessment), pathlib.Path(out), beside)
+
+
+def write_explanations(
+    explained: Explanations,
+    out: str | os.PathLike[str],
+    *,
+    progress: ProgressFn | None = None,
+) -> pathlib.Path:
+    """Writes explanations: `index.html`, `index.png`, `metrics.json` and `maps/`.
+
+    All as `write` does it; `maps/` holds a file of each image, with its raw maps.
+
+    Args:
+      explained: what `trustjax explain` found.
+      out: the folder, as `write` takes it.
+      progress: as in `write`.
+
+    Returns:
+      The path of `index.html`.
+
+    Raises:
+      OSError: if the folder cannot be made or written, or the disk is full.
+    """
+    page = _explain_page.rendered(explained, progress)
+    picture = _explain_sheet.sheet(explained)
+    beside: dict[str, _Writer] = {
+        f"maps/{name}.npz": _arrays(image.arrays)
+        for name, image in zip(
+            file_names([image.name for image in explained.images]),
+            explained.images,
+            strict=True,
+        )
+    }
+    beside["index.png"] = lambda path: path.write_bytes(picture)
+    numbers = _json.of_explanations(explained)
+    return _write(page, numbers, pathlib.Path(out), beside)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names of images as those of their files, all different.
+
+    >>> file_names(["photos/a cat.png", "17"])
+    ['000-a-cat', '001-17']
+    """
+    stems = (os.path.splitext(os.path.basename(name))[0] for name in names)
+    return [
+        f"{number:03}-{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:40]}"
+        for number, stem in enumerate(stems)
+    ]
 
 
 def write_comparison(
@@ -84,19 +152,23 @@ def write_comparison(
     return _write(page, numbers, pathlib.Path(out), {})
 
 
+def _arrays(arrays: Mapping[str, np.ndarray]) -> _Writer:
+    return lambda path: np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
 def _write(
     page: _page.Rendered,
     numbers: Mapping[str, object],
     folder: pathlib.Path,
-    arrays: Mapping[str, np.ndarray],
+    beside: Mapping[str, _Writer],
 ) -> pathlib.Path:
-    beside = (["scores.npz"] if arrays else []) + sorted(page.files)
-    text = _json.to_text({**numbers, "files": beside})
-    names = [*beside, "metrics.json", "index.html"]
+    files = [*beside, *sorted(page.files)]
+    text = _json.to_text({**numbers, "files": files})
+    names = [*files, "metrics.json", "index.html"]
     leaving = _files_of_the_page_in(folder)
     with _files.written_together(folder, names, leaving) as new:
-        if arrays:
-            np.savez_compressed(new / "scores.npz", allow_pickle=False, **arrays)
+        for name, write_to in beside.items():
+            write_to(new / name)
         for name, content in page.files.items():
             (new / name).write_text(content, encoding="utf-8")
         (new / "metrics.json").write_text(text, encoding="utf-8")
