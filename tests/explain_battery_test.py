@@ -67,6 +67,8 @@ ROWS = {
     "why_not_certain": Row(explain.why_not_certain, {"target": CLASSES_OF_EACH}),
     "causal_cam": Row(explain.causal_cam),
     "causal_cam, two classes": Row(explain.causal_cam, {"contrast": 0, "target": 2}),
+    "voice": Row(explain.voice, {"method": "grad_cam_plus_plus"}),
+    "voice, some contrasts": Row(explain.voice, {"contrasts": 2, "target": 1}),
     "class_maps": Row(explain.class_maps, {"method": "layer_cam"}),
     "class_maps, some": Row(explain.class_maps, {"target": CLASSES_OF_EACH[:, None]}),
     "insertion_curve": Row(explain.insertion_curve, {"maps": of_size(8, 8)}),

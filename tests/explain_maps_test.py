@@ -234,3 +234,10 @@ def test_on_a_mesh_the_numbers_are_the_same(kind):
         found = jax.jit(function)(sharded)
         np.testing.assert_allclose(found, function(maps), atol=1e-6)
         assert found.sharding.spec[0] == "batch"
+
+
+def test_a_constant_map_stays_constant():
+    """Weights that add up to 1 - 6e-8 would make a pattern of rounding of it."""
+    maps = explain.resized(jnp.full((1, 7, 7), 2.3), (224, 224))
+    assert (np.asarray(maps) == np.float32(2.3)).all()
+    assert not explain.normalized(maps).any()

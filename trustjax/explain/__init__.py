@@ -45,3 +45,5 @@ from trustjax.explain._structure import structure_curve_of as structure_curve_of
 from trustjax.explain._target import Target as Target
 from trustjax.explain._target import class_difference as class_difference
 from trustjax.explain._target import loss as loss
+from trustjax.explain._voice import Voice as Voice
+from trustjax.explain._voice import voice as voice

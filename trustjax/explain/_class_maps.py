@@ -1,5 +1,6 @@
 """Maps of many classes at once, signed and in the resolution of the features."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -126,7 +127,6 @@ def _maps(
 ) -> jax.Array:
     batch, *shape = evidence.features.shape
     num_classes = evidence.logits.shape[1]
-    at_once = max(1, _NUMBERS_AT_ONCE // max(1, evidence.features.size))
     activations = evidence.activations
 
     def gradients_of(a: jax.Array) -> Callable[[jax.Array], jax.Array]:
@@ -154,6 +154,7 @@ def _maps(
             return jax.vmap(of_image)(activations, less_than)
 
         labels = jnp.arange(num_classes)
+        at_once = _at_once(shape if less_than is None else evidence.features.shape)
         return jnp.moveaxis(jax.lax.map(of_class, labels, batch_size=at_once), 0, 1)
 
     if classes is None:
@@ -165,6 +166,12 @@ def _maps(
     ) -> jax.Array:
         gradient_of = gradients_of(a)
         of_label = lambda label: signed(on_grid, contrasted(gradient_of(label), less))
+        at_once = _at_once(evidence.features.shape)
         return jax.lax.map(of_label, labels, batch_size=at_once)
 
     return jax.vmap(of_image)(evidence.features, activations, less_than, classes)
+
+
+def _at_once(shape: Sequence[int]) -> int:
+    """For how many classes gradients of this shape are held together."""
+    return max(1, _NUMBERS_AT_ONCE // max(1, math.prod(shape)))

@@ -90,7 +90,7 @@ def resized(
 
     Returns:
       `[batch, *size]` in float32 or wider. Values stay between the extremes of the
-      map, which themselves need not be kept.
+      map, which themselves need not be kept; a constant map stays constant.
 
     Raises:
       ValueError: if `size` has another number of axes than the map, or one below 1.
@@ -110,7 +110,13 @@ def resized(
 
     def of_maps(values: jax.Array) -> jax.Array:
         whole = (*values.shape[:leading], *size)
-        return jax.image.resize(values, whole, "linear", antialias=False)
+        found = jax.image.resize(values, whole, "linear", antialias=False)
+        # Weights add up to 1 but for rounding, and a constant map would vary by that.
+        positions = tuple(range(leading, values.ndim))
+        least = jnp.min(values, axis=positions, keepdims=True)
+        most = jnp.max(values, axis=positions, keepdims=True)
+        beyond = jax.lax.stop_gradient(jnp.clip(found, least, most) - found)
+        return found + jnp.where(jnp.isfinite(beyond), beyond, 0)
 
     return in_auto_axes(of_maps, values, batch=values)
 
