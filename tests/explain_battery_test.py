@@ -69,6 +69,17 @@ ROWS = {
     "causal_cam, two classes": Row(explain.causal_cam, {"contrast": 0, "target": 2}),
     "voice": Row(explain.voice, {"method": "grad_cam_plus_plus"}),
     "voice, some contrasts": Row(explain.voice, {"contrasts": 2, "target": 1}),
+    "saliency, several": Row(
+        explain.saliency,
+        {"target": jnp.stack([CLASSES_OF_EACH, 2 - CLASSES_OF_EACH], axis=-1)},
+    ),
+    "integrated_gradients": Row(
+        explain.integrated_gradients, {"steps": 3, "microbatch": 2}
+    ),
+    "smooth_grad": Row(
+        explain.smooth_grad,
+        {"key": jax.random.key(0), "samples": 3, "microbatch": 2, "target": 1},
+    ),
     "class_maps": Row(explain.class_maps, {"method": "layer_cam"}),
     "class_maps, some": Row(explain.class_maps, {"target": CLASSES_OF_EACH[:, None]}),
     "insertion_curve": Row(explain.insertion_curve, {"maps": of_size(8, 8)}),

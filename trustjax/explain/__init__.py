@@ -9,6 +9,10 @@ What a map explains is its `target`: the predicted class, another one, many at o
 difference of two (`class_difference`), a loss, or any function of the logits, such as
 a trust score of `trustjax.scores`.
 
+Maps of gradients by the images (`saliency` and its kin, `integrated_gradients`,
+`smooth_grad`) have the shape of x, of any x, and are signed; `over_channels` makes one
+number for each pixel of them.
+
 How far to believe a map: what the network says while pixels are shown or hidden in its
 order (`insertion_curve`, `deletion_curve`), or structures (`structure_curve`); whether
 it is right, or sure, on what the map lets through (`masking_accuracy`, `average_drop`);
@@ -33,11 +37,24 @@ from trustjax.explain._faithfulness import AverageDrop as AverageDrop
 from trustjax.explain._faithfulness import MaskingAccuracy as MaskingAccuracy
 from trustjax.explain._faithfulness import average_drop as average_drop
 from trustjax.explain._faithfulness import masking_accuracy as masking_accuracy
+from trustjax.explain._gradient_maps import deconvolution as deconvolution
+from trustjax.explain._gradient_maps import guided_backprop as guided_backprop
+from trustjax.explain._gradient_maps import guided_grad_cam as guided_grad_cam
+from trustjax.explain._gradient_maps import input_times_gradient as input_times_gradient
+from trustjax.explain._gradient_maps import over_channels as over_channels
+from trustjax.explain._gradient_maps import saliency as saliency
+from trustjax.explain._integrated_gradients import (
+    IntegratedGradients as IntegratedGradients,
+)
+from trustjax.explain._integrated_gradients import (
+    integrated_gradients as integrated_gradients,
+)
 from trustjax.explain._localisation import energy_in_box as energy_in_box
 from trustjax.explain._localisation import pointing_accuracy as pointing_accuracy
 from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
+from trustjax.explain._smooth_grad import smooth_grad as smooth_grad
 from trustjax.explain._structure import THRESHOLDS as THRESHOLDS
 from trustjax.explain._structure import StructureCurve as StructureCurve
 from trustjax.explain._structure import structure_curve as structure_curve

@@ -4,15 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from trustjax import transforms
 from trustjax._numerics import at_least_float32
 from trustjax.explain._places import Places, places
-from trustjax.explain._target import TargetFn
+from trustjax.explain._target import TargetFn, gradients
 from trustjax.typing import ApplyFn, Params, SplitModel
-
-_QUESTIONS_AT_ONCE = 16
 
 
 class Cutting(NamedTuple):
@@ -62,23 +59,11 @@ class Evidence(NamedTuple):
         Returns:
           `[batch, *grid, channels]`, or `[batch, asked, *grid, channels]`.
         """
-        values, pull_question = jax.vjp(question, self.logits)
 
-        def towards(cotangent: jax.Array) -> jax.Array:
-            gradient = self.pull(pull_question(cotangent)[0])
-            return at_least_float32(self.on_grid(gradient))
+        def pull(cotangent: jax.Array) -> jax.Array:
+            return at_least_float32(self.on_grid(self.pull(cotangent)))
 
-        if values.ndim == 1:
-            found = towards(jnp.ones_like(values))
-        else:
-            spread = lambda row: towards(jnp.broadcast_to(row[None], values.shape))
-            each = jnp.eye(values.shape[1], dtype=values.dtype)
-            found = jax.lax.map(spread, each, batch_size=_QUESTIONS_AT_ONCE)
-            found = jnp.moveaxis(found, 0, 1)
-        # A class that does not exist has no gradient, which is not one of zero.
-        known = ~jnp.isnan(values)
-        known = known.reshape(known.shape + (1,) * (found.ndim - known.ndim))
-        return jnp.where(known, found, jnp.nan)
+        return gradients(question, self.logits, pull)
 
 
 def gather(where: Places, params: Params, x: Any) -> Evidence:

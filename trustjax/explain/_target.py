@@ -24,6 +24,8 @@ OUTPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 """What of a class is asked."""
 
+_QUESTIONS_AT_ONCE = 16
+
 
 def asked(
     target: Target, clean: Float[Array, "batch classes"], *, output: str = "logits"
@@ -144,6 +146,39 @@ def loss(loss_fn: LossFn, *loss_args: Any) -> TargetFn:
     [-0.693]
     """
     return lambda logits: -loss_fn(logits, *loss_args)
+
+
+def gradients(question: TargetFn, logits: Any, pull: Callable[[jax.Array], Any]) -> Any:
+    """The gradients of a question by what logits were made of, from one forward pass.
+
+    Args:
+      question: `(logits) -> [batch]`, or `[batch, asked]`.
+      logits: `[batch, classes]`.
+      pull: from a cotangent of the logits to a tree of arrays `[batch, ...]`.
+
+    Returns:
+      The tree of `pull` with arrays `[batch, ...]`, or `[batch, asked, ...]`. NaN where
+      the answer to the question is: it has no gradient, which is not one of zero.
+    """
+    values, pull_question = jax.vjp(question, logits)
+
+    def towards(cotangent: jax.Array) -> Any:
+        return pull(pull_question(cotangent)[0])
+
+    if values.ndim == 1:
+        found = towards(jnp.ones_like(values))
+    else:
+        spread = lambda row: towards(jnp.broadcast_to(row[None], values.shape))
+        each = jnp.eye(values.shape[1], dtype=values.dtype)
+        found = jax.lax.map(spread, each, batch_size=_QUESTIONS_AT_ONCE)
+        found = jax.tree.map(lambda gradient: jnp.moveaxis(gradient, 0, 1), found)
+
+    def known(gradient: jax.Array) -> jax.Array:
+        nan = jnp.isnan(values)
+        nan = nan.reshape(nan.shape + (1,) * (gradient.ndim - nan.ndim))
+        return jnp.where(nan, jnp.nan, gradient)
+
+    return jax.tree.map(known, found)
 
 
 def _checked(target: TargetFn, length: int) -> TargetFn:
