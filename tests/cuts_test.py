@@ -434,10 +434,27 @@ def test_a_split_model_comes_back_as_it_is():
     assert transforms.split(split, network.params, network.x, "feature_map") is split
 
 
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("BatchNorm_0", 4), ("_Convolutional/Conv_1", 7), ("Conv_1/add", 7), ("3", 3)],
+)
+def test_a_cut_by_its_name_or_its_number(name, number):
+    """A layer is its last cut, whatever its network calls what is around it."""
+    network = networks.get("of_linen")[:3]
+    cut = transforms.cuts(*network)[number]
+    by_name, by_cut = (transforms.split(*network, at) for at in (name, cut))
+    params, x = network[1:]
+    found, expected = (s.features_fn(params, x) for s in (by_name, by_cut))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_bad_arguments_are_named():
     apply_fn, params, x = networks.get("perceptron")[:3]
     with pytest.raises(ValueError, match="at must be one of embedding, feature_map"):
         transforms.split(apply_fn, params, x, "logits")
+    linen = networks.get("of_linen")[:3]
+    with pytest.raises(ValueError, match=r"got 'BatchNorm_2'.*first, BatchNorm_[01], "):
+        transforms.split(*linen, "BatchNorm_2")
     (cut, *_) = transforms.cuts(*networks.get("dense")[:3])
     with pytest.raises(ValueError, match="at is no cut of this network"):
         transforms.split(apply_fn, params, x, cut)

@@ -305,9 +305,11 @@ def test_a_class_that_does_not_exist():
 
 
 def test_a_layer_that_does_not_exist():
-    apply_fn, params, x, *_ = networks.get("dense")
-    with pytest.raises(ValueError, match="at must be one of embedding, feature_map"):
-        explain.grad_cam(apply_fn, params, x, at="layer5")
+    apply_fn, params, x, *_ = networks.get("of_linen")
+    with pytest.raises(ValueError, match=r"got 'Conv_3'.*nearest first, Conv_"):
+        explain.grad_cam(apply_fn, params, x, at="Conv_3")
+    maps = quietly(explain.grad_cam, apply_fn, params, x, at="Conv_0", target=1)
+    assert maps.shape == (4, 8, 8)
 
 
 def test_clips():

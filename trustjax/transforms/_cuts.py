@@ -1,6 +1,7 @@
 """Where a network can be cut, and how a cut is found again at another batch size."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,32 @@ class Network:
             "are\n" + "\n".join(lines)
         )
 
+    def named(self, name: str) -> Cut:
+        """The last cut in a layer, or the one of a number.
+
+        Args:
+          name: parts of a cut's name that follow each other (`"layer4/1"`, `"relu"`),
+            or its number.
+
+        Raises:
+          ValueError: if there is none, listing the names there are, nearest first.
+        """
+        cuts = list(self.cuts.values())
+        found = [c for c in cuts if name == str(c.number) or _has(c.name, name)]
+        if found:
+            return found[-1]
+        if not cuts:
+            raise self.refusal(f"at is no cut of this network, {name!r}")
+        parts = {p for c in cuts for p in (*c.name.split("/"), *_scopes(c.name))}
+        near = sorted(parts, key=lambda p: -_likeness(p, name))
+        left = f" ({len(near) - _LISTED} more)" if len(near) > _LISTED else ""
+        raise ValueError(
+            "at must be one of embedding, feature_map, a cut, its number, or a name "
+            f"of the network's, got {name!r}. The names are, nearest first, "
+            f"{', '.join(near[:_LISTED])}{left}; transforms.cuts(apply_fn, params, x) "
+            f"lists the cuts, 0 to {len(cuts) - 1}"
+        )
+
     def _why_none(self) -> str:
         if len(self.computing) == 1:
             (name,) = self.computing
@@ -85,6 +112,21 @@ class Network:
             "alive (x itself, a mask, a branch), or none that is floating point with "
             "the batch as one axis"
         )
+
+
+def _has(name: str, parts: str) -> bool:
+    """Whether a name has these parts, one after the other."""
+    return f"/{parts}/" in f"/{name}/"
+
+
+def _scopes(name: str) -> list[str]:
+    """A name without its last part, without its last two, and so on."""
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
 
 def look_through(apply_fn: Callable[..., Any], params: Any, x: Any) -> Network:

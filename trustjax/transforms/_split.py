@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from trustjax import _validate
 from trustjax.transforms._alive import computing
 from trustjax.transforms._choice import embedding, feature_map
 from trustjax.transforms._cuts import (
@@ -89,7 +88,9 @@ def split(
       apply_fn: `(params, x) -> logits`, any function of arrays in JAX.
       params: what it takes first, or types of arrays.
       x: a batch or the types of one, as in `cuts`; which one does not matter later.
-      at: `"embedding"`, `"feature_map"`, or one of `cuts(apply_fn, params, x)`.
+      at: `"embedding"`, `"feature_map"`, or one of `cuts(apply_fn, params, x)`: itself,
+        its number (`"21"`), or parts of its name, such as a layer, `"layer4"`: of
+        several cuts in it the last.
 
     Returns:
       The two parts. Each traces `apply_fn` where it is called and runs what it needs
@@ -132,8 +133,7 @@ def split(
     if isinstance(at, Cut):
         cut = _same_cut(network, at)
     else:
-        _validate.choice("at", at, _CHOICES)
-        cut = _CHOICES[at](network)
+        cut = _CHOICES[at](network) if at in _CHOICES else network.named(at)
     shape = (math.prod(cut.shape[1:]),) if at == "embedding" else cut.shape[1:]
 
     def features_fn(params: Params, x: Any) -> jax.Array:
