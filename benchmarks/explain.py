@@ -2,10 +2,16 @@
 
 `python -m benchmarks.explain [part ...]`; each part is a function of this file.
 
+Rivals are the extra `bench`; they and torch are needed for their parts alone.
+
+- `grad_cam`: Grad-CAM of a ResNet-18 against pytorch-grad-cam, whose maps it equals.
 - `voice`: VOICE of a ResNet-18, 224x224, 1,000 classes, against a forward pass and
   against the authors' procedure, a forward and a backward pass for each contrast; and
   how far it is from the loop over contrasts.
 """
+
+# The rivals are the extra `bench`, which `make lint` does not install.
+# pyright: reportMissingImports=false
 
 import os
 import sys
@@ -86,7 +92,44 @@ def of_the_loop(apply_fn: Any, params: Any, image: jax.Array) -> np.ndarray:
     return squares / (len(classes) - 1)
 
 
-PARTS: dict[str, Callable[[], None]] = {"voice": voice}
+def grad_cam(batch: int = 8, rounds: int = 8) -> None:
+    """Grad-CAM of the same network and images as pytorch-grad-cam's."""
+    import torch
+
+    from benchmarks import _torchvision
+
+    module = _torchvision.network("resnet18")
+    from pytorch_grad_cam import GradCAM
+
+    arrays = {name: array.numpy() for name, array in module.state_dict().items()}
+    apply_fn, params = models.from_state_dict("resnet18", arrays)
+    images = torch.randn(batch, 3, 224, 224, generator=torch.manual_seed(1))
+    x = jnp.asarray(images.permute(0, 2, 3, 1).numpy())
+    rival = GradCAM(module, [module.layer4[-1]])
+    ours = jax.jit(lambda p, x: explain.grad_cam(apply_fn, p, x))
+
+    # Theirs is brought to [0, 1] before it is resized, but for 1e-7 in a denominator.
+    predicted = jnp.argmax(apply_fn(params, x), axis=-1)
+    low = explain.class_maps(apply_fn, params, x, target=predicted[:, None])[:, 0]
+    resized = explain.resized(jnp.maximum(low, 0), (224, 224))
+    expected = explain.normalized(jnp.asarray(rival(images, None)))
+    np.testing.assert_allclose(explain.normalized(resized), expected, atol=1e-4)
+
+    print(f"\nGrad-CAM, ResNet-18, 224x224, batch {batch}")
+    seconds = best(
+        {
+            "forward pass": lambda: jax.jit(apply_fn)(params, x),
+            "grad_cam": lambda: ours(params, x),
+            "PyTorch's forward pass": lambda: torch.no_grad()(module)(images),
+            "pytorch-grad-cam 1.5.7": lambda: rival(images, None),
+        },
+        rounds,
+    )
+    ratio = seconds["pytorch-grad-cam 1.5.7"] / seconds["grad_cam"]
+    print(f"pytorch-grad-cam takes {ratio:.2f} x as long")
+
+
+PARTS: dict[str, Callable[[], None]] = {"voice": voice, "grad_cam": grad_cam}
 
 
 def main() -> None:

@@ -44,18 +44,14 @@ def of_size(*size):
 
 
 ROWS = {
-    "grad_cam": Row(explain.grad_cam),
-    "grad_cam, a class for each": Row(explain.grad_cam, {"target": CLASSES_OF_EACH}),
-    "grad_cam, channels first": Row(explain.grad_cam, network="channels_first"),
-    "grad_cam, clips": Row(explain.grad_cam, {"target": 1}, "video"),
+    "grad_cam": Row(explain.grad_cam, {"target": CLASSES_OF_EACH}),
     "grad_cam, tokens": Row(explain.grad_cam, {"target": 2}, "transformer"),
-    "grad_cam_plus_plus": Row(explain.grad_cam_plus_plus, {"target": 1}),
+    "grad_cam_plus_plus": Row(explain.grad_cam_plus_plus, network="channels_first"),
     "hires_cam": Row(
         explain.hires_cam, {"target": jnp.stack([CLASSES_OF_EACH] * 2, axis=-1)}
     ),
-    "layer_cam": Row(explain.layer_cam, {"target": 0}),
+    "layer_cam, clips": Row(explain.layer_cam, {"target": 1}, "video"),
     "counterfactual_cam": Row(explain.counterfactual_cam, {"method": "layer_cam"}),
-    "contrast_cam": Row(explain.contrast_cam),
     "contrast_cam, several": Row(
         explain.contrast_cam,
         {
@@ -66,7 +62,6 @@ ROWS = {
     ),
     "why_not_certain": Row(explain.why_not_certain, {"target": CLASSES_OF_EACH}),
     "causal_cam": Row(explain.causal_cam),
-    "causal_cam, two classes": Row(explain.causal_cam, {"contrast": 0, "target": 2}),
     "voice": Row(explain.voice, {"method": "grad_cam_plus_plus"}),
     "voice, some contrasts": Row(explain.voice, {"contrasts": 2, "target": 1}),
     "saliency, several": Row(
