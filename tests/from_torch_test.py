@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from trustjax import (
     assess,
     bridge,
+    explain,
     gradients,
     preprocessing,
     report,
@@ -385,3 +386,23 @@ def test_torchvisions_networks(name):
     features = jax.eval_shape(parts.features_fn, params, arrays(x))
     width = {"resnet18": 512, "mobilenet_v3_small": 1024}.get(name, 768)
     assert features.shape == (len(x), width)
+
+
+def test_maps_of_a_module():
+    """Grad-CAM of torch's own gradients; a layer by the module's name for it."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)]
+    module = nn.Sequential(nn.Sequential(*layers), nn.Sequential(*head)).eval()
+    x = torch.randn(2, 3, 17, 13)
+    features = module[0](x).detach().requires_grad_()
+    weights = torch.autograd.grad(module[1](features)[:, 2].sum(), features)[0]
+    raw = (weights.mean((2, 3), keepdim=True) * features).sum(1).relu().detach()
+    expected = nn.functional.interpolate(raw[:, None], (17, 13), mode="bilinear")[:, 0]
+    apply_fn, params = bridge.from_torch(module, x)
+    for at in ("feature_map", "0/3"):
+        maps = explain.grad_cam(apply_fn, params, arrays(x), target=2, at=at)
+        np.testing.assert_allclose(maps, expected, atol=1e-5 * float(expected.max()))
+    found = jax.jit(lambda p, x: explain.voice(apply_fn, p, x))(params, arrays(x))
+    assert found.uncertainty.shape == (2, 17, 13)
+    assert np.asarray(found.uncertainty).max() > 0

@@ -88,7 +88,12 @@ class Network:
           ValueError: if there is none, listing the names there are, nearest first.
         """
         cuts = list(self.cuts.values())
-        found = [c for c in cuts if name == str(c.number) or _has(c.name, name)]
+        is_it = (
+            (lambda cut: name == str(cut.number))
+            if name.isdecimal()
+            else (lambda cut: _has(cut.name, name))
+        )
+        found = [cut for cut in cuts if is_it(cut)]
         if found:
             return found[-1]
         if not cuts:
