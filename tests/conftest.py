@@ -1,7 +1,10 @@
 """What every test runs under: typed calls, strict ranks, eight CPU devices."""
 
+import ctypes
+import gc
 import os
 import pathlib
+import resource
 
 from tests import compiler
 
@@ -36,7 +39,37 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def programs_of_one_module():
     """Lets go of a module's compiled programs: those of all take gigabytes."""
     yield
+    _let_go()
+
+
+@pytest.fixture(autouse=True)
+def programs_in_memory():
+    """Lets go of them within a module, too, where they have taken a gigabyte."""
+    yield
+    if _resident() - _AFTER_THE_LAST[0] > 1e9:
+        _let_go()
+
+
+_AFTER_THE_LAST = [0.0]
+"""Bytes in memory after programs were last let go."""
+
+
+def _let_go() -> None:
     jax.clear_caches()
+    gc.collect()
+    # What the compiler gave back glibc keeps for it: gigabytes of the next program's.
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(0)
+    _AFTER_THE_LAST[0] = _resident()
+
+
+def _resident() -> float:
+    """Bytes of this process in memory; 0 where the system does not say."""
+    pages = pathlib.Path("/proc/self/statm")
+    if not pages.exists():
+        return 0.0
+    return int(pages.read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.fixture
