@@ -54,6 +54,12 @@ from trustjax.explain._localisation import pointing_accuracy as pointing_accurac
 from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
+from trustjax.explain._randomisation import (
+    ParameterRandomisation as ParameterRandomisation,
+)
+from trustjax.explain._randomisation import (
+    parameter_randomisation as parameter_randomisation,
+)
 from trustjax.explain._smooth_grad import smooth_grad as smooth_grad
 from trustjax.explain._structure import THRESHOLDS as THRESHOLDS
 from trustjax.explain._structure import StructureCurve as StructureCurve

@@ -4,6 +4,7 @@ from trustjax.transforms._affine import is_affine as is_affine
 from trustjax.transforms._convolution import conv_p as conv_p
 from trustjax.transforms._cpu import cpu_convolution as cpu_convolution
 from trustjax.transforms._cuts import Cut as Cut
+from trustjax.transforms._order import order_of_use as order_of_use
 from trustjax.transforms._pooling import max_pool_p as max_pool_p
 from trustjax.transforms._product import Product as Product
 from trustjax.transforms._rectified import deconvolved_relu as deconvolved_relu
