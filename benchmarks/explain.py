@@ -8,6 +8,8 @@ Rivals are the extra `bench`; they and torch are needed for their parts alone.
 - `voice`: VOICE of a ResNet-18, 224x224, 1,000 classes, against a forward pass and
   against the authors' procedure, a forward and a backward pass for each contrast; and
   how far it is from the loop over contrasts.
+- `flipping`: deletion curves against Quantus' pixel flipping, of the same network and
+  with the same probabilities.
 """
 
 # The rivals are the extra `bench`, which `make lint` does not install.
@@ -129,7 +131,116 @@ def grad_cam(batch: int = 8, rounds: int = 8) -> None:
     print(f"pytorch-grad-cam takes {ratio:.2f} x as long")
 
 
-PARTS: dict[str, Callable[[], None]] = {"voice": voice, "grad_cam": grad_cam}
+def flipping(rounds: int = 3) -> None:
+    """One small network a pixel and a row at a time, and a ResNet-18."""
+    from benchmarks._torchvision import network
+
+    small = cnn()
+    pixel_flipping("cnn, 28x28, a pixel", *small, (16, 1, 28, 28), 1, rounds)
+    pixel_flipping("cnn, 28x28, a row", *small, (64, 1, 28, 28), 28, rounds)
+    large = network("resnet18")
+    arrays = {name: array.numpy() for name, array in large.state_dict().items()}
+    apply_fn, params = models.from_state_dict("resnet18", arrays)
+    # Quantus counts numbers, and takes only a divisor of height times width at a time.
+    pixel_flipping(
+        "ResNet-18, 96x96, 384 pixels",
+        large,
+        lambda params, x: apply_fn(params, jnp.moveaxis(x, 1, -1)),
+        params,
+        (16, 3, 96, 96),
+        384,
+        rounds,
+    )
+
+
+def cnn() -> tuple[Any, Any, Any]:
+    """The CNN of this library as a module of PyTorch, and `(apply_fn, params)`."""
+    import torch
+    from torch import nn
+
+    apply_fn, params = models.load("cnn")
+
+    def with_weights(layer: Any, name: str, axes: tuple[int, ...]) -> Any:
+        with torch.no_grad():
+            for part, order in (("kernel", axes), ("bias", (0,))):
+                array = np.transpose(np.asarray(params[name][part]), order)
+                own = layer.weight if part == "kernel" else layer.bias
+                own.copy_(torch.from_numpy(array.copy()))
+        return layer
+
+    conv = lambda name, channels: with_weights(
+        nn.Conv2d(channels, 16, 3), name, (3, 2, 0, 1)
+    )
+    pooled = lambda: (nn.LeakyReLU(0.1), nn.MaxPool2d(2))
+
+    class ChannelsLast(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.permute(0, 2, 3, 1).flatten(1)
+
+    module = nn.Sequential(
+        *(conv("conv1", 1), *pooled(), conv("conv2", 16), *pooled()),
+        *(conv("conv3", 16), nn.LeakyReLU(0.1), ChannelsLast()),
+        with_weights(nn.Linear(144, 10), "dense", (1, 0)),
+    ).eval()
+    return module, lambda params, x: apply_fn(params, jnp.moveaxis(x, 1, -1)), params
+
+
+def pixel_flipping(
+    title: str,
+    module: Any,
+    apply_fn: Any,
+    params: Any,
+    shape: tuple[int, int, int, int],
+    pixels: int,
+    rounds: int,
+) -> None:
+    """The same curves of one network, in PyTorch and in JAX."""
+    import quantus
+    import torch
+
+    rng = np.random.default_rng(0)
+    images = rng.random(shape, np.float32)
+    maps = rng.random((shape[0], *shape[2:]), np.float32)
+    with torch.no_grad():
+        predicted = module(torch.from_numpy(images)).argmax(-1).numpy()
+    metric = quantus.PixelFlipping(
+        features_in_step=shape[1] * pixels,
+        perturb_baseline=0.0,
+        normalise=False,
+        disable_warnings=True,
+    )
+
+    def theirs() -> np.ndarray:
+        with torch.no_grad():
+            found = metric(
+                model=module,
+                x_batch=images,
+                y_batch=predicted,
+                a_batch=maps[:, None],
+                softmax=True,
+                batch_size=len(images),
+            )
+        return np.array(found)
+
+    compiled = jax.jit(
+        lambda params, x, maps: (
+            explain.deletion_curve(
+                apply_fn, params, x, maps, baseline="zero", step=pixels
+            ).y
+        )
+    )
+    arguments = params, jnp.asarray(images), jnp.asarray(maps)
+    error = np.abs(np.asarray(compiled(*arguments))[:, 1:] - theirs()).max()
+    print(f"\nPixel flipping, {title} at a time, {shape[0]} images, within {error:.0e}")
+    seconds = best({"Quantus": theirs, "ours": lambda: compiled(*arguments)}, rounds)
+    print(f"Quantus takes {seconds['Quantus'] / seconds['ours']:.2f} x as long")
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "voice": voice,
+    "grad_cam": grad_cam,
+    "flipping": flipping,
+}
 
 
 def main() -> None:
