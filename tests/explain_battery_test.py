@@ -43,6 +43,8 @@ def of_size(*size):
     return jax.random.uniform(jax.random.key(5), (8, *size))
 
 
+MASKED = {"key": jax.random.key(0), "masks": 11, "cells": 3, "microbatch": 4}
+
 ROWS = {
     "grad_cam": Row(explain.grad_cam, {"target": CLASSES_OF_EACH}),
     "grad_cam, tokens": Row(explain.grad_cam, {"target": 2}, "transformer"),
@@ -96,6 +98,12 @@ ROWS = {
     ),
     "average_drop": Row(
         explain.average_drop, {"maps": of_size(8, 8), "target": CLASSES_OF_EACH}
+    ),
+    "rise, clips": Row(explain.rise, MASKED | {"target": 1, "p": 0.3}, "video"),
+    "rise, until": Row(explain.rise, MASKED | {"until": 0.9}, differentiable=False),
+    "rise_and_shape, several": Row(
+        explain.rise_and_shape,
+        MASKED | {"target": jnp.stack([CLASSES_OF_EACH] * 2, axis=-1), "centred": True},
     ),
 }
 """Each function in the ways that take different roads through it."""

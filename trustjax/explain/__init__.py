@@ -13,6 +13,10 @@ Maps of gradients by the images (`saliency` and its kin, `integrated_gradients`,
 `smooth_grad`) have the shape of x, of any x, and are signed; `over_channels` makes one
 number for each pixel of them.
 
+Maps of what the network says while random parts are masked (`rise`, `shape`, both at
+once with `rise_and_shape`) ask for no gradient; they are averages, and come with their
+standard error, an `Estimate`.
+
 How far to believe a map: what the network says while pixels are shown or hidden in its
 order (`insertion_curve`, `deletion_curve`), or structures (`structure_curve`); whether
 it is right, or sure, on what the map lets through (`masking_accuracy`, `average_drop`);
@@ -33,6 +37,7 @@ from trustjax.explain._contrast import why_not_certain as why_not_certain
 from trustjax.explain._curves import Curve as Curve
 from trustjax.explain._curves import deletion_curve as deletion_curve
 from trustjax.explain._curves import insertion_curve as insertion_curve
+from trustjax.explain._estimate import Estimate as Estimate
 from trustjax.explain._faithfulness import AverageDrop as AverageDrop
 from trustjax.explain._faithfulness import MaskingAccuracy as MaskingAccuracy
 from trustjax.explain._faithfulness import average_drop as average_drop
@@ -54,12 +59,17 @@ from trustjax.explain._localisation import pointing_accuracy as pointing_accurac
 from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
+from trustjax.explain._masks import random_masks as random_masks
 from trustjax.explain._randomisation import (
     ParameterRandomisation as ParameterRandomisation,
 )
 from trustjax.explain._randomisation import (
     parameter_randomisation as parameter_randomisation,
 )
+from trustjax.explain._rise import RiseAndShape as RiseAndShape
+from trustjax.explain._rise import rise as rise
+from trustjax.explain._rise import rise_and_shape as rise_and_shape
+from trustjax.explain._rise import shape as shape
 from trustjax.explain._smooth_grad import smooth_grad as smooth_grad
 from trustjax.explain._structure import THRESHOLDS as THRESHOLDS
 from trustjax.explain._structure import StructureCurve as StructureCurve

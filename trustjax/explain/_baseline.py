@@ -99,8 +99,8 @@ def filled(
       baseline: as in `substrate`, or `"impute"`: noisy linear imputation. There a
         position is, as far as it is not kept, the weighted mean of its eight neighbours
         in its frame (next to it 1/6, across 1/12), all masked ones at the same time.
-      key: where the noise of `"impute"` comes from; None for no noise. The
-        other baselines have none.
+      key: where the noise of `"impute"` comes from; None for no noise. It is
+        the same for all images; the other baselines have none.
 
     Returns:
       Images of the dtype of `x`, of its shape with the axes `more` behind the batch.
@@ -167,7 +167,8 @@ def _impute(x: jax.Array, keep: jax.Array, key: jax.Array | None) -> jax.Array:
     if key is not None:
         spread = x.std(tuple(range(1, x.ndim)))
         spread = spread.reshape(x.shape[0], *[1] * (imputed.ndim - 1))
-        noise = jax.random.normal(key, imputed.shape, imputed.dtype)
+        # The same for all images: an image's must not depend on the batch around it.
+        noise = jax.random.normal(key, (1, *imputed.shape[1:]), imputed.dtype)
         imputed += (1 - keep) * _NOISE * spread * noise
     return imputed.astype(x.dtype)
 

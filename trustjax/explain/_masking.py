@@ -1,0 +1,150 @@
+"""A pass over many masks, a few at a time, until there are enough."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from trustjax import _validate
+from trustjax.explain import _baseline
+from trustjax.explain._estimate import Estimate
+from trustjax.explain._layout import layout
+from trustjax.explain._masks import cells_along, noise_keys, random_masks
+from trustjax.explain._sums import Sums
+
+Masks = int | Float[Array | np.ndarray, "masks ..."]
+"""How many to draw, or the masks themselves, `[masks, *positions]`."""
+
+_AT_ONCE = 2**20
+"""Numbers in the masked images of one step where `microbatch` is not said."""
+
+_FEWEST = 100
+"""Masks before `until` may stop: of fewer the standard error is not known well."""
+
+
+class Masking(NamedTuple):
+    """How images are masked: the arguments of `explain.rise` of these names."""
+
+    key: jax.Array | None
+    masks: Masks
+    cells: int | Sequence[int]
+    p: float
+    baseline: _baseline.Baseline
+    microbatch: int | None
+    until: float | None
+
+    def check(self, x: jax.Array) -> None:
+        """Raises what `explain.rise` says of these arguments, for images x."""
+        size = layout(x.shape).size
+        _validate.open_fraction("p", self.p)
+        if not isinstance(self.masks, int):
+            shape = jnp.shape(self.masks)
+            if shape[1:] != size or shape[0] < 2:
+                raise ValueError(
+                    "masks must be how many to draw, or two or more of "
+                    f"{list(size)}, got {shape}"
+                )
+        else:
+            _validate.count("masks", self.masks, at_least=2)
+            cells_along(size, self.cells)
+        _validate.count("microbatch", self.at_once(x), at_most=self.count)
+        if self.until is not None:
+            _validate.open_fraction("until", self.until)
+
+    @property
+    def count(self) -> int:
+        """The most masks that there can be."""
+        return self.masks if isinstance(self.masks, int) else len(self.masks)
+
+    def at_once(self, x: jax.Array) -> int:
+        """Masks in one step."""
+        if self.microbatch is not None:
+            return self.microbatch
+        return max(1, min(self.count, _AT_ONCE // max(1, x.size)))
+
+    def sums(
+        self,
+        values: Callable[[jax.Array], jax.Array],
+        x: jax.Array,
+        f0: jax.Array,
+        estimates: Callable[[Sums], Sequence[Estimate]],
+    ) -> Sums:
+        """The sums over all masks, or over as many as each image needs.
+
+        Args:
+          values: what is asked of masked images: `[batch, masks, ...]` to `[batch,
+            masks, asked]`.
+          x: the images.
+          f0: what is asked of them, `[batch, asked]`.
+          estimates: what `until` looks at.
+        """
+        size, at_once, until = layout(x.shape).size, self.at_once(x), self.until
+        masked = self._masked(x)
+
+        def step(number: jax.Array, sums: Sums, done: jax.Array) -> Sums:
+            first = number * at_once
+            masks = self._chosen(size, at_once, first)
+            there = first + jnp.arange(at_once) < self.count
+            counted = there[None] & ~done[:, None]
+            found = values(masked(masks, first))
+            return sums.add(found, masks.reshape(at_once, -1), counted)
+
+        steps = -(-self.count // at_once)
+        sums = Sums.of_none(self.p, f0, math.prod(size))
+        none_done = jnp.zeros(x.shape[0], bool)
+        if until is None:
+            return jax.lax.fori_loop(
+                0, steps, lambda number, sums: step(number, sums, none_done), sums
+            )
+
+        def sure(sums: Sums) -> jax.Array:
+            enough = sums.count[:, 0] >= min(_FEWEST, self.count)
+            for estimate in estimates(sums):
+                error = jnp.sqrt(jnp.mean(estimate.standard_error**2, axis=-1))
+                spread = jnp.std(estimate.map, axis=-1)
+                enough &= jnp.all(error <= until * spread, axis=-1)
+            return enough
+
+        def goes_on(state: tuple) -> jax.Array:
+            number, _, done = state
+            return (number < steps) & ~jnp.all(done)
+
+        def turn(state: tuple) -> tuple:
+            number, sums, done = state
+            sums = step(number, sums, done)
+            return number + 1, sums, done | sure(sums)
+
+        return jax.lax.while_loop(goes_on, turn, (0, sums, none_done))[1]
+
+    def _chosen(
+        self, size: tuple[int, ...], at_once: int, first: jax.Array
+    ) -> jax.Array:
+        """The masks of one step, `[at_once, *size]`; no more than `count` are meant."""
+        masks, key = self.masks, self.key
+        if not isinstance(masks, int):
+            rows = jnp.minimum(first + jnp.arange(at_once), self.count - 1)
+            return jnp.asarray(masks)[rows]
+        if key is None:
+            raise ValueError(
+                "key must be given where masks are drawn, such as jax.random.key(0); "
+                "or give masks of your own"
+            )
+        return random_masks(key, at_once, size, cells=self.cells, p=self.p, first=first)
+
+    def _masked(self, x: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """`(masks, first) -> [batch, masks, ...]`, the images under each."""
+        fill = _baseline.filler(x, self.baseline)
+        imputes = isinstance(self.baseline, str) and self.baseline == "impute"
+
+        def masked(masks: jax.Array, first: jax.Array) -> jax.Array:
+            masks = masks[:, None].astype(jnp.promote_types(x.dtype, jnp.float32))
+            if not imputes or self.key is None:
+                return jax.vmap(fill, (0, None), 1)(masks, None)
+            keys = noise_keys(self.key, len(masks), first)
+            return jax.vmap(fill, (0, 0), 1)(masks, keys)
+
+        return masked
