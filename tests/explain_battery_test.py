@@ -99,6 +99,7 @@ ROWS = {
     "average_drop": Row(
         explain.average_drop, {"maps": of_size(8, 8), "target": CLASSES_OF_EACH}
     ),
+    "occlusion": Row(explain.occlusion, {"window": 3, "stride": 3, "microbatch": 4}),
     "rise, clips": Row(explain.rise, MASKED | {"target": 1, "p": 0.3}, "video"),
     "rise, until": Row(explain.rise, MASKED | {"until": 0.9}, differentiable=False),
     "rise_and_shape, several": Row(

@@ -60,6 +60,7 @@ from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
 from trustjax.explain._masks import random_masks as random_masks
+from trustjax.explain._occlusion import occlusion as occlusion
 from trustjax.explain._randomisation import (
     ParameterRandomisation as ParameterRandomisation,
 )

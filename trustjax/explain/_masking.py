@@ -15,6 +15,8 @@ from trustjax.explain._estimate import Estimate
 from trustjax.explain._layout import layout
 from trustjax.explain._masks import cells_along, noise_keys, random_masks
 from trustjax.explain._sums import Sums
+from trustjax.explain._target import TargetFn
+from trustjax.typing import ApplyFn, Params
 
 Masks = int | Float[Array | np.ndarray, "masks ..."]
 """How many to draw, or the masks themselves, `[masks, *positions]`."""
@@ -51,7 +53,7 @@ class Masking(NamedTuple):
         else:
             _validate.count("masks", self.masks, at_least=2)
             cells_along(size, self.cells)
-        _validate.count("microbatch", self.at_once(x), at_most=self.count)
+        at_once(self.microbatch, x, self.count)
         if self.until is not None:
             _validate.open_fraction("until", self.until)
 
@@ -59,12 +61,6 @@ class Masking(NamedTuple):
     def count(self) -> int:
         """The most masks that there can be."""
         return self.masks if isinstance(self.masks, int) else len(self.masks)
-
-    def at_once(self, x: jax.Array) -> int:
-        """Masks in one step."""
-        if self.microbatch is not None:
-            return self.microbatch
-        return max(1, min(self.count, _AT_ONCE // max(1, x.size)))
 
     def sums(
         self,
@@ -82,18 +78,19 @@ class Masking(NamedTuple):
           f0: what is asked of them, `[batch, asked]`.
           estimates: what `until` looks at.
         """
-        size, at_once, until = layout(x.shape).size, self.at_once(x), self.until
+        size, until = layout(x.shape).size, self.until
+        many = at_once(self.microbatch, x, self.count)
         masked = self._masked(x)
 
         def step(number: jax.Array, sums: Sums, done: jax.Array) -> Sums:
-            first = number * at_once
-            masks = self._chosen(size, at_once, first)
-            there = first + jnp.arange(at_once) < self.count
+            first = number * many
+            masks = self._chosen(size, many, first)
+            there = first + jnp.arange(many) < self.count
             counted = there[None] & ~done[:, None]
             found = values(masked(masks, first))
-            return sums.add(found, masks.reshape(at_once, -1), counted)
+            return sums.add(found, masks.reshape(many, -1), counted)
 
-        steps = -(-self.count // at_once)
+        steps = -(-self.count // many)
         sums = Sums.of_none(self.p, f0, math.prod(size))
         none_done = jnp.zeros(x.shape[0], bool)
         if until is None:
@@ -120,20 +117,18 @@ class Masking(NamedTuple):
 
         return jax.lax.while_loop(goes_on, turn, (0, sums, none_done))[1]
 
-    def _chosen(
-        self, size: tuple[int, ...], at_once: int, first: jax.Array
-    ) -> jax.Array:
-        """The masks of one step, `[at_once, *size]`; no more than `count` are meant."""
+    def _chosen(self, size: tuple[int, ...], many: int, first: jax.Array) -> jax.Array:
+        """The masks of one step, `[many, *size]`; no more than `count` are meant."""
         masks, key = self.masks, self.key
         if not isinstance(masks, int):
-            rows = jnp.minimum(first + jnp.arange(at_once), self.count - 1)
+            rows = jnp.minimum(first + jnp.arange(many), self.count - 1)
             return jnp.asarray(masks)[rows]
         if key is None:
             raise ValueError(
                 "key must be given where masks are drawn, such as jax.random.key(0); "
                 "or give masks of your own"
             )
-        return random_masks(key, at_once, size, cells=self.cells, p=self.p, first=first)
+        return random_masks(key, many, size, cells=self.cells, p=self.p, first=first)
 
     def _masked(self, x: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """`(masks, first) -> [batch, masks, ...]`, the images under each."""
@@ -141,10 +136,41 @@ class Masking(NamedTuple):
         imputes = isinstance(self.baseline, str) and self.baseline == "impute"
 
         def masked(masks: jax.Array, first: jax.Array) -> jax.Array:
-            masks = masks[:, None].astype(jnp.promote_types(x.dtype, jnp.float32))
             if not imputes or self.key is None:
-                return jax.vmap(fill, (0, None), 1)(masks, None)
-            keys = noise_keys(self.key, len(masks), first)
-            return jax.vmap(fill, (0, 0), 1)(masks, keys)
+                return under_each(fill, masks, None)
+            return under_each(fill, masks, noise_keys(self.key, len(masks), first))
 
         return masked
+
+
+def at_once(microbatch: int | None, x: jax.Array, count: int) -> int:
+    """Masks of one step of `count`.
+
+    Raises:
+      ValueError: if they are said to be none, or more than there are.
+    """
+    if microbatch is None:
+        return max(1, min(count, _AT_ONCE // max(1, x.size)))
+    _validate.count("microbatch", microbatch, at_most=count)
+    return microbatch
+
+
+def under_each(
+    fill: Callable[[jax.Array, jax.Array | None], jax.Array],
+    masks: jax.Array,
+    keys: jax.Array | None,
+) -> jax.Array:
+    """The images under each of some masks, `[batch, masks, ...]`."""
+    axes = (0, None if keys is None else 0)
+    return jax.vmap(fill, axes, 1)(masks[:, None].astype(jnp.float32), keys)
+
+
+def answers(
+    apply_fn: ApplyFn, params: Params, ask: TargetFn, images: jax.Array
+) -> jax.Array:
+    """What is asked of `[batch, masks, ...]`, `[batch, masks, asked]`."""
+    batch, masks = images.shape[:2]
+    # The batch stays the outer axis, over which devices may share it.
+    each = images.reshape(batch * masks, *images.shape[2:])
+    logits = apply_fn(params, each).reshape(batch, masks, -1)
+    return jax.vmap(ask, 1, 1)(logits).reshape(batch, masks, -1)

@@ -25,7 +25,7 @@ from trustjax._meshes import in_auto_axes
 from trustjax.explain._baseline import Baseline
 from trustjax.explain._estimate import Estimate
 from trustjax.explain._layout import layout
-from trustjax.explain._masking import Masking, Masks
+from trustjax.explain._masking import Masking, Masks, answers
 from trustjax.explain._sums import Sums
 from trustjax.explain._target import Target, asked
 from trustjax.typing import ApplyFn, Params
@@ -283,10 +283,7 @@ def _asked_of(
             )
 
         def values(images: jax.Array) -> jax.Array:
-            """What is asked of `[batch, masks, ...]`, `[batch, masks, asked]`."""
-            each = images.reshape(-1, *x.shape[1:])
-            logits = apply_fn(params, each).reshape(*images.shape[:2], -1)
-            return jax.vmap(ask, 1, 1)(logits).reshape(*images.shape[:2], -1)
+            return answers(apply_fn, params, ask, images)
 
         found = estimates(masking.sums(values, x, f0, estimates))
         shape = (*whole.shape, *size)
