@@ -188,6 +188,7 @@ def test_compiled_once(case):
     case.compiled(case.params, case.x + 1, case.arrays)
 
 
+@pytest.mark.exhaustive
 def test_vmap_over_batches_is_one_batch(case):
     halves = jax.tree.map(
         lambda a: a.reshape(2, 4, *a.shape[1:]), (case.x, case.arrays)
@@ -216,6 +217,7 @@ def test_sharded_is_unsharded_and_stays_sharded(case, kind):
     assert_same(sharded, case.value)
 
 
+@pytest.mark.exhaustive
 def test_half_precision_gives_single(case):
     halved = lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a
     params, x = jax.tree.map(halved, (case.params, case.x))

@@ -9,6 +9,10 @@ What a map explains is its `target`: the predicted class, another one, many at o
 difference of two (`class_difference`), a loss, or any function of the logits, such as
 a trust score of `trustjax.scores`.
 
+Maps of the features (`grad_cam` and its kin) say which positions of the last feature
+map speak for it; contrasts of these why P, rather than Q (`contrast_cam`), what speaks
+against P (`counterfactual_cam`, `why_not_certain`) and for nothing else (`causal_cam`).
+
 Maps of gradients by the images (`saliency` and its kin, `integrated_gradients`,
 `smooth_grad`) have the shape of x, of any x, and are signed; `over_channels` makes one
 number for each pixel of them.
@@ -17,10 +21,11 @@ Maps of what the network says while random parts are masked (`rise`, `shape`, bo
 once with `rise_and_shape`) ask for no gradient; they are averages, and come with their
 standard error, an `Estimate`.
 
-How far to believe a map: what the network says while pixels are shown or hidden in its
-order (`insertion_curve`, `deletion_curve`), or structures (`structure_curve`); whether
-it is right, or sure, on what the map lets through (`masking_accuracy`, `average_drop`);
-whether the map points at an object (`pointing_game`, `energy_in_box`).
+How far to believe a map: how much its contrasts differ (`voice`); what the network says
+while pixels are shown or hidden in its order (`insertion_curve`, `deletion_curve`), or
+structures (`structure_curve`); whether it is right, or sure, on what the map lets
+through (`masking_accuracy`, `average_drop`); whether the map points at an object
+(`pointing_game`, `energy_in_box`).
 """
 
 from trustjax.explain._bits import huffman_bits as huffman_bits
