@@ -1,5 +1,6 @@
 """The `trustjax` command."""
 
+import dataclasses
 import logging
 import pathlib
 import shlex
@@ -11,7 +12,7 @@ from trustjax import _ending, _extras
 with _extras.required("cli"):
     import tyro
 
-from trustjax import _progress, assess, data, models, pipeline, scores
+from trustjax import _progress, assess, data, explain, models, pipeline, scores
 
 
 def report_command(
@@ -141,14 +142,37 @@ def oracle_command(
     print(f"oracle: {made.folder} (trustjax report --oracle {made.folder} ...)")
 
 
+@dataclasses.dataclass(frozen=True)
+class _ExplainOptions(pipeline.ExplainConfig):
+    images: tyro.conf.Positional[tuple[pathlib.Path, ...]] = ()
+
+
+def explain_command(
+    config: Annotated[_ExplainOptions, tyro.conf.arg(name="")],
+) -> None:
+    """Write a page that says why a network answers as it does on some images."""
+    with _progress.reporter() as progress:
+        made = pipeline.explanations(config, progress=progress, command=_command_line())
+    for note in made.notes:
+        print(f"note: {note}")
+    for image in made.explanations.images:
+        names = made.explanations.class_names
+        sure = image.probabilities.max()
+        print(f"{image.name}: {names[image.answer]} ({sure:.4f})")
+    print(f"explanations: {made.page}")
+
+
 def list_command() -> None:
-    """List the datasets that are here, the networks and the scores."""
+    """List the datasets that are here, the networks, scores and explanations."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
     print("Your own:", ", ".join(data.KINDS))
     print("Networks:", ", ".join(models.names()))
     print("Scores:")
     for name in scores.names():
         print(f"  {name:24} {scores.lookup(name).summary}")
+    print("Explanations:")
+    for name, method in explain.METHODS.items():
+        print(f"  {name:24} {method.summary}")
 
 
 def _command_line() -> str:
@@ -179,6 +203,7 @@ def run() -> None:
             "assess": assess_command,
             "evaluate": assess_command,
             "compare": compare_command,
+            "explain": explain_command,
             "convert": convert_command,
             "oracle": oracle_command,
             "list": list_command,

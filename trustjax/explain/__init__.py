@@ -65,6 +65,11 @@ from trustjax.explain._localisation import pointing_game as pointing_game
 from trustjax.explain._maps import normalized as normalized
 from trustjax.explain._maps import resized as resized
 from trustjax.explain._masks import random_masks as random_masks
+from trustjax.explain._method import Answer as Answer
+from trustjax.explain._method import Method as Method
+from trustjax.explain._method import Question as Question
+from trustjax.explain._methods import METHODS as METHODS
+from trustjax.explain._methods import markdown_table as markdown_table
 from trustjax.explain._occlusion import occlusion as occlusion
 from trustjax.explain._randomisation import (
     ParameterRandomisation as ParameterRandomisation,

@@ -14,6 +14,9 @@ from trustjax.pipeline._convert import ConversionConfig as ConversionConfig
 from trustjax.pipeline._convert import Converted as Converted
 from trustjax.pipeline._convert import convert as convert
 from trustjax.pipeline._dataset import Datasets as Datasets
+from trustjax.pipeline._explain import Explained as Explained
+from trustjax.pipeline._explain import explanations as explanations
+from trustjax.pipeline._explain_config import ExplainConfig as ExplainConfig
 from trustjax.pipeline._oracle import OracleChoices as OracleChoices
 from trustjax.pipeline._oracle import OracleMade as OracleMade
 from trustjax.pipeline._oracle import OracleTrainingConfig as OracleTrainingConfig

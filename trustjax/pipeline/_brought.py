@@ -84,7 +84,8 @@ def ready(
     Args:
       config: what the report is about.
       brought: as `opened` returns it.
-      datasets: the test set, and the training set if scores are fitted on one.
+      datasets: the test set, and the training set if scores are fitted on one; images
+        that nobody has labelled will do. The others are prepared as the test set is.
 
     Raises:
       ValueError: if the weights are not of the network, or the network does not take
@@ -102,8 +103,10 @@ def ready(
     answers = _answers.look(taken, network.params, x, config.head)
     placed, notes = _placed(config, datasets, answers.num_classes)
     apply_fn = answers.logits(network.apply_fn)
-    _, labels = placed.test.source.take(numbers)
-    better = _preprocessing_check.better(apply_fn, network.params, steps, x, labels)
+    better = None
+    if datasets.test.num_classes:
+        _, labels = placed.test.source.take(numbers)
+        better = _preprocessing_check.better(apply_fn, network.params, steps, x, labels)
     if better is not None:
         # At once: a reader of the page hears it when all is done.
         _logger.warning("%s", better.sentence())
@@ -173,6 +176,7 @@ def _prepared(
     return datasets._replace(
         test=prepared(datasets.test),
         train=None if datasets.train is None else prepared(datasets.train),
+        others={name: prepared(other) for name, other in datasets.others.items()},
     )
 
 

@@ -53,6 +53,7 @@ def placed(
     are all names of the network's classes  found by name
     are as many as the network's            one after the other
     are all numbers below the network's     those of the numbers
+    are none: nobody has labelled them      none; the names of the network's, if known
     are anything else                       refused
     ======================================  ========================================
 
@@ -71,6 +72,10 @@ def placed(
       ValueError: if a class has no place, naming those that have none and what to do.
     """
     own, names, lookup = dataset.class_names, known.names, known.lookup()
+    if not own:
+        names = names if known.certain else ()
+        of_network = _names(names, num_classes, (), ())
+        return data.relabelled(dataset, [], of_network), ()
     agree = bool(lookup) and all(_plain(name) in lookup for name in own)
     if not agree and not known.certain:
         names, lookup = (), {}

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from trustjax import _files, assess, report
@@ -12,6 +12,7 @@ from trustjax.pipeline._config import (
     PredictionsConfig,
     ReportConfig,
 )
+from trustjax.pipeline._explain_config import ExplainConfig
 from trustjax.typing import ProgressFn
 
 
@@ -30,7 +31,7 @@ class Report(NamedTuple):
 
 
 def require_place(
-    config: ReportConfig | PredictionsConfig | ComparisonConfig,
+    config: ReportConfig | PredictionsConfig | ComparisonConfig | ExplainConfig,
 ) -> None:
     """Requires a folder that can be written and holds no report of other settings.
 
@@ -70,8 +71,16 @@ def written(
     config: ReportConfig | PredictionsConfig,
     predictions: assess.Predictions,
     progress: ProgressFn | None,
+    mistakes: Callable[[assess.Assessment], report.MistakeMaps] | None = None,
 ) -> Report:
-    """Assesses predictions, and writes the report."""
+    """Assesses predictions, and writes the report.
+
+    Args:
+      config: what the report is about.
+      predictions: what a network said.
+      progress: hears how far each long task is.
+      mistakes: makes maps of some of its mistakes; None where there is no network.
+    """
     assessment = assess.assess(
         predictions,
         seed=config.seed,
@@ -80,6 +89,10 @@ def written(
         progress=progress,
     )
     page = report.write(
-        assessment, predictions, config.report_folder, progress=progress
+        assessment,
+        predictions,
+        config.report_folder,
+        mistakes=None if mistakes is None else mistakes(assessment),
+        progress=progress,
     )
     return Report(page, assessment, predictions.notes)

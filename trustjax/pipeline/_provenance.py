@@ -16,6 +16,7 @@ from trustjax.pipeline._config import (
     PredictionsConfig,
     ReportConfig,
 )
+from trustjax.pipeline._explain_config import ExplainConfig
 from trustjax.pipeline._network import Network
 
 # Where a report goes does not change what it says.
@@ -79,8 +80,31 @@ def of_comparison(config: ComparisonConfig, command: str) -> dict[str, Any]:
     }
 
 
+def of_explanations(
+    config: ExplainConfig,
+    network: Network,
+    images: data.Dataset,
+    dataset: data.Dataset | None,
+    notes: Sequence[str],
+    command: str,
+) -> dict[str, Any]:
+    """The record of a page of explanations."""
+    return {
+        "command": command,
+        **({} if dataset is None else {"dataset": dataset.name}),
+        "images_fingerprint": images.fingerprint,
+        "seed": config.seed,
+        _SETTINGS: settings(config),
+        **network.description,
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "python": platform.python_version(),
+        "versions": _versions(_WITH_NETWORK),
+        **({"notes": list(notes)} if notes else {}),
+    }
+
+
 def settings(
-    config: ReportConfig | PredictionsConfig | ComparisonConfig,
+    config: ReportConfig | PredictionsConfig | ComparisonConfig | ExplainConfig,
 ) -> dict[str, Any]:
     """The choices that a report's numbers depend on, as JSON has them."""
     chosen = {

@@ -1,11 +1,13 @@
 """The two roads to a report: from a dataset's name, and from predictions."""
 
 import dataclasses
+import functools
 
 from trustjax import assess, data
 from trustjax.pipeline import (
     _brought,
     _dataset,
+    _mistakes,
     _network,
     _outputs,
     _page,
@@ -123,7 +125,8 @@ def _made(
         outputs=network.outputs,
         notes=notes,
     )
-    return _page.written(config, predictions, progress)
+    mistakes = functools.partial(_mistakes.maps, config, network, predictions)
+    return _page.written(config, predictions, progress, mistakes)
 
 
 def predictions_report(
