@@ -288,11 +288,32 @@ def test_the_standard_error_is_that_of_other_draws():
     assert abs(actual / errors.mean() - 1) < 0.1
 
 
+def test_each_example_stops_when_it_is_sure():
+    found = functools.partial(
+        *(explain.smooth_grad, vectors, W, np.stack([X[0], X[0] * 0 + 1, X[1] / 4])),
+        key=jax.random.key(0),
+        target=0,
+        noise=0.5,
+        microbatch=4,
+    )
+    stopped = jax.jit(lambda: found(samples=400, until=0.1))()
+    assert stopped.samples[1] == 12  # a constant row has no noise at all
+    for row in (0, 2):
+        number = int(stopped.samples[row])
+        assert 12 <= number < 400
+        assert number % 4 == 0
+        error = np.sqrt((stopped.standard_error[row] ** 2).mean())
+        assert error <= 0.1 * stopped.map[row].std()
+        whole = jax.jit(functools.partial(found, samples=number))()
+        np.testing.assert_allclose(stopped.map[row], whole.map[row], rtol=1e-5)
+    assert stopped.samples[0] != stopped.samples[2]
+
+
 def test_edge_cases_of_noise():
     constant = np.full((1, 3), 2.0, np.float32)
     got = explain.smooth_grad(vectors, W, constant, key=jax.random.key(0), samples=3)
     np.testing.assert_allclose(got.map, explain.saliency(vectors, W, constant))
-    np.testing.assert_array_equal(got.standard_error, np.zeros((1, 3)))
+    np.testing.assert_allclose(got.standard_error, np.zeros((1, 3)), atol=1e-6)
     got = explain.smooth_grad(vectors, W, X, key=jax.random.key(0), samples=1)
     assert np.isnan(got.standard_error).all()
 
@@ -361,6 +382,7 @@ def test_bad_input_says_what_was_expected():
         (lambda: ig(baseline="mean"), ValueError, "a number or an array where x is no"),
         (lambda: ig(baseline=np.ones(4)), ValueError, "baseline must broadcast"),
         (lambda: smooth(noise=-1.0), ValueError, "noise must not be negative"),
+        (lambda: smooth(until=1.0), ValueError, r"until must be in \(0, 1\)"),
         (lambda: smooth(samples=0), ValueError, "samples must be an integer >= 1"),
         (lambda: explain.over_channels(x), ValueError, "images"),
     ):

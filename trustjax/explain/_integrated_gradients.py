@@ -129,7 +129,8 @@ def integrated_gradients(
     _validate.count("microbatch", microbatch)
     x = _inputs.array("x", x)
     network = differentiated(apply_fn)
-    rule = _in_turns(*RULES[method](steps), size=microbatch)
+    places, weights = RULES[method](steps)
+    rule = _in_turns(places, weights, microbatch, at_least_float32(x).dtype)
 
     def of_batch(params: Params, x: jax.Array, target: Target, baseline: Any) -> Any:
         start = _start(x, baseline)
@@ -177,11 +178,11 @@ def _start(x: jax.Array, baseline: Baseline) -> jax.Array:
 
 
 def _in_turns(
-    places: np.ndarray, weights: np.ndarray, *, size: int
+    places: np.ndarray, weights: np.ndarray, size: int, dtype: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Points `[turns, size]`, filled up with the last one at no weight."""
     size = min(size, len(places))
     missing = -len(places) % size
     places = np.pad(places, (0, missing), mode="edge").reshape(-1, size)
     weights = np.pad(weights, (0, missing)).reshape(-1, size)
-    return jnp.asarray(places, jnp.float32), jnp.asarray(weights, jnp.float32)
+    return jnp.asarray(places, dtype), jnp.asarray(weights, dtype)

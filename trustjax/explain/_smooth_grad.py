@@ -1,7 +1,8 @@
 """Gradients of noisy copies of the image, on average."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,9 @@ from trustjax.explain._target import Target, asked
 from trustjax.explain._told import tell
 from trustjax.typing import ApplyFn, Params, SplitModel
 
+_FEWEST = 10
+"""Samples before `until` may stop: of fewer the standard error is not known well."""
+
 
 def smooth_grad(
     apply_fn: ApplyFn | SplitModel,
@@ -34,6 +38,7 @@ def smooth_grad(
     samples: int = 50,
     each: Callable[[jax.Array], jax.Array] = lambda gradient: gradient,
     microbatch: int = 4,
+    until: float | None = None,
 ) -> Estimate:
     r"""SmoothGrad: the gradient, on average over noisy copies of x.
 
@@ -59,21 +64,27 @@ def smooth_grad(
         `jnp.square` it is SmoothGrad-Squared.
       microbatch: how many noisy copies of each example are taken at once. Memory grows
         with it, not with `samples`; the result does not depend on it.
+      until: stops when, for every map of an example, the root mean square of the
+        standard error over all of its numbers is at most this fraction of the standard
+        deviation of the map over them. It is looked at after each microbatch, from 10
+        samples on, and each example stops by itself; `samples` stays the most there can
+        be. Reverse-mode derivatives are for None alone.
 
     Returns:
       `Estimate`: the map in the shape of x, or `[batch, asked, ...]`, in float32 or
-      wider; the standard error of each of its numbers; and `samples`. VarGrad, the
-      variance of the noisy gradients, is `samples * standard_error**2`.
+      wider; the standard error of each of its numbers; and how many samples there were.
+      VarGrad, the variance of the noisy gradients, is `samples * standard_error**2`.
 
     Raises:
       TypeError: if x is not floating point.
-      ValueError: as `explain` says of targets; if `noise` is negative, or `samples` or
-        `microbatch` is no positive integer.
+      ValueError: as `explain` says of targets; if `noise` is negative, `samples` or
+        `microbatch` is no positive integer, or `until` is not in (0, 1).
 
     ==================================  ==========================================
     Edge case                           Value
     ==================================  ==========================================
-    a constant image, or no noise       the gradient itself, its error 0
+    a constant image, or no noise       the gradient itself, its error 0 but for
+                                        rounding
     one sample                          NaN for the standard error
     NaN in an answer on the way         NaN, and a warning outside `jit`
     ==================================  ==========================================
@@ -93,6 +104,8 @@ def smooth_grad(
     _validate.not_negative("noise", noise)
     _validate.count("samples", samples)
     _validate.count("microbatch", microbatch)
+    if until is not None:
+        _validate.open_fraction("until", until)
     x = _inputs.array("x", x)
     network = differentiated(apply_fn)
     size = min(samples, microbatch)
@@ -109,20 +122,33 @@ def smooth_grad(
             found = gradients_at(network, params, jnp.moveaxis(points, 0, 1), question)
             return each(jnp.moveaxis(found, found.ndim - x.ndim, 0))
 
-        def add(sofar: Any, turn: jax.Array) -> tuple[Any, None]:
+        def add(sofar: Moments, turn: jax.Array, done: jax.Array) -> Moments:
             numbers = turn * size + jnp.arange(size)
-            some = of_samples(numbers)
-            return _merged(sofar, some, numbers < samples), None
+            counted = (numbers < samples)[:, None] & ~done[None]
+            return sofar.merged(of_samples(numbers), counted)
 
+        # False, and sharded as x is.
+        none_done = spread.reshape(-1) < 0
         shape = jax.eval_shape(of_samples, jnp.arange(size))
         nothing = jnp.zeros(shape.shape[1:], shape.dtype)
-        start = (jnp.zeros((), shape.dtype), nothing, nothing)
-        (_, mean, squares), _ = jax.lax.scan(add, start, jnp.arange(turns))
-        degrees = samples - 1 if samples > 1 else jnp.nan
-        error = safe_sqrt(squares / samples / degrees)
-        # Made of x, so that it is sharded as x is.
-        given = jnp.where(spread.reshape(-1) < 0, 0, samples)
-        return Estimate(mean, error, given)
+        sofar = Moments(none_done.astype(shape.dtype), nothing, nothing)
+        if until is None:
+            step = lambda sofar, turn: (add(sofar, turn, none_done), None)
+            return jax.lax.scan(step, sofar, jnp.arange(turns))[0].estimate()
+        sure = functools.partial(Moments.is_sure, until=until, axes_of_map=x.ndim - 1)
+
+        def goes_on(state: tuple) -> jax.Array:
+            turn, _, done = state
+            return (turn < turns) & ~jnp.all(done)
+
+        def step_until(state: tuple) -> tuple:
+            turn, sofar, done = state
+            sofar = add(sofar, turn, done)
+            enough = sofar.number >= min(_FEWEST, samples)
+            return turn + 1, sofar, done | (sure(sofar) & enough)
+
+        state = jax.lax.while_loop(goes_on, step_until, (0, sofar, none_done))
+        return state[1].estimate()
 
     found = in_auto_axes(of_batch, params, x, target, key, batch=x)
     tell("smooth_grad", found.map)
@@ -135,22 +161,50 @@ def _unit_noise(key: jax.Array, number: jax.Array, x: jax.Array) -> jax.Array:
     return jax.random.normal(one, x.shape[1:], x.dtype)[None]
 
 
-def _merged(
-    sofar: tuple[jax.Array, jax.Array, jax.Array], some: jax.Array, counts: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """How many, their mean, and the sum of squares about it, with some more of them.
+class Moments(NamedTuple):
+    """Of the samples of each example.
 
-    As Chan, Golub and LeVeque merge them: nothing cancels where the spread is small.
+    Attributes:
+      number: how many, `[batch]`.
+      mean: of them, `[batch, ...]`.
+      squares: the sum of their squared distances from it.
     """
-    number, mean, squares = sofar
-    weights = counts.astype(some.dtype).reshape(-1, *[1] * mean.ndim)
-    more = jnp.sum(weights)
-    of_some = jnp.sum(weights * some, axis=0) / more
-    about = jnp.sum(weights * (some - of_some[None]) ** 2, axis=0)
-    together, step = number + more, of_some - mean
-    share = more / together
-    return (
-        together,
-        mean + share * step,
-        squares + about + number * share * step**2,
-    )
+
+    number: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+    def merged(self, some: jax.Array, counted: jax.Array) -> "Moments":
+        """With some more, `[samples, batch, ...]`, of which these count.
+
+        As Chan, Golub and LeVeque merge them: nothing cancels where the spread is
+        small.
+        """
+        more = jnp.sum(counted.astype(some.dtype), axis=0)
+        together = self.number + more
+        beside = lambda a: a.reshape(a.shape + (1,) * (some.ndim - 1 - a.ndim))
+        there = counted.reshape(counted.shape + (1,) * (some.ndim - 2))
+        total = jnp.sum(jnp.where(there, some, 0), axis=0)
+        mean = total / beside(jnp.maximum(more, 1))
+        about = jnp.sum(jnp.where(there, some - mean[None], 0) ** 2, axis=0)
+        step, share = mean - self.mean, beside(more / jnp.maximum(together, 1))
+        return Moments(
+            together,
+            self.mean + share * step,
+            self.squares + about + beside(self.number) * share * step**2,
+        )
+
+    def estimate(self) -> Estimate:
+        """The mean and its standard error, NaN of one sample."""
+        above = self.number > 1
+        degrees = jnp.where(above, self.number * (self.number - 1), jnp.nan)
+        degrees = degrees.reshape(-1, *[1] * (self.mean.ndim - 1))
+        error = safe_sqrt(self.squares / degrees)
+        return Estimate(self.mean, error, self.number.astype(jnp.int32))
+
+    def is_sure(self, until: float, axes_of_map: int) -> jax.Array:
+        """Of which examples the error of each map is small beside what it shows."""
+        mean, error, _ = self.estimate()
+        axes = tuple(range(-axes_of_map, 0))
+        small = jnp.mean(error**2, axes) <= (until * jnp.std(mean, axes)) ** 2
+        return jnp.all(small.reshape(len(small), -1), axis=-1)
