@@ -14,6 +14,7 @@ from tests.explain_cam_test import (
     GOLDEN_NETWORK,
     assert_close,
     at_size,
+    by_the_book,
     quietly,
 )
 from trustjax import explain
@@ -38,6 +39,42 @@ def test_of_the_authors(name):
     ours = explain.normalized(maps)[:4]
     assert_close(ours[~constant], GOLDEN[f"f64/{name}/normalized"][~constant], 2e-5)
     assert not ours[constant].any()
+
+
+@pytest.mark.parametrize("which", ["gradcampp", "contrastpp_class"])
+def test_of_the_authors_grad_cam_plus_plus(which):
+    """Theirs has 1e-7 below and the exponential of logit or loss as a factor.
+
+    Their denominator is another too, but not where all positions have one gradient.
+    """
+    z, kernel = GOLDEN["f64/logits"], np.float64(GOLDEN["params/dense/kernel"])
+    rows = np.arange(12)
+    if which == "gradcampp":
+        labels = GOLDEN["pred"]
+        weights, factor = np.eye(10)[labels], np.exp(z[rows, labels])
+        ours = quietly(explain.grad_cam_plus_plus, *GOLDEN_NETWORK)
+    else:
+        labels = GOLDEN["explicit_class"]
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        weights, factor = p - np.eye(10)[labels], 1 / p[rows, labels]
+        ours = quietly(
+            explain.contrast_cam,
+            *GOLDEN_NETWORK,
+            contrast=jnp.asarray(labels),
+            method="grad_cam_plus_plus",
+        )
+    features = GOLDEN["f64/activations"]
+    gradients = (weights @ kernel.T / 256)[:, None, None] + 0 * features
+
+    def of_the_paper(epsilon):
+        of_images = zip(features, gradients, strict=True)
+        return np.stack(
+            [by_the_book("GradCAMPlusPlus", *i, epsilon=epsilon) for i in of_images]
+        )
+
+    theirs = factor[:, None, None] * np.maximum(of_the_paper(1e-7), 0)
+    assert_close(theirs, GOLDEN[f"f64/voice_{which}/feature_map_relu"], 1e-10)
+    assert_close(ours, at_size(of_the_paper(0), (32, 32)), 3e-5)
 
 
 def test_the_most_probable_other_class_is_the_default():

@@ -195,8 +195,9 @@ def grad_cam_plus_plus(
     References:
       Chattopadhay et al. 2018 (arXiv:1710.11063), eqs. 10 and 19, of the logit: its
       exponential is in the gradient. pytorch-grad-cam 1.5.7 adds 1e-6 to the
-      denominator, beside which a squared gradient can be small; the released code of
-      VOICE has :math:`2 g^2 + \sum_q A_q g_q^3` there, which is another quantity.
+      denominator, beside which a squared gradient can be small, the released code of
+      VOICE 1e-7; and there the denominator is :math:`2 g^2 + \sum_q A_q g_q^3`, another
+      quantity wherever gradients differ between positions.
     """
     cutting = Cutting(at, grid, class_tokens, size)
     return cam(

@@ -117,8 +117,8 @@ def voice(
       Prabhushankar and AlRegib 2024 (VOICE, arXiv:2406.00573): all Q and Grad-CAM.
       The released code takes a forward and a backward pass for each Q; there one
       constant map makes everything NaN, and 1e-6 above and below makes the IoU of
-      nothing 1. Its Grad-CAM++ has another denominator than the paper's, see
-      `grad_cam_plus_plus`.
+      nothing 1. Its Grad-CAM++ has another denominator than the paper's (see
+      `grad_cam_plus_plus`) and the exponential of the loss as a factor.
     """
     _validate.choice("method", method, METHODS)
     _validate.choice("objective", objective, OBJECTIVES)
