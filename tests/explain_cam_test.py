@@ -164,7 +164,7 @@ def test_hires_cam_of_what_is_normalised_first_is_zero():
     assert maps.max() < 1e-5 * of_means.max()
 
 
-NAMES = ["dense", "channels_first", "shifted_windows", "mixer", "of_linen"]
+NAMES = ["bytes_scaled", "channels_first", "shifted_windows", "mixer", "of_linen"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -319,6 +319,14 @@ def test_a_layer_that_does_not_exist():
         explain.grad_cam(apply_fn, params, x, at="Conv_3")
     maps = quietly(explain.grad_cam, apply_fn, params, x, at="Conv_0", target=1)
     assert maps.shape == (4, 8, 8)
+
+
+def test_no_image_is_refused():
+    apply_fn, params, x, *_ = networks.get("dense")
+    with pytest.raises(
+        ValueError, match=r"x must hold at least one example, got \(0, "
+    ):
+        explain.grad_cam(apply_fn, params, x[:0])
 
 
 def test_clips():

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from trustjax import transforms
+from trustjax import _validate, transforms
 from trustjax._numerics import at_least_float32
 from trustjax.explain._places import Places, places
 from trustjax.explain._target import TargetFn, gradients
@@ -22,6 +22,7 @@ class Cutting(NamedTuple):
 
     def places(self, apply_fn: ApplyFn | SplitModel, params: Params, x: Any) -> Places:
         """The parts of the network, and the positions."""
+        _validate.some_examples("x", x)
         return places(apply_fn, params, x, **self._asdict())
 
 
