@@ -8,6 +8,8 @@ Rivals are the extra `bench`; they and torch are needed for their parts alone.
 - `voice`: VOICE of a ResNet-18, 224x224, 1,000 classes, against a forward pass and
   against the authors' procedure, a forward and a backward pass for each contrast; and
   how far it is from the loop over contrasts.
+- `rise`: RISE of a ResNet-18 against the authors' procedure in PyTorch, with the making
+  of the masks and without; and its memory with 6,000 masks.
 - `flipping`: deletion curves against Quantus' pixel flipping, of the same network and
   with the same probabilities.
 """
@@ -131,6 +133,80 @@ def grad_cam(batch: int = 8, rounds: int = 8) -> None:
     print(f"pytorch-grad-cam takes {ratio:.2f} x as long")
 
 
+def rise(masks: int = 192, at_once: int = 16, rounds: int = 3) -> None:
+    """The same network, image and share of cells, and what 6,000 masks take."""
+    import torch
+
+    from benchmarks._torchvision import network
+
+    module = network("resnet18")
+    arrays = {key: array.numpy() for key, array in module.state_dict().items()}
+    apply_fn, params = models.from_state_dict("resnet18", arrays)
+    image = torch.rand(1, 3, 224, 224, generator=torch.manual_seed(1))
+    x = jnp.asarray(image.permute(0, 2, 3, 1).numpy())
+
+    def compiled(count: int) -> Any:
+        ask = lambda params, x, key: explain.rise(
+            *(apply_fn, params, x), key=key, masks=count, p=0.1, baseline="zero",
+            microbatch=at_once,
+        )  # fmt: skip
+        return jax.jit(ask).lower(params, x, jax.random.key(0)).compile()
+
+    ours, made = compiled(masks), masks_by_skimage(masks)
+    drawn = explain.random_masks(jax.random.key(0), masks, (224, 224), p=0.1)
+    found = ours(params, x, jax.random.key(0)).map[0]
+    loop = rise_in_torch(module, image, torch.from_numpy(np.array(drawn)), at_once)
+    label = int(module(image).argmax())
+    error = np.abs(np.asarray(found) - loop[label].numpy()).max() / float(found.max())
+    print(f"\nRISE, ResNet-18, 224x224, {masks} masks, maps within {error:.0e}")
+    seconds = best(
+        {
+            "explain.rise, masks and all": lambda: ours(params, x, jax.random.key(0)),
+            "PyTorch, with masks made before": lambda: rise_in_torch(
+                module, image, torch.from_numpy(made), at_once
+            ),
+            "their masks": lambda: masks_by_skimage(masks),
+        },
+        rounds,
+    )
+    own = seconds["explain.rise, masks and all"]
+    theirs = seconds["PyTorch, with masks made before"]
+    whole = theirs + seconds["their masks"]
+    print(f"the procedure takes {theirs / own:.2f} x as long, {whole / own:.2f} x with")
+    print("the making of its masks")
+    memory = compiled(6000).memory_analysis().temp_size_in_bytes
+    held = 6000 * 224 * 224 * 4 * (1 + 3)
+    print(f"6,000 masks: {memory / 1e9:.2f} GB beside the arguments, there")
+    print(f"{held / 1e9:.2f} GB of masks and masked images alone")
+
+
+def masks_by_skimage(count: int, cells: int = 8, p: float = 0.1) -> np.ndarray:
+    """Masks as the authors make them, one after the other."""
+    from skimage.transform import resize
+
+    rng, cell = np.random.default_rng(0), -(-224 // cells)
+    masks = np.empty((count, 224, 224), np.float32)
+    for mask in masks:
+        grid = (rng.random((cells, cells)) < p).astype(np.float32)
+        size = ((cells + 1) * cell,) * 2
+        large = resize(grid, size, order=1, mode="reflect", anti_aliasing=False)
+        row, column = rng.integers(0, cell, 2)
+        mask[:] = large[row : row + 224, column : column + 224]
+    return masks
+
+
+def rise_in_torch(module: Any, image: Any, masks: Any, at_once: int) -> Any:
+    """As the authors' code goes: all masked images, batches of them, all classes."""
+    import torch
+
+    with torch.no_grad():
+        stack = masks[:, None] * image
+        said = [torch.softmax(module(part), 1) for part in stack.split(at_once)]
+        weights = torch.cat(said)
+        maps = weights.T @ masks.reshape(len(masks), -1)
+        return maps.reshape(-1, 224, 224) / len(masks) / 0.1
+
+
 def flipping(rounds: int = 3) -> None:
     """One small network a pixel and a row at a time, and a ResNet-18."""
     from benchmarks._torchvision import network
@@ -239,6 +315,7 @@ def pixel_flipping(
 PARTS: dict[str, Callable[[], None]] = {
     "voice": voice,
     "grad_cam": grad_cam,
+    "rise": rise,
     "flipping": flipping,
 }
 
