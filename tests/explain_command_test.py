@@ -262,15 +262,17 @@ def test_what_is_kept_is_of_the_same_image_network_and_choices(place):
 
 
 KILLED = """
-import pathlib, sys
+import pathlib, sys, time
 import explain_command_test as t
 from trustjax import pipeline
 folder = pathlib.Path(sys.argv[1])
 config = t.config(folder.parent / "own", methods=("grad_cam", "contrast_cam"),
                   out=folder, indices=tuple(range(9)))
 def slowly(task, done, total, facts):
-    if done == 2:
-        (folder / "2").mkdir()  # what the killer waits for
+    if task == "explaining":
+        time.sleep(0.2)
+        if done == 2:
+            (folder / "2").mkdir(exist_ok=True)  # what the killer waits for
 pipeline.explanations(config, progress=slowly)
 """
 

@@ -146,7 +146,6 @@ def _occlusion(question: Question) -> Answer:
         window=window,
         stride=[max(1, side // 2) for side in window],
         target=question.target,
-        microbatch=question.microbatch,
         **question.hiding,
     )
     return Answer(maps)

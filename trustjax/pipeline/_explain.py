@@ -156,6 +156,9 @@ def _subject(
             asked = asked._replace(others={_FILES: files})
         asked, network = _brought.ready(of_network, brought, asked)
         images = asked.others.get(_FILES)
+        if images is not None and has_dataset:
+            # Where the network takes any size, that of the dataset it is known by.
+            images = data.convert(images, asked.test.fixed_shape)
     else:
         asked = _dataset.load(of_network, progress)
         of_network = of_network.for_images(asked.test.fixed_shape)
