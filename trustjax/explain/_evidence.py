@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from trustjax import _validate, transforms
+from trustjax import transforms
 from trustjax._numerics import at_least_float32
 from trustjax.explain._places import Places, places
 from trustjax.explain._target import TargetFn, gradients
@@ -22,7 +22,8 @@ class Cutting(NamedTuple):
 
     def places(self, apply_fn: ApplyFn | SplitModel, params: Params, x: Any) -> Places:
         """The parts of the network, and the positions."""
-        _validate.some_examples("x", x)
+        if not x.shape[0]:
+            raise ValueError(f"x must hold at least one example, got {x.shape}")
         return places(apply_fn, params, x, **self._asdict())
 
 
