@@ -69,8 +69,13 @@ def voice(
     made at the size of the image: bilinear interpolation is linear, so that the range
     of each map is that of few of its pixels, and the variance of all is made of the
     second moments of neighbouring cells. The result is that of the loop over contrasts.
-    Between the centres of cells it is a mean of neighbours that varies, and so smaller:
-    of few, large cells the grid shows in it.
+
+    Where the head is more than a mean and dense layers, as the last block of a
+    transformer, that Jacobian is a backward pass through the head for each class: ask
+    for the most probable ones there.
+
+    Between the centres of cells the variance is one of a mean of neighbours, and so
+    smaller: of few, large cells the grid shows in it.
 
     Args:
       apply_fn: as in `grad_cam`.
