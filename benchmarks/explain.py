@@ -10,6 +10,9 @@ Rivals are the extra `bench`; they and torch are needed for their parts alone.
   how far it is from the loop over contrasts.
 - `rise`: RISE of a ResNet-18 against the authors' procedure in PyTorch, with the making
   of the masks and without; and its memory with 6,000 masks.
+- `agreement`: how far every map of gradients is from captum's in float64, and every
+  class activation map from pytorch-grad-cam's, of a ResNet-18, 224x224.
+- `integrated_gradients`: of a ResNet-18 in 50 steps against captum.
 - `flipping`: deletion curves against Quantus' pixel flipping, of the same network and
   with the same probabilities.
 """
@@ -207,6 +210,47 @@ def rise_in_torch(module: Any, image: Any, masks: Any, at_once: int) -> Any:
         return maps.reshape(-1, 224, 224) / len(masks) / 0.1
 
 
+def agreement(batch: int = 2) -> None:
+    """The distances from the rivals' maps."""
+    from benchmarks import _explainers
+
+    print(f"\nDistance from captum and pytorch-grad-cam, ResNet-18, batch {batch}")
+    for name, distance in _explainers.distances(_explainers.resnet18(batch)).items():
+        print(f"{name:48}{distance:10.1e}", flush=True)
+
+
+def integrated_gradients(batch: int = 1, steps: int = 50, rounds: int = 4) -> None:
+    """Of the same network and images as captum's."""
+    import captum.attr
+    import torch
+
+    from benchmarks import _explainers
+
+    pair = _explainers.resnet18(batch)
+    classes, target = torch.from_numpy(pair.target), jnp.asarray(pair.target)
+    rival = captum.attr.IntegratedGradients(pair.module)
+    ours = jax.jit(
+        lambda params, x, target: explain.integrated_gradients(
+            pair.apply_fn, params, x, target=target, baseline=0.0, steps=steps
+        )
+    )
+    theirs = lambda at_once: rival.attribute(
+        pair.theirs, target=classes, n_steps=steps, internal_batch_size=at_once
+    )
+    print(f"\nIntegrated gradients, ResNet-18, 224x224, {steps} steps, batch {batch}")
+    seconds = best(
+        {
+            "integrated_gradients": lambda: ours(pair.params, pair.ours, target),
+            "captum 0.9, all steps at once": lambda: theirs(None),
+            "captum 0.9, four images at once": lambda: theirs(4 * batch),
+        },
+        rounds,
+    )
+    own = seconds.pop("integrated_gradients")
+    for name, value in seconds.items():
+        print(f"{name} takes {value / own:.2f} x as long")
+
+
 def flipping(rounds: int = 3) -> None:
     """One small network a pixel and a row at a time, and a ResNet-18."""
     from benchmarks._torchvision import network
@@ -316,6 +360,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "voice": voice,
     "grad_cam": grad_cam,
     "rise": rise,
+    "agreement": agreement,
+    "integrated_gradients": integrated_gradients,
     "flipping": flipping,
 }
 

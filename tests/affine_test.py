@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tests import networks
+from tests import networks, problems
 from trustjax import transforms
 
 
@@ -55,3 +56,19 @@ def test_under_a_transformation():
 
     jax.vmap(traced, (None, 0))(w, x[None])
     assert found == [True, False]
+
+
+def test_a_network_is_cut_where_it_bends():
+    """The stem of a residual network, its norm included, and nothing of a square."""
+    apply_fn, params, x = problems.get("resnet")
+    start = transforms.affine_start(apply_fn, params, x)
+    features = start.features_fn(params, x)
+    assert features.shape == (8, 6, 6, 4)
+    whole = start.head_fn(params, features)
+    np.testing.assert_allclose(whole, apply_fn(params, x), rtol=1e-5, atol=1e-6)
+    between = start.features_fn(params, 0.25 * x[:4] + 0.75 * x[4:])
+    line = 0.25 * features[:4] + 0.75 * features[4:]
+    np.testing.assert_allclose(between, line, rtol=1e-4, atol=1e-5)
+    square = lambda params, x: (x**2) @ params
+    start = transforms.affine_start(square, jnp.ones((3, 2)), jnp.ones((2, 3)))
+    np.testing.assert_array_equal(start.features_fn(None, jnp.ones((1, 3))), [[1] * 3])

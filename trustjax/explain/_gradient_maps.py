@@ -302,18 +302,23 @@ def over_channels(
     return in_auto_axes(of_maps, maps, batch=maps)
 
 
+def whole(apply_fn: ApplyFn | SplitModel) -> ApplyFn:
+    """A network in one part."""
+    return apply_fn.apply_fn if isinstance(apply_fn, SplitModel) else apply_fn
+
+
 def differentiated(
     apply_fn: ApplyFn | SplitModel, transform: Transform | None = None
 ) -> ApplyFn:
     """A network as it is differentiated by x: `(params, x) -> logits`."""
-    whole = apply_fn.apply_fn if isinstance(apply_fn, SplitModel) else apply_fn
+    network = whole(apply_fn)
     if transform is None:
         # Max pooling and, on CPU, convolutions have faster rules there.
-        return transforms.matmul_kernel_grads(whole)
+        return transforms.matmul_kernel_grads(network)
 
     def of_x(params: Params, x: Any) -> jax.Array:
         # Of x alone: what is done with parameters is not on the way to an image.
-        return transform(lambda x: whole(params, x))(x)
+        return transform(lambda x: network(params, x))(x)
 
     return transforms.matmul_kernel_grads(of_x)
 

@@ -1,5 +1,6 @@
 r"""Gradients along the way from a baseline to the image, which add up to the answer."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from trustjax import _inputs, _validate
+from trustjax import _inputs, _validate, transforms
 from trustjax._meshes import in_auto_axes
 from trustjax._numerics import at_least_float32
 from trustjax.explain._baseline import Baseline, substrate
@@ -15,6 +16,7 @@ from trustjax.explain._gradient_maps import (
     check_differentiable,
     differentiated,
     gradients_at,
+    whole,
 )
 from trustjax.explain._target import Target, asked
 from trustjax.explain._told import tell
@@ -129,6 +131,9 @@ def integrated_gradients(
     _validate.count("microbatch", microbatch)
     x = _inputs.array("x", x)
     network = differentiated(apply_fn)
+    # As long as the network is affine, a line stays one: so far it is taken once.
+    parts = transforms.affine_start(whole(apply_fn), params, _type_of(x))
+    head = differentiated(parts.head_fn)
     places, weights = RULES[method](steps)
     rule = _in_turns(places, weights, microbatch, at_least_float32(x).dtype)
 
@@ -136,12 +141,15 @@ def integrated_gradients(
         start = _start(x, baseline)
         logits = network(params, x)
         question = asked(target, logits, output=output)
+        features = differentiated(parts.features_fn)
+        first = features(params, start)
+        last, pull = jax.vjp(lambda x: features(params, x), x)
 
         def of_points(places: jax.Array, weights: jax.Array) -> jax.Array:
-            where = places.astype(x.dtype).reshape(1, -1, *[1] * (x.ndim - 1))
-            points = start[:, None] + where * (x - start)[:, None]
+            where = places.astype(first.dtype).reshape(1, -1, *[1] * (first.ndim - 1))
+            points = first[:, None] + where * (last - first)[:, None]
             total = lambda each: jnp.einsum("bp...,p->b...", each, weights)
-            return gradients_at(network, params, points, question, total)
+            return gradients_at(head, params, points, question, total)
 
         def add(sofar: jax.Array, some: Any) -> tuple[jax.Array, None]:
             return sofar + of_points(*some), None
@@ -149,6 +157,7 @@ def integrated_gradients(
         nothing = jax.eval_shape(of_points, *jax.tree.map(lambda a: a[0], rule))
         start_of_sum = jnp.zeros(nothing.shape, nothing.dtype)
         total, _ = jax.lax.scan(add, start_of_sum, rule)
+        total = _pulled(pull, total, last)
         way = at_least_float32(x - start)
         between = (1,) * (total.ndim - x.ndim)
         maps = way.reshape(x.shape[:1] + between + x.shape[1:]) * total
@@ -159,6 +168,21 @@ def integrated_gradients(
     found = in_auto_axes(of_batch, params, x, target, baseline, batch=x)
     tell("integrated_gradients", found.map)
     return found
+
+
+def _pulled(
+    pull: Callable[[jax.Array], tuple[jax.Array]], total: jax.Array, like: jax.Array
+) -> jax.Array:
+    """Gradients by the features as gradients by x, for one target or several."""
+    by_x = lambda total: at_least_float32(pull(total.astype(like.dtype))[0])
+    if total.ndim == like.ndim:
+        return by_x(total)
+    each = jax.lax.map(by_x, jnp.moveaxis(total, 1, 0))
+    return jnp.moveaxis(each, 0, 1)
+
+
+def _type_of(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
 def _start(x: jax.Array, baseline: Baseline) -> jax.Array:

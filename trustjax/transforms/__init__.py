@@ -1,5 +1,6 @@
 """Function transformations: the same function, differentiated in another way or cut."""
 
+from trustjax.transforms._affine import affine_start as affine_start
 from trustjax.transforms._affine import is_affine as is_affine
 from trustjax.transforms._convolution import conv_p as conv_p
 from trustjax.transforms._cpu import cpu_convolution as cpu_convolution

@@ -1,5 +1,6 @@
 """Whether a function is affine in its input: one derivative for every example."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import jax
 
 from trustjax.transforms._cuts import types_of
 from trustjax.transforms._program import trace
+from trustjax.transforms._split import cuts, split
+from trustjax.typing import ApplyFn, Params, SplitModel
 
 
 def is_affine(fun: Callable[[Any, jax.Array], jax.Array], params: Any, x: Any) -> bool:
@@ -40,3 +43,46 @@ def is_affine(fun: Callable[[Any, jax.Array], jax.Array], params: Any, x: Any) -
 
     program = trace(derivative, (params, jax.eval_shape(fun, params, x)), x)
     return program.of_x.isdisjoint(program.results)
+
+
+_BENDS = frozenset(
+    {
+        *("abs", "clamp", "custom_jvp_call", "erf", "erfc", "exp", "integer_pow"),
+        *("logistic", "max", "min", "pow", "reduce_max", "reduce_window_max", "rsqrt"),
+        *("select_n", "sqrt", "square", "tanh"),
+    }
+)
+"""Operations behind which a network need not be asked whether it is still affine."""
+
+
+def affine_start(apply_fn: ApplyFn, params: Params, x: Any) -> SplitModel:
+    """A network cut where its first operation bends what it is given.
+
+    Up to there one forward and one backward pass serve all points on a line, and all
+    sums of gradients. The stem of a convolutional network, its norm included, is such a
+    part; it costs a network more than any other layer, for its images are the largest.
+
+    Args:
+      apply_fn: `(params, x) -> logits`.
+      params: what it takes first; types of arrays will do.
+      x: one array `[batch, ...]`, or its type.
+
+    Returns:
+      The two parts. Where no affine part is found, the first is the identity.
+
+    >>> import jax.numpy as jnp
+    >>> network = lambda w, x: jnp.tanh(2 * x @ w + 1) @ w
+    >>> start = affine_start(network, jnp.ones((3, 3)), jnp.ones((2, 3)))
+    >>> print(start.features_fn(jnp.ones((3, 3)), jnp.ones((1, 3))))
+    [[7. 7. 7.]]
+    """
+    whole = SplitModel(lambda params, x: x, apply_fn)
+    straight = itertools.takewhile(
+        lambda cut: cut.name.rpartition("/")[2] not in _BENDS,
+        cuts(apply_fn, params, x),
+    )
+    *_, last = (None, *straight)
+    if last is None:
+        return whole
+    parts = split(apply_fn, params, x, last)
+    return parts if is_affine(parts.features_fn, params, x) else whole
