@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import browser, made_up
+from tests import browser, explain_page_test, made_up
 from trustjax import assess, report
 
 pytestmark = [
@@ -120,6 +120,27 @@ def test_page_of_networks_opens_whole(tab, compared_path, width):
         assert tab.evaluate(SCROLLED) == [], "a table is wider than its card"
     assert tab.evaluate(UNDESCRIBED) == 0
     assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_page_of_explanations_opens_whole(tab, tmp_path, width):
+    images = (
+        explain_page_test.image("grey.png", channels=1, size=64),
+        explain_page_test.image("a name " * 9),
+    )
+    names = ("tabby", "tiger cat", "an uncommonly long name of a class")
+    explained = report.Explanations(names, images, {2: images[1].image}, {})
+    page = report.write_explanations(explained, tmp_path)
+    tab.open(page, width=width, height=900, dark=width < 600)
+    assert tab.complaints() == []
+    assert tab.requests() == [page.resolve().as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.evaluate(CUT_OFF) == []
+    assert tab.evaluate(BROKEN_IMAGES) == 0
+    assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
+    for name, box_width, box_height in tab.evaluate(BOXES):
+        assert box_width > 30, name
+        assert box_height > 30, name
 
 
 COLUMN = """

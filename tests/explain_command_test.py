@@ -24,6 +24,7 @@ from trustjax.pipeline import (
     _network,
     _representatives,
 )
+from trustjax.report import _section, _trust_report
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -79,7 +80,7 @@ def make():
     kernel = jax.random.normal(one, (2, 3, 3, 1, 4))
     return apply_fn, {"kernel": kernel, "dense": jax.random.normal(other, (4, 2))}
 """
-SMALL: dict[str, Any] = dict(masks=20, curve_steps=4)
+SMALL: dict[str, Any] = dict(masks=20, curve_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +372,8 @@ def test_a_map_that_is_no_number_is_named_and_not_drawn(place, monkeypatch):
 
     broken = dataclasses.replace(row, ask=ask)
     monkeypatch.setitem(explain.METHODS, "grad_cam", broken)
-    made = pipeline.explanations(config(place, methods=("grad_cam",), indices=(0,)))
+    asked = config(place, methods=("grad_cam",), indices=(0,), curve_steps=4)
+    made = pipeline.explanations(asked)
     (image,) = made.explanations.images
     assert image.notes == ("Not a number somewhere in the map: Grad-CAM.",)
     assert image.maps[0].insertion is None
@@ -434,7 +436,7 @@ def test_a_report_says_why_its_surest_mistakes(place, reported):
     np.testing.assert_allclose(kept["rather"], rather, rtol=1e-4, atol=1e-5)
 
 
-def test_a_report_on_a_network_without_positions_says_so(place, tmp_path):
+def test_a_report_on_a_network_without_positions_says_so(place):
     images = np.zeros((60, 12, 12, 3))
     said = made_up.predictions(60, 3, full=False, images=images)
     found = assess.assess(said, num_samples=5)
@@ -443,9 +445,10 @@ def test_a_report_on_a_network_without_positions_says_so(place, tmp_path):
     own = pipeline.ReportConfig(model=f"{place}/own.py:perceptron")
     mistakes = _mistakes.maps(own, network, said, found)
     assert "There are no class activation maps of this network" in mistakes.left_out
-    page = report.write(found, said, tmp_path, mistakes=mistakes)
-    assert mistakes.left_out in Elements(page.read_text("utf-8")).text
-    assert not (tmp_path / "mistakes.npz").exists()
+    subject = _trust_report.Subject(found, found, said, mistakes)
+    ((terms,),) = _trust_report._mistakes(subject)
+    assert isinstance(terms, _section.Terms)
+    assert terms.entries == [("No maps", mistakes.left_out)]
 
 
 def _own_network(place, name="make"):
@@ -481,6 +484,7 @@ def test_names_are_ordered_by_likeness():
     assert "grad" in ordered[0]
 
 
+@pytest.mark.exhaustive
 def test_clips_are_shown_by_their_middle_frame():
     pathlib.Path("video.py").write_text(VIDEO)
     clips = np.random.default_rng(0).integers(256, size=(4, 5, 8, 8, 1), dtype=np.uint8)
@@ -498,6 +502,33 @@ def test_clips_are_shown_by_their_middle_frame():
     assert all(shown.values.shape == (5, 8, 8) for shown in image.maps)
     assert "frame 3 of 5" in made.page.read_text("utf-8")
     assert isinstance(made.explanations, report.Explanations)
+
+
+TRANSFORMER = """
+from flax import nnx
+
+from trustjax import models
+
+
+def make():
+    config = models.ViTConfig((4, 4), 8, depth=2, heads=2)
+    return models.ViT(
+        config, num_classes=3, image_shape=(12, 12, 3), rngs=nnx.Rngs(0)
+    )
+"""
+
+
+def test_a_class_token_must_be_said_and_is_none_of_the_image(place):
+    pathlib.Path("vit.py").write_text(TRANSFORMER)
+    options: dict[str, Any] = {"methods": ("grad_cam",), "curve_steps": 0}
+    file = place / "squares" / "red" / "0.png"
+    asked = pipeline.ExplainConfig(images=(file,), model="vit.py:make", **options)
+    with pytest.raises(ValueError, match="10 tokens are no square: with class_tokens"):
+        pipeline.explanations(asked)
+    made = pipeline.explanations(dataclasses.replace(asked, class_tokens=1))
+    (image,) = made.explanations.images
+    assert image.maps[0].values.shape == (12, 12)
+    assert image.maps[0].values.max() > 0
 
 
 @pytest.mark.exhaustive

@@ -25,7 +25,7 @@ with _extras.required("report"):
 
 MOST_ROWS = 12
 MOST_COLUMNS = 9
-_CELL = 2.0  # inches
+_CELL, _ROW = 2.0, 2.75  # inches
 
 
 def sheet(explained: Explanations) -> bytes:
@@ -35,7 +35,7 @@ def sheet(explained: Explanations) -> bytes:
     names = [_drawable(name) for name in explained.class_names]
     with mpl.rc_context(_style.RC):
         figure = Figure(
-            figsize=(_CELL * columns, 1.35 * _CELL * len(images)),
+            figsize=(_CELL * columns, _ROW * len(images)),
             facecolor=_style.PAPER,
         )
         cells = figure.subplots(len(images), columns, squeeze=False)
@@ -55,7 +55,7 @@ def _draw_image(axes, image: ExplainedImage, names: Sequence[str]) -> None:
     pixels = still(image.image)
     axes.imshow(pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, -1))
     sure = 100 * float(image.probabilities.max())
-    said = f"{names[image.answer]} {sure:.0f} %"
+    said = f"{names[image.answer]} {sure:.0f}\u00a0%"
     title = _drawable(image.name.rpartition("/")[2])
     _title(axes, f"{title}: {said}")
 
@@ -80,8 +80,8 @@ def _draw_map(axes, shown: Map, image: ExplainedImage, names: Sequence[str]) -> 
 
 
 def _title(axes, text: str) -> None:
-    wrapped = "\n".join(textwrap.wrap(text, 26)[:3])
-    axes.set_title(wrapped, fontsize=8.5, parse_math=False)
+    wrapped = "\n".join(textwrap.wrap(text, 29)[:3])
+    axes.set_title(wrapped, fontsize=8, parse_math=False)
 
 
 def _drawable(name: str) -> str:
