@@ -59,9 +59,14 @@ def _cam(fn: Callable[..., jax.Array], question: Question) -> Answer:
 
 
 def _contrast_cam(question: Question) -> Answer:
-    """One map for each contrast; what they share is computed once under `jax.jit`."""
+    """One map for each contrast; what they share is computed once under `jax.jit`.
+
+    The difference of two logits, for the cross entropy to Q says the same whichever P
+    is asked about.
+    """
+    ask = functools.partial(contrast_cam, objective="logit_difference")
     maps = [
-        _of_features(contrast_cam, question, contrast=contrast)
+        _of_features(ask, question, contrast=contrast)
         for contrast in question.contrasts.T
     ]
     return Answer(jnp.stack(maps, axis=1))
@@ -182,8 +187,8 @@ _ROWS = (
         _contrast_cam,
         title="ContrastCAM",
         question="why {answer}, rather than {contrast}?",
-        summary="Grad-CAM of the cross entropy to another class: what speaks for the "
-        "answer against that class.",
+        summary="Grad-CAM of the difference of two logits: what speaks for the answer "
+        "against another class.",
         paper="Prabhushankar et al. 2020",
         cost="a forward pass, and a backward pass for each contrast",
         standard=True,
