@@ -1,4 +1,4 @@
-"""Whether a function is affine in its input: one derivative for every example."""
+"""Whether a function is affine in its input, and how far a network is."""
 
 import itertools
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def affine_start(apply_fn: ApplyFn, params: Params, x: Any) -> SplitModel:
 
     Up to there one forward and one backward pass serve all points on a line, and all
     sums of gradients. The stem of a convolutional network, its norm included, is such a
-    part; it costs a network more than any other layer, for its images are the largest.
+    part.
 
     Args:
       apply_fn: `(params, x) -> logits`.
