@@ -432,7 +432,9 @@ def test_a_report_says_why_its_surest_mistakes(place, reported):
     x = images[numbers].astype(np.float32) / 255
     why = explain.grad_cam(apply_fn, params, x)
     np.testing.assert_allclose(kept["why"], why, rtol=1e-4, atol=1e-5)
-    rather = explain.contrast_cam(apply_fn, params, x, contrast=labels[numbers])
+    rather = explain.contrast_cam(
+        apply_fn, params, x, contrast=labels[numbers], objective="logit_difference"
+    )
     np.testing.assert_allclose(kept["rather"], rather, rtol=1e-4, atol=1e-5)
 
 

@@ -47,7 +47,13 @@ def maps(
     def ask(params, x, answers, labels):
         why = explain.grad_cam(network.apply_fn, params, x, target=answers, **cut)
         rather = explain.contrast_cam(
-            network.apply_fn, params, x, target=answers, contrast=labels, **cut
+            network.apply_fn,
+            params,
+            x,
+            target=answers,
+            contrast=labels,
+            objective="logit_difference",
+            **cut,
         )
         return why, rather
 
