@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,10 @@ oberdiek2018_train = pytest.importorskip("experiments.oberdiek2018_train")
 luo2021 = pytest.importorskip("experiments.luo2021")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
 wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
+explanations = pytest.importorskip("experiments.explanations")
+explanations_games = pytest.importorskip("experiments.explanations_games")
+explanations_shared = pytest.importorskip("experiments.explanations_shared")
+explanations_voice = pytest.importorskip("experiments.explanations_voice")
 
 
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
@@ -164,3 +169,42 @@ def test_the_networks_of_wong2020_have_the_weights_of_its_table():
             if path[0] != "dense"
         )
         assert 1 < row.parameters / count < 1.04
+
+
+@pytest.mark.exhaustive
+def test_explanations_runs_whole_in_small(tmp_path, capsys):
+    study = dataclasses.replace(
+        explanations_shared.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    found = explanations.main(study)
+    for name in ("cnn", "vit_micro"):
+        games = found["masks"][name]["games"]
+        assert set(explanations_games.RIVALS) < set(games["means"])
+        for own in games["means"].values():
+            for measure in ("insertion", "deletion", "masking", "complexity"):
+                number = own[measure]
+                assert 0 <= number["low"] <= number["value"] <= number["high"] <= 1
+        for game in explanations_games.GAMES:
+            curves = found["masks"][name]["structure"][game]["huffman"]
+            for x in curves["x"].values():
+                assert np.isclose(x, 1).any()  # nothing is masked
+        aurocs = found["voice"]["right_and_wrong"][name]["auroc"]
+        assert all(0 <= number["value"] <= 1 for number in aurocs.values())
+    assert json.loads((tmp_path / "numbers" / "explanations_mnist5k.json").read_text())
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 4
+    again = explanations.main(study)  # from what is kept
+    assert json.dumps(again) == json.dumps(found)  # in which NaN is NaN
+    assert "Method and network" in capsys.readouterr().out
+
+
+def test_likelihood_ratios_find_what_adds_to_a_model():
+    rng = np.random.default_rng(0)
+    known, hidden, noise = rng.normal(size=(3, 2000, 1))
+    correct = (known + hidden + rng.logistic(size=(2000, 1)))[:, 0] > -1
+    found = explanations_voice.ratio_test(correct, known, hidden)
+    assert found["p"] < 1e-12
+    assert found["slopes"][0] > 0
+    assert explanations_voice.ratio_test(correct, known, noise)["p"] > 1e-3
