@@ -16,6 +16,7 @@ auac_grids = pytest.importorskip("experiments.auac_grids")
 score_table = pytest.importorskip("experiments.score_table")
 oberdiek2018_train = pytest.importorskip("experiments.oberdiek2018_train")
 luo2021 = pytest.importorskip("experiments.luo2021")
+rise_shape = pytest.importorskip("experiments.rise_shape")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
 wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
 explanations = pytest.importorskip("experiments.explanations")
@@ -32,6 +33,35 @@ def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
     assert out.startswith("6,250 weights, 2 epochs, 24 steps")
     assert "training 24/24 epoch 2" in err
     assert (tmp_path / "mnist5k" / "24").is_dir()
+
+
+@pytest.mark.exhaustive
+def test_rise_and_shape_on_a_photograph(tmp_path, capsys):
+    try:
+        rise_shape.weights_of_package()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    study = dataclasses.replace(
+        rise_shape.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers.json",
+        figure=tmp_path / "figure.png",
+    )
+    made = rise_shape.main(study)
+    (row,) = made["rows"]
+    assert row["class"] in ("tabby, tabby cat", "tiger cat", "Egyptian cat")
+    areas = np.array(list(row["areas"]["RISE"].values()))
+    assert ((areas > 0) & (areas < 1)).all()
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert written["rows"][0]["masks needed"] == row["masks needed"]
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert "| chelsea.png | 0.5 |" in capsys.readouterr().out
+    # What it has asked already is not asked again.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    assert before
+    again = rise_shape.main(study)
+    assert again["rows"] == made["rows"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 @pytest.mark.exhaustive
