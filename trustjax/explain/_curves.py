@@ -223,18 +223,24 @@ def _curve(
         fill = _baseline.filler(x, baseline)
         place = _places_in_order(maps)
 
-        def after(count: jax.Array) -> tuple[jax.Array, jax.Array]:
-            changed = place < count
-            kept = changed if inserts else ~changed
-            images = fill(kept.astype(maps.dtype), key)
+        def after(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
+            """Share and answer `[batch, counts]` once so many pixels are changed."""
+            counts = counts.reshape(1, -1, *[1] * (place.ndim - 1))
+            changed = place[:, None] < counts
+            kept = (changed if inserts else ~changed).astype(maps.dtype)
+            images = jax.vmap(fill, (1, None), 1)(kept, key)
+            # One long batch, the images first, so that it is sharded as they are. (Of
+            # `jax.vmap` over batches of one XLA fails to compile some networks.)
+            logits = answer(images.reshape(-1, *x.shape[1:]))
+            logits = logits.reshape(*images.shape[:2], -1)
             # Counted for each image, so that it is sharded as the images are.
-            share = jnp.mean(changed, axis=range(1, changed.ndim))
-            return share, question(answer(images))
+            share = jnp.mean(changed, axis=range(2, changed.ndim))
+            return share, jax.vmap(question, 1, 1)(logits)
 
         steps = -(-pixels // at_a_time)
         counts = jnp.minimum(at_a_time * jnp.arange(steps + 1), pixels)
-        at_once = 1 if microbatch is None else max(1, microbatch // len(x))
-        share, y = (part.T for part in _mapped(after, counts, at_once))
+        at_once = 1 if microbatch is None else max(1, microbatch // max(1, len(x)))
+        share, y = _in_pieces(after, counts, at_once)
         y = jnp.where(_has_nan(maps)[:, None], jnp.nan, y)
         share = share.astype(y.dtype)
         return Curve(share, y, _area(share, y, spacing))
@@ -302,14 +308,18 @@ def _in_passes(apply_fn: ApplyFn, params: Params, size: int | None) -> Callable:
     return answer
 
 
-def _mapped(fun: Callable, values: jax.Array, at_once: int) -> Any:
-    """`fun` of each value, a few at once in a scan; the last piece is filled up."""
-    if at_once == 1:
-        return jax.lax.map(fun, values)
+def _in_pieces(fun: Callable, values: jax.Array, at_once: int) -> Any:
+    """`fun` of a few values at once, in a scan; the last piece is filled up.
+
+    From `fun`, `[at_once]` to arrays `[batch, at_once]`, to arrays `[batch, values]`.
+    """
     pieces = -(-len(values) // at_once)
     filled = jnp.pad(values, (0, at_once * pieces - len(values)), mode="edge")
-    results = jax.lax.map(jax.vmap(fun), filled.reshape(pieces, at_once))
-    joined = lambda a: a.reshape(-1, *a.shape[2:])[: len(values)]
+    results = jax.lax.map(fun, filled.reshape(pieces, at_once))
+
+    def joined(found: jax.Array) -> jax.Array:
+        return jnp.moveaxis(found, 0, 1).reshape(found.shape[1], -1)[:, : len(values)]
+
     return jax.tree.map(joined, results)
 
 
