@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trustjax import _validate, explain
+from trustjax import _validate, explain, scores
 from trustjax.pipeline._config import NetworkConfig, ReportConfig
 
 STANDARD, ALL = "standard", "all"
@@ -94,7 +94,7 @@ class ExplainConfig(NetworkConfig):
 
     @property
     def network_report(self) -> ReportConfig:
-        """A report on the same network, of the cheapest scores."""
+        """A report on the same network, of one score that costs nothing."""
         if self.report is not None:
             shared = _settings_of_the_report_in(self.report)
         else:
@@ -103,7 +103,7 @@ class ExplainConfig(NetworkConfig):
         shared["dataset"] = shared["dataset"] or "images"
         return ReportConfig(
             **shared,
-            scores=("max_softmax",),
+            scores=(scores.baseline().name,),
             out_of_distribution=(),
             gradient_group=None,
         )
@@ -132,7 +132,7 @@ def sorted_by_likeness(name: str, names: Iterable[str]) -> list[str]:
     """Names, those first that are most like another.
 
     >>> sorted_by_likeness("gradcam", ["rise", "occlusion", "grad_cam"])
-    ['grad_cam', 'occlusion', 'rise']
+    ['grad_cam', 'rise', 'occlusion']
     """
     plain = name.casefold()
 
