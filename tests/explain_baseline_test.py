@@ -58,6 +58,7 @@ def test_a_mask_keeps_its_part():
     np.testing.assert_allclose(for_all[0], expected[0], atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("baseline", ["mean", "blur", "impute", 0.0])
 def test_channels_first_is_channels_last(baseline):
     x, keep = X[:, :8, :8], jnp.tile(jnp.eye(8), (2, 1, 1))
@@ -132,6 +133,7 @@ def test_imputation_does_not_look_at_what_is_masked():
     np.testing.assert_array_equal(ours, _baseline.filled(X, keep, "impute"))
 
 
+@pytest.mark.exhaustive
 def test_noise_is_a_hundredth_of_the_deviation_where_masked():
     x = 50 * jax.random.normal(jax.random.key(0), (1, 40, 40, 3))
     keep = jnp.zeros((1, 40, 40)).at[:, ::2].set(1.0)
@@ -143,6 +145,7 @@ def test_noise_is_a_hundredth_of_the_deviation_where_masked():
     assert noise[:, 1::2].std() == pytest.approx(0.5, rel=0.1)
 
 
+@pytest.mark.exhaustive
 def test_half_precision_stays_and_jit_is_eager():
     keep = jnp.asarray(np.random.default_rng(5).random((2, 9, 12)) < 0.5, jnp.float32)
     for baseline in _baseline.NAMES:

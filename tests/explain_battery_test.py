@@ -198,6 +198,7 @@ def test_vmap_over_batches_is_one_batch(case):
     assert_same(joined, case.by_image(case.value))
 
 
+@pytest.mark.exhaustive
 def test_a_batch_of_one_is_a_row_of_the_batch(case):
     one = _of_images(case.arrays, slice(5, 6))
     alone = jax.jit(case.traced)(case.params, case.x[5:6], one)
@@ -229,6 +230,7 @@ def test_half_precision_gives_single(case):
         chex.assert_tree_all_finite(ours)
 
 
+@pytest.mark.exhaustive
 def test_the_derivative_by_the_parameters_is_finite(case):
     if not case.row.differentiable:
         pytest.skip("this one is not made to be differentiated")

@@ -242,6 +242,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(place):
     assert ours == expected
 
 
+@pytest.mark.exhaustive
 def test_what_is_kept_is_of_the_same_image_network_and_choices(place):
     out = pathlib.Path("out")
     first = config(place, methods=("grad_cam",), out=out, indices=(0,))
@@ -293,6 +294,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(place, tmp_path):
     assert made[0] == made[1]
 
 
+@pytest.mark.exhaustive
 def test_a_page_of_other_settings_is_kept(place):
     options: dict[str, Any] = {"methods": ("grad_cam",), "out": pathlib.Path("out")}
     pipeline.explanations(config(place, **options))
@@ -438,6 +440,7 @@ def test_a_report_says_why_its_surest_mistakes(place, reported):
     np.testing.assert_allclose(kept["rather"], rather, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_a_report_on_a_network_without_positions_says_so(place):
     images = np.zeros((60, 12, 12, 3))
     said = made_up.predictions(60, 3, full=False, images=images)

@@ -150,6 +150,7 @@ def test_the_same_explanations_give_the_same_bytes(folder, explained, tmp_path):
             assert again.read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.exhaustive
 def test_files_of_an_older_page_go_with_it(explained, tmp_path):
     report.write_explanations(explained, tmp_path)
     mine = tmp_path / "maps" / "mine.npz"

@@ -40,6 +40,7 @@ def test_a_gradient_changes_and_an_edge_detector_does_not():
     np.testing.assert_allclose(detector.absolute, np.ones((8, 3)), rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("order", ["cascading", "independent"])
 def test_it_is_a_loop_over_layers_and_images(order):
     """By scipy, of networks whose parameters were shuffled by hand."""

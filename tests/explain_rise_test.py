@@ -142,6 +142,7 @@ def test_channels_may_come_first():
     np.testing.assert_allclose(first.map, last.map, atol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_one_alone_is_one_of_both():
     apply_fn, params, x = problems.get("cnn")
     options = {"key": KEY, "masks": 40, "cells": 4, "target": 1}
@@ -177,6 +178,7 @@ def test_the_two_maps_are_affine_in_one_another_but_for_the_mean_mask():
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("baseline", "count"), [("mean", 300), ("impute", 24)])
 def test_the_maps_do_not_depend_on_the_microbatch(baseline, count):
     apply_fn, params, x = problems.get("cnn")
@@ -283,6 +285,7 @@ def test_until_out_of_reach_takes_all_masks():
     np.testing.assert_array_equal(found.samples, [130])
 
 
+@pytest.mark.exhaustive
 def test_any_score_can_be_asked():
     apply_fn, params, x = problems.get("cnn")
     masks = explain.random_masks(KEY, 30, (8, 8), cells=4)
