@@ -114,14 +114,15 @@ def parameter_randomisation(
         found = explanation(apply_fn, jax.tree.unflatten(tree, leaves), x, target=asked)
         return getattr(found, "map", found)
 
-    clean, changed = map_of(leaves), list(leaves)
+    clean, changed = _ranked(map_of(leaves)), list(leaves)
     columns = list[tuple[jax.Array, jax.Array]]()
     for numbers in steps.values():
         if order == "independent":
             changed = list(leaves)
         for number in numbers:
             changed[number] = _shuffled(keys[number], leaves[number])
-        columns.append(_correlations(clean, map_of(changed)))
+        now = _ranked(map_of(changed))
+        columns.append((_correlation(clean[0], now[0]), _correlation(clean[1], now[1])))
     signed, absolute = (jnp.stack(rows, axis=1) for rows in zip(*columns, strict=True))
     return ParameterRandomisation(signed, absolute, tuple(steps))
 
@@ -148,20 +149,24 @@ def _shuffled(key: jax.Array, array: Any) -> jax.Array:
     return jax.random.permutation(key, array.reshape(-1)).reshape(array.shape)
 
 
-def _correlations(first: Any, second: Any) -> tuple[jax.Array, jax.Array]:
-    """Spearman's, of each image's two maps with and without their signs."""
+def _ranked(maps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The ranks of each image's numbers, `[batch, numbers]`; and without signs."""
 
-    def of_maps(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
-        of_each = jax.vmap(_spearman)
-        return of_each(first, second), of_each(jnp.abs(first), jnp.abs(second))
+    def of_maps(maps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        of_each = jax.vmap(lambda each: _ranks(each.reshape(-1)))
+        return of_each(maps), of_each(jnp.abs(maps))
 
-    return in_auto_axes(of_maps, first, second, batch=first)
+    return in_auto_axes(of_maps, maps, batch=maps)
 
 
-def _spearman(first: jax.Array, second: jax.Array) -> jax.Array:
-    a, b = (_ranks(each.reshape(-1)) for each in (first, second))
-    spread = jnp.sqrt(jnp.sum(a * a)) * jnp.sqrt(jnp.sum(b * b))
-    return jnp.where(spread > 0, divide_no_nan(jnp.sum(a * b), spread), jnp.nan)
+def _correlation(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Spearman's, of the ranks of two maps for each image."""
+
+    def of_ranks(a: jax.Array, b: jax.Array) -> jax.Array:
+        spread = jnp.sqrt(jnp.sum(a * a)) * jnp.sqrt(jnp.sum(b * b))
+        return jnp.where(spread > 0, divide_no_nan(jnp.sum(a * b), spread), jnp.nan)
+
+    return in_auto_axes(jax.vmap(of_ranks), first, second, batch=first)
 
 
 def _ranks(values: jax.Array) -> jax.Array:
