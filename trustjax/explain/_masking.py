@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from trustjax import _validate
 from trustjax.explain import _baseline
-from trustjax.explain._estimate import Estimate
+from trustjax.explain._estimate import Estimate, gathered
 from trustjax.explain._layout import layout
 from trustjax.explain._masks import cells_along, noise_keys, random_masks
 from trustjax.explain._sums import Sums
@@ -82,7 +82,7 @@ class Masking(NamedTuple):
         many = at_once(self.microbatch, x, self.count)
         masked = self._masked(x)
 
-        def step(number: jax.Array, sums: Sums, done: jax.Array) -> Sums:
+        def add(sums: Sums, number: jax.Array, done: jax.Array) -> Sums:
             first = number * many
             masks = self._chosen(size, many, first)
             there = first + jnp.arange(many) < self.count
@@ -90,32 +90,21 @@ class Masking(NamedTuple):
             found = values(masked(masks, first))
             return sums.add(found, masks.reshape(many, -1), counted)
 
-        steps = -(-self.count // many)
-        sums = Sums.of_none(self.p, f0, math.prod(size))
-        none_done = jnp.zeros(x.shape[0], bool)
-        if until is None:
-            return jax.lax.fori_loop(
-                0, steps, lambda number, sums: step(number, sums, none_done), sums
-            )
+        def all_sure(sums: Sums, until: float) -> jax.Array:
+            fewest = min(_FEWEST, self.count)
+            each = [
+                estimate.is_sure(until, fewest=fewest, axes_of_map=1)
+                for estimate in estimates(sums)
+            ]
+            return jnp.all(jnp.stack(each), axis=0)
 
-        def sure(sums: Sums) -> jax.Array:
-            enough = sums.count[:, 0] >= min(_FEWEST, self.count)
-            for estimate in estimates(sums):
-                error = jnp.sqrt(jnp.mean(estimate.standard_error**2, axis=-1))
-                spread = jnp.std(estimate.map, axis=-1)
-                enough &= jnp.all(error <= until * spread, axis=-1)
-            return enough
-
-        def goes_on(state: tuple) -> jax.Array:
-            number, _, done = state
-            return (number < steps) & ~jnp.all(done)
-
-        def turn(state: tuple) -> tuple:
-            number, sums, done = state
-            sums = step(number, sums, done)
-            return number + 1, sums, done | sure(sums)
-
-        return jax.lax.while_loop(goes_on, turn, (0, sums, none_done))[1]
+        return gathered(
+            add,
+            Sums.of_none(self.p, f0, math.prod(size)),
+            -(-self.count // many),
+            jnp.zeros(x.shape[0], bool),
+            None if until is None else lambda sums: all_sure(sums, until),
+        )
 
     def _chosen(self, size: tuple[int, ...], many: int, first: jax.Array) -> jax.Array:
         """The masks of one step, `[many, *size]`; no more than `count` are meant."""

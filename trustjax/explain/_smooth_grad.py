@@ -1,6 +1,5 @@
 """Gradients of noisy copies of the image, on average."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float
 from trustjax import _inputs, _validate
 from trustjax._meshes import in_auto_axes
 from trustjax._numerics import safe_sqrt
-from trustjax.explain._estimate import Estimate
+from trustjax.explain._estimate import Estimate, gathered
 from trustjax.explain._gradient_maps import (
     check_differentiable,
     differentiated,
@@ -132,23 +131,17 @@ def smooth_grad(
         shape = jax.eval_shape(of_samples, jnp.arange(size))
         nothing = jnp.zeros(shape.shape[1:], shape.dtype)
         sofar = Moments(none_done.astype(shape.dtype), nothing, nothing)
-        if until is None:
-            step = lambda sofar, turn: (add(sofar, turn, none_done), None)
-            return jax.lax.scan(step, sofar, jnp.arange(turns))[0].estimate()
-        sure = functools.partial(Moments.is_sure, until=until, axes_of_map=x.ndim - 1)
-
-        def goes_on(state: tuple) -> jax.Array:
-            turn, _, done = state
-            return (turn < turns) & ~jnp.all(done)
-
-        def step_until(state: tuple) -> tuple:
-            turn, sofar, done = state
-            sofar = add(sofar, turn, done)
-            enough = sofar.number >= min(_FEWEST, samples)
-            return turn + 1, sofar, done | (sure(sofar) & enough)
-
-        state = jax.lax.while_loop(goes_on, step_until, (0, sofar, none_done))
-        return state[1].estimate()
+        axes, fewest = x.ndim - 1, min(_FEWEST, samples)
+        is_sure = (
+            None
+            if until is None
+            else (
+                lambda sofar: sofar.estimate().is_sure(
+                    until, fewest=fewest, axes_of_map=axes
+                )
+            )
+        )
+        return gathered(add, sofar, turns, none_done, is_sure).estimate()
 
     found = in_auto_axes(of_batch, params, x, target, key, batch=x)
     tell("smooth_grad", found.map)
@@ -201,10 +194,3 @@ class Moments(NamedTuple):
         degrees = degrees.reshape(-1, *[1] * (self.mean.ndim - 1))
         error = safe_sqrt(self.squares / degrees)
         return Estimate(self.mean, error, self.number.astype(jnp.int32))
-
-    def is_sure(self, until: float, axes_of_map: int) -> jax.Array:
-        """Of which examples the error of each map is small beside what it shows."""
-        mean, error, _ = self.estimate()
-        axes = tuple(range(-axes_of_map, 0))
-        small = jnp.mean(error**2, axes) <= (until * jnp.std(mean, axes)) ** 2
-        return jnp.all(small.reshape(len(small), -1), axis=-1)
