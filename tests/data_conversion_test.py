@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage import data as skimage_data
 
 from trustjax import data
 from trustjax.preprocessing import Preprocessing
@@ -53,6 +54,53 @@ def test_letters_are_told_apart():
     known, asked = images[::2], images[1::2]
     distance = (known**2).sum(1) - 2 * asked @ known.T
     assert (labels[::2][distance.argmin(1)] == labels[1::2]).mean() > 0.9
+
+
+def test_faces_are_those_of_the_package():
+    images, labels = data.as_arrays(data.load("faces"))
+    patches = skimage_data.lfw_subset()
+    assert images.shape == (100, 25, 25, 1)
+    assert (labels == 0).all()
+    tall = lambda rows: np.sort(rows.reshape(len(rows), -1).astype(np.float32), axis=0)
+    np.testing.assert_allclose(
+        tall(images) / 255, tall(patches[:100]), atol=0.5001 / 255
+    )
+
+
+def test_photographs_are_cut_without_overlap():
+    images, labels = data.as_arrays(data.load("photographs"))
+    assert images.shape == (563, 64, 64, 3)
+    names = data.load("photographs").class_names
+    # Put together again, the squares of a photograph have all pixels of its corner.
+    for name, grey in (("astronaut", False), ("camera", True), ("coffee", False)):
+        whole = getattr(skimage_data, name)()
+        whole = np.stack([whole] * 3, axis=-1) if grey else whole
+        down, across = (size // 64 * 64 for size in whole.shape[:2])
+        own = images[labels == names.index(name)]
+        assert len(own) == down * across // 64**2
+        for value in (0, 100, 255):
+            assert (own == value).sum() == (whole[:down, :across] == value).sum()
+        tiles = {tile.tobytes() for tile in own}
+        for row in range(0, down, 64):
+            for column in range(0, across, 64):
+                assert whole[row : row + 64, column : column + 64].tobytes() in tiles
+    # The first of them are of most photographs: a part of the set is like the whole.
+    assert len(set(labels[:60].tolist())) >= 9
+
+
+@pytest.mark.parametrize("name", ["faces", "photographs"])
+@pytest.mark.parametrize("image_shape", [(28, 28, 1), (16, 12, 3), (4, 20, 20, 1)])
+def test_photographed_images_take_any_shape(name, image_shape):
+    dataset = data.out_of_distribution(name, image_shape, num_examples=70)
+    images, labels = data.as_arrays(dataset)
+    assert images.shape == (70, *image_shape)
+    native, own = data.as_arrays(data.load(name))
+    np.testing.assert_array_equal(labels, own[:70])
+    grey = native[:70] @ ([1.0] if name == "faces" else [0.299, 0.587, 0.114])
+    # A resized image is as light as it was.
+    light = lambda values: values.reshape(70, -1).mean(axis=1)
+    if image_shape[-1] == 1:
+        np.testing.assert_allclose(light(images), light(grey), atol=6)
 
 
 def test_first_records_of_a_loaded_set():
@@ -135,6 +183,14 @@ def test_the_same_shape_is_the_same_dataset():
         (
             lambda: data.out_of_distribution("digits", (8, 8, 1), num_examples=540),
             "digits has 539 records, not 540",
+        ),
+        (
+            lambda: data.out_of_distribution("faces", (8, 8, 1), num_examples=101),
+            "faces has 100 records, not 101",
+        ),
+        (
+            lambda: data.out_of_distribution("photographs", (8, 8, 1), split="train"),
+            "photographs has no split 'train': it has test",
         ),
         (lambda: data.out_of_distribution("noise", (8, 8, 1)), "uniform_noise"),
         (

@@ -133,7 +133,7 @@ def test_unknown_name_lists_what_is_here(tmp_path):
 def test_no_network_says_what_is_here(name, tmp_path, no_fashion_mnist):
     with pytest.raises(ConnectionError, match="must be downloaded") as caught:
         data.load(name, data_dir=tmp_path)
-    assert "What is here: digits, letters, mnist5k" in str(caught.value)
+    assert "What is here: digits, faces, letters, mnist5k" in str(caught.value)
     assert ("dataset-fashion-mnist" in str(caught.value)) == (name == "fashion_mnist")
     assert not list(tmp_path.glob("*/"))
 
@@ -156,7 +156,7 @@ def test_unwritable_folder(tmp_path):
 
 
 def test_names(tmp_path, no_fashion_mnist):
-    made = {"letters", "normal_noise", "uniform_noise"}
+    made = {"faces", "letters", "normal_noise", "photographs", "uniform_noise"}
     assert set(data.names(tmp_path)) == {"digits", "mnist5k"} | made
     version = tmp_path / "emnist" / "letters" / "3.1.0"
     version.mkdir(parents=True)

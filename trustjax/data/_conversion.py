@@ -31,7 +31,8 @@ def out_of_distribution(
 
     Args:
       name: `"uniform_noise"`, `"normal_noise"` or `"letters"`, made on the spot, or any
-        name that `load` takes, whose images are turned grey or RGB and resized.
+        name that `load` takes, such as `"faces"` and `"photographs"`, whose images
+        are turned grey or RGB and resized.
       image_shape: height, width, channels of the network's images, with the frames
         before them for video; a clip of a still image repeats it.
       split: the part of a loaded dataset. Of own data without such a part all are

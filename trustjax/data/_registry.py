@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from trustjax.data import _builders, _cache, _official, _own, _records
 from trustjax.data._dataset import Dataset
+from trustjax.data._photographs import PHOTOGRAPHED
 from trustjax.data._selected import without_labels
 from trustjax.data._synthetic import SYNTHETIC
 from trustjax.typing import ProgressFn
@@ -47,7 +48,8 @@ def names(data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
     >>> {"digits", "mnist5k"} <= set(names())
     True
     """
-    here = {*_PACKAGED, *SYNTHETIC, *_prepared_before(_cache.folder(data_dir))}
+    prepared = _prepared_before(_cache.folder(data_dir))
+    here = {*_PACKAGED, *PHOTOGRAPHED, *SYNTHETIC, *prepared}
     if _fashion_mnist_folder(data_dir) is not None:
         here.add("fashion_mnist")
     return tuple(sorted(here))
@@ -104,6 +106,9 @@ def load(
     `fashion_mnist`  70,000, from IDX files or a download  train 55,000, validation
                                                            5,000, test 10,000
     `letters`        A to J in 15 fonts, 28x28             test 2,250
+    `faces`          of scikit-image, 25x25                test 100
+    `photographs`    squares of ten, of scikit-image,      test 563
+                     64x64 in RGB
     `uniform_noise`  noise of 28x28, and so                test 1,000
     `normal_noise`   (`out_of_distribution` for others)    test 1,000
     ===============  ====================================  =========================
@@ -219,10 +224,12 @@ def load_splits(
 
 def _named(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     """A split of a dataset that has a name."""
-    if make := SYNTHETIC.get(name):
+    if name in SYNTHETIC or name in PHOTOGRAPHED:
         if split != "test":
             raise ValueError(f"{name} has no split {split!r}: it has test")
-        return make(_SYNTHETIC_SHAPE)
+        if make := PHOTOGRAPHED.get(name):
+            return make()
+        return SYNTHETIC[name](_SYNTHETIC_SHAPE)
     builder = _prepared(name, data_dir)
     return _records.open_split(builder, name, split, _SPLITS.get(name, {}))
 
