@@ -177,6 +177,7 @@ of_softmax = {
     "log_likelihood": limits.log_likelihood,
     "energy": limits.energy,
     "negative_brier": limits.negative_brier,
+    "gen": limits.gen,
     "grad_trust": limits.grad_trust,
     "grad_trust_rows": limits.grad_trust_rows,
     "grad_trust_reference": limits.grad_trust_reference,

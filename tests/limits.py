@@ -125,6 +125,15 @@ def negative_brier(z):
     return -distance_to_prediction(z) / len(z)
 
 
+def gen(z):
+    p = softmax(z)
+    if np.isnan(p).any():
+        return np.nan
+    rest = np.array([np.delete(p, k).sum() for k in range(len(p))])
+    log_p, log_rest = log_softmax(z), np.log(rest)
+    return -np.exp((log_p + log_rest) / np.longdouble(10)).sum()
+
+
 def grad_trust(z):
     p = softmax(z)
     if len(z) == 1:

@@ -39,6 +39,11 @@ def negative_brier(row):
     return -np.mean((softmax(row) - one_hot) ** 2)
 
 
+def gen(row, gamma=0.1, top_m=100):
+    p = np.sort(softmax(row))[::-1][:top_m]
+    return -((p * (1 - p)) ** gamma).sum()
+
+
 def grad_trust(row, top_k=None):
     """Variance of the last layer's gradients towards each class, features (1, 2)."""
     features = np.array([1.0, 2.0])

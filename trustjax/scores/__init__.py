@@ -48,6 +48,7 @@ from trustjax.scores._ensemble import (
     mc_dropout_variation_ratio as mc_dropout_variation_ratio,
 )
 from trustjax.scores._ensemble import test_time_augmentation as test_time_augmentation
+from trustjax.scores._gen import gen as gen
 from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
 from trustjax.scores._grad_trust import grad_trust_rows as grad_trust_rows

@@ -8,6 +8,7 @@ from trustjax.scores import (
     _class_gradients,
     _confidence,
     _ensemble,
+    _gen,
     _grad_trust,
     _gradient,
     _last_layer,
@@ -20,6 +21,7 @@ from trustjax.scores._score import Score
 
 _FAMILIES = (
     _confidence,
+    _gen,
     _grad_trust,
     _last_layer,
     _gradient,
