@@ -1,5 +1,6 @@
 """The common corruptions: deterministic, graded, and out of nobody's way."""
 
+import functools
 import sys
 
 import numpy as np
@@ -13,11 +14,14 @@ def digits():
     return data.load("mnist5k", "validation[:12]")
 
 
-@pytest.mark.parametrize("kind", data.CORRUPTIONS)
+@pytest.mark.parametrize("kind", data.corruptions_named(["all"]))
 @pytest.mark.parametrize("image_shape", [(28, 28, 1), (40, 33, 3)])
 def test_every_kind_is_deterministic_and_graded(kind, image_shape, digits):
     dataset = data.convert(digits, image_shape)
     images, labels = data.as_arrays(dataset)
+    if kind == "saturate":  # grey has no colour that it could change
+        images[..., 0] //= 2
+        dataset = data.from_arrays("reddish", images, labels, dataset.class_names)
     errors = []
     for severity in (1, 5):
         corrupted = data.corrupted(dataset, kind, severity=severity, seed=3)
@@ -27,7 +31,10 @@ def test_every_kind_is_deterministic_and_graded(kind, image_shape, digits):
         np.testing.assert_array_equal(same_labels, labels)
         np.testing.assert_array_equal(data.as_arrays(corrupted)[0], changed)
         errors.append(np.square(changed / 255 - images / 255).mean())
-    assert 0 < errors[0] < errors[1]
+    if (kind, image_shape[-1]) == ("saturate", 1):
+        assert 0 == errors[0] < errors[1]
+    else:
+        assert 0 < errors[0] < errors[1]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,35 @@ def test_grey_noise_is_as_strong_as_the_papers():
     np.testing.assert_allclose((noisy / 255).std(), 0.18, rtol=0.03)
 
 
+def test_corrupting_comes_after_resizing():
+    # Gaussian noise of severity 3 is 0.18 * 255 = 45.9 strong, 0.8 of that on average.
+    # A mean over 4x4 pixels leaves a quarter of it, had it been put on before.
+    grey = data.from_arrays(
+        "grey", np.full((8, 128, 128, 1), 128, np.uint8), np.zeros(8, int), ["grey"]
+    )
+    small = (32, 32, 1)
+
+    def change(changed):
+        return np.abs(data.as_arrays(changed)[0].astype(float) - 128).mean()
+
+    noisy = functools.partial(data.corrupted, kind="gaussian_noise", severity=3)
+    after = change(noisy(data.convert(grey, small)))
+    before = change(data.convert(noisy(grey), small))
+    np.testing.assert_allclose(after, 36.6, rtol=0.02)
+    assert before < after / 5
+
+
+def test_where_no_drop_falls_an_image_stays_as_it_is():
+    image = np.full((32, 32, 3), 90, np.uint8)
+    spattered = [
+        data.corrupt(image, "spatter", severity=1, seed=seed) for seed in range(40)
+    ]
+    unchanged = [np.array_equal(one, image) for one in spattered]
+    assert any(unchanged)
+    assert not all(unchanged)
+    assert all((one >= 90).all() for one in spattered)  # water is bright, not black
+
+
 def test_the_global_generator_is_left_alone():
     np.random.seed(0)  # noqa: NPY002
     expected = np.random.rand(4)  # noqa: NPY002
@@ -80,10 +116,28 @@ def test_what_cannot_be(shape, options, message):
         data.corrupt(np.zeros(shape, np.uint8), **options)
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_a_missing_extra_is_named(monkeypatch, digits):
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(ModuleNotFoundError, match=r"trustjax\[corruptions\]"):
         data.corrupt(np.zeros((32, 32, 1), np.uint8), "fog")
+    with pytest.raises(ModuleNotFoundError, match=r"trustjax\[corruptions\]"):
+        data.corrupted(digits, "fog")
+
+
+def test_sets_of_corruptions():
+    assert data.corruptions_named(["common"]) == data.CORRUPTIONS
+    assert len(data.corruptions_named(["all", "fog"])) == 19
+    with pytest.raises(
+        ValueError, match=r"one of common, .*, fog, .*, saturate, got 'f'"
+    ):
+        data.corruptions_named(["f"])
+
+
+def test_datasets_of_other_images_are_refused():
+    clips = np.zeros((2, 3, 32, 32, 1), np.uint8)
+    dataset = data.from_arrays("clips", clips, np.zeros(2, int), ["none"])
+    with pytest.raises(ValueError, match=r"those of clips have shape \(3, 32, 32, 1\)"):
+        data.corrupted(dataset, "fog")
 
 
 @pytest.mark.usefixtures("without_type_checks")

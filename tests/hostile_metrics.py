@@ -54,6 +54,8 @@ CONFIDENCE = Argument("confidence", "n", PROBABILITIES, fractions)
 UNKNOWN = dataclasses.replace(PROBABILITIES, unknown="anything")
 TRUST = Argument("trust", "n", UNKNOWN, fractions)
 SHARE = Argument("trust", "n", PROBABILITIES, fractions)
+ERRORS = Argument("errors", "n samples", PROBABILITIES, fractions)
+REFERENCE = Argument("reference", "n samples", PROBABILITIES, fractions)
 DISTRIBUTION = Argument("probabilities", "n classes", PROBABILITIES, fractions)
 LOGITS = Argument("logits", "n classes", NO_NAN, normal)
 LABELS = Argument("labels", "n", CLASSES, classes)
@@ -438,6 +440,26 @@ def effective_rank(features):
     return np.exp(-(p * np.log(p)).sum())
 
 
+def rates_of_kinds(errors, reference):
+    return (
+        hostile.as_probabilities(np.asarray(rates, np.longdouble))
+        for rates in (errors, reference)
+    )
+
+
+def corruption_error(errors, reference):
+    errors, reference = rates_of_kinds(errors, reference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return errors.sum(axis=-1) / reference.sum(axis=-1)
+
+
+def relative_corruption_error(errors, reference):
+    errors, reference = rates_of_kinds(errors, reference)
+    expected = (reference - 0.25).sum(axis=-1)
+    added = (errors - 0.125).sum(axis=-1)
+    return np.where(expected > 1e-6, added / np.maximum(expected, 1e-6), np.nan)
+
+
 def sigmoid_of_differences(scores):
     return 1 / (1 + np.exp(-(scores[:, None] - scores[None]) / np.longdouble(0.1)))
 
@@ -651,6 +673,20 @@ METRICS = {
         (Argument("features", "n features", NO_NAN, normal),),
         effective_rank,
         ("n", "features"),
+    ),
+    "corruption_error": Subject(
+        metrics.corruption_error,
+        (ERRORS, REFERENCE),
+        corruption_error,
+        ("samples",),
+    ),
+    "relative_corruption_error": Subject(
+        functools.partial(
+            metrics.relative_corruption_error, clean=0.125, reference_clean=0.25
+        ),
+        (ERRORS, REFERENCE),
+        relative_corruption_error,
+        ("samples",),
     ),
     "smooth_auroc": of_ranks(metrics.smooth_auroc, smooth_auroc, scores=SMOOTH),
     "smooth_aurc": of_ranks(metrics.smooth_aurc, smooth_aurc, scores=SMOOTH),

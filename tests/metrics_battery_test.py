@@ -159,9 +159,11 @@ NOT_OF_A_DATA_SET = {
     "calibration_error_interval",
     "compare",
     "compare_resampled",
+    "corruption_error",
     "interval_of_resampled",
     "paired_bootstrap",
     "proportion_interval",
+    "relative_corruption_error",
 }
 
 

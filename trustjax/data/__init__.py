@@ -8,8 +8,11 @@ from trustjax.data._batches import batches as batches
 from trustjax.data._conversion import convert as convert
 from trustjax.data._conversion import out_of_distribution as out_of_distribution
 from trustjax.data._corruptions import CORRUPTIONS as CORRUPTIONS
+from trustjax.data._corruptions import SEVERITIES as SEVERITIES
+from trustjax.data._corruptions import VALIDATION_CORRUPTIONS as VALIDATION_CORRUPTIONS
 from trustjax.data._corruptions import corrupt as corrupt
 from trustjax.data._corruptions import corrupted as corrupted
+from trustjax.data._corruptions import corruptions_named as corruptions_named
 from trustjax.data._dataset import NO_CLASS as NO_CLASS
 from trustjax.data._dataset import Dataset as Dataset
 from trustjax.data._dataset import as_arrays as as_arrays

@@ -44,6 +44,10 @@ from trustjax.metrics._calibration_interval import (
 from trustjax.metrics._compare import Comparison as Comparison
 from trustjax.metrics._compare import compare as compare
 from trustjax.metrics._compare import compare_resampled as compare_resampled
+from trustjax.metrics._corruption import corruption_error as corruption_error
+from trustjax.metrics._corruption import (
+    relative_corruption_error as relative_corruption_error,
+)
 from trustjax.metrics._detection import accuracy as accuracy
 from trustjax.metrics._detection import aupr_error as aupr_error
 from trustjax.metrics._detection import aupr_success as aupr_success
