@@ -73,7 +73,7 @@ def test_impossible_rates():
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match="errors has .*5.*, reference has .*4"):
+    with pytest.raises(ValueError, match=r"errors has .*5.*, reference has .*4"):
         metrics.corruption_error(ERRORS, REFERENCE[:4])
     with pytest.raises(ValueError, match=r"clean must be a single number, got \(2,\)"):
         metrics.relative_corruption_error(ERRORS, REFERENCE, np.full(2, 0.1), 0.3)

@@ -1,10 +1,9 @@
 """The common corruptions of ImageNet-C, on any images.
 
-Where in the pipeline an image is corrupted decides how much is left of it: noise that
-is added first and averaged away by a resize is hardly noise. As ImageNet-C's are, images
-are to be corrupted in the size that the network sees, after every resize and crop, and
-before their numbers are normalised: `corrupted(convert(dataset, shape), kind)`, and not
-the other way about.
+Where in the pipeline images are corrupted decides how much of it the network sees:
+noise that a resize averages away is hardly noise. As in ImageNet-C, it is to be done in
+the size that the network takes, after every resize and crop, and before the numbers are
+normalised: `corrupted(convert(dataset, shape), kind)`, not the other way about.
 """
 
 import contextlib
@@ -114,7 +113,7 @@ def corrupted(
             f"{dataset.name} have shape {dataset.image_shape}"
         )
     with _extras.required("corruptions"):
-        import imagecorruptions as _
+        pass
     change = functools.partial(_corrupted, kind=kind, severity=severity, seed=seed)
     return dataclasses.replace(
         dataset,

@@ -61,7 +61,8 @@ def relative_corruption_error(
 
     .. math:: \mathrm{relative\ CE} =
               \frac{\sum_s (E_s - E_{\text{clean}})}
-                   {\sum_s (E_s^{\text{reference}} - E_{\text{clean}}^{\text{reference}})}
+                   {\sum_s (E_s^{\text{reference}}
+                    - E_{\text{clean}}^{\text{reference}})}
 
     Args:
       errors: error rates of the network under one kind of corruption, the severities
