@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import threading
+import types
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -112,8 +113,7 @@ def corrupted(
             "corruptions are of images [height, width, 1 or 3 channels], and those of "
             f"{dataset.name} have shape {dataset.image_shape}"
         )
-    with _extras.required("corruptions"):
-        pass
+    _library()  # missed before an image is read
     change = functools.partial(_corrupted, kind=kind, severity=severity, seed=seed)
     return dataclasses.replace(
         dataset,
@@ -161,15 +161,14 @@ def corrupt(
             "np.round(255 * image).astype(np.uint8)"
         )
     height, width, channels = image.shape
-    with _extras.required("corruptions"):
-        import imagecorruptions
+    library = _library()
     missing = [max(0, _SMALLEST_SIDE - side) for side in (height, width)]
     padding = [(lack // 2, lack - lack // 2) for lack in missing]
     padded = np.pad(image, [*padding, (0, 0)], mode="symmetric")
     options = {"seed": seed} if kind in _OWN_GENERATOR else {}
     with _global_seed(seed), np.errstate(invalid="raise"):
         try:
-            changed = imagecorruptions.corrupt(padded, severity, kind, **options)
+            changed = library.corrupt(padded, severity, kind, **options)
         except FloatingPointError:
             if kind != "spatter":
                 raise
@@ -208,6 +207,12 @@ def corruptions_named(names: Sequence[str]) -> tuple[str, ...]:
         _validate.choice("corruption", name, (*_SETS, *_KINDS))
     asked = (kind for name in names for kind in _SETS.get(name, (name,)))
     return tuple(dict.fromkeys(asked))
+
+
+def _library() -> types.ModuleType:
+    with _extras.required("corruptions"):
+        import imagecorruptions
+    return imagecorruptions
 
 
 def _known(kind: str, severity: int) -> None:
