@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from tests import networks, problems
 from trustjax import transforms
@@ -72,3 +74,80 @@ def test_a_network_is_cut_where_it_bends():
     square = lambda params, x: (x**2) @ params
     start = transforms.affine_start(square, jnp.ones((3, 2)), jnp.ones((2, 3)))
     np.testing.assert_array_equal(start.features_fn(None, jnp.ones((1, 3))), [[1] * 3])
+
+
+def features_and_last_layer(apply_fn, params, x):
+    split = transforms.split(apply_fn, params, x, at="embedding")
+    features = split.features_fn(params, x)
+    return features, transforms.last_layer(split.head_fn, params, features)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dense", "temperature", "channels_first", "cosine", "rematerialised", "mixer"],
+)
+def test_the_last_layer_makes_the_logits_of_the_features(name):
+    apply_fn, params, x, *_ = networks.get(name)
+    features, (kernel, bias) = features_and_last_layer(apply_fn, params, x)
+    logits = apply_fn(params, x)
+    assert (len(kernel), len(bias)) == (features.shape[1], logits.shape[1])
+    np.testing.assert_allclose(features @ kernel + bias[None], logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "classes"), [(4, 9), (9, 4), (1, 5), (5, 1)])
+def test_the_last_layer_is_the_parameters_to_the_last_bit(width, classes):
+    keys = jax.random.split(jax.random.key(0))
+    params = {
+        "kernel": jax.random.normal(keys[0], (width, classes)),
+        "bias": 1e6 * jax.random.normal(keys[1], (classes,)),
+    }
+    head = lambda p, h: h @ p["kernel"] + p["bias"][None]
+    found = transforms.last_layer(head, params, jnp.ones((3, width)))
+    np.testing.assert_array_equal(found.kernel, params["kernel"])
+    np.testing.assert_array_equal(found.bias, params["bias"])
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_the_last_layer_of_sharded_parameters(kind):
+    """Kernels that are divided among devices, and a batch that is."""
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType[kind],) * 2)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {
+        "hidden": jax.random.normal(keys[0], (6, 8)),
+        "dense": jax.random.normal(keys[1], (8, 4)),
+    }
+    x = jax.random.normal(keys[2], (8, 6))
+
+    def apply_fn(params, x):
+        return jnp.tanh(x @ params["hidden"]) @ params["dense"] / 2
+
+    placed = {
+        "hidden": jax.device_put(params["hidden"], NamedSharding(mesh, P())),
+        "dense": jax.device_put(params["dense"], NamedSharding(mesh, P(None, "model"))),
+    }
+    sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
+    of = jax.jit(lambda params, x: features_and_last_layer(apply_fn, params, x)[1])
+    with jax.set_mesh(mesh):
+        found = of(placed, sharded)
+    np.testing.assert_allclose(found.kernel, params["dense"] / 2, rtol=1e-6)
+    np.testing.assert_array_equal(found.bias, np.zeros(4))
+
+
+def test_the_last_layer_in_half_precision():
+    apply_fn, params, x = problems.get("mlp")
+    halved = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, x))
+    _, found = features_and_last_layer(apply_fn, *halved)
+    np.testing.assert_array_equal(found.kernel, halved[0]["dense2"]["kernel"])
+
+
+def test_a_head_that_bends_has_no_last_layer():
+    apply_fn, params, x, *_ = networks.get("log_softmax")
+    with pytest.raises(ValueError, match=r"must end in an affine map .*\[batch, 8\]"):
+        features_and_last_layer(apply_fn, params, x)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_features_with_positions_have_no_last_layer():
+    head = lambda params, h: h.sum((1, 2))
+    with pytest.raises(ValueError, match=r"\[batch, features\], got \(2, 3, 3, 4\)"):
+        transforms.last_layer(head, None, jnp.ones((2, 3, 3, 4)))

@@ -11,7 +11,7 @@ import pytest
 from tests.scoring_test import CLASSES, INPUTS, SPLIT, made_batches
 from tests.scoring_test import params as params  # a fixture
 from trustjax import gradients, passes, scores, scoring
-from trustjax.ingredients import FEATURES, LOGITS, Ingredient
+from trustjax.ingredients import FEATURES, LAST_LAYER, LOGITS, Ingredient
 
 KEY = jax.random.key(0)
 
@@ -204,3 +204,36 @@ def test_scores_of_arrays_are_in_double_and_ask_no_network():
         scoring.from_arrays(["grad_norm"], {"logits": logits})
     with pytest.raises(ValueError, match=r"knn_distance needs 'knn_state'"):
         scoring.from_arrays(["knn_distance"], {"features": logits})
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_what_is_of_the_network_is_there_once(params, devices, tmp_path):
+    """Whatever the batches, also of those that were kept on disk."""
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
+    scorer = scoring.Scorer([LAST_LAYER, LOGITS], SPLIT, params, sharding=sharding)
+
+    def stop(task, done, total, facts):
+        if done > 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scorer.run(made_batches()[1], workdir=tmp_path, progress=stop)
+    found = scorer.run(made_batches()[1], workdir=tmp_path).values
+    np.testing.assert_array_equal(found["last_layer"].kernel, params["dense"]["kernel"])
+    np.testing.assert_array_equal(found["last_layer"].bias, np.zeros(CLASSES))
+    assert found["logits"].shape == (21, CLASSES)
+
+
+def test_a_fit_takes_what_is_of_the_network(params):
+    def fitted(layer, features, labels):
+        return {"logits": features @ layer.kernel, "labels": labels}
+
+    state = Ingredient("fitted", fit=fitted, needs=(LAST_LAYER, FEATURES))
+    scorer = scoring.Scorer([state, LOGITS], SPLIT, params)
+    batches = made_batches()[1]
+    found = scorer.fit(batches).given["fitted"]
+    logits = scorer.fit(batches).run(batches).values["logits"]
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-5)

@@ -52,6 +52,8 @@ class Ingredient:
       stochastic: whether `ask` takes `batch.stochastic_apply_fn`.
       cost: what it takes beyond a forward pass, in words; empty if nothing.
       for_each_class: whether that is so much for each class of the network.
+      of_network: whether `ask` gives one tree of arrays for the network, the same for
+        every batch, and not rows for its examples: results hold it once.
 
     Without any function its value has to be given.
 
@@ -72,6 +74,7 @@ class Ingredient:
     stochastic: bool = False
     cost: str = ""
     for_each_class: bool = False
+    of_network: bool = False
 
     def __post_init__(self):
         made = [how for how in ("ask", "compute", "fit") if getattr(self, how)]
@@ -136,6 +139,16 @@ LOGITS = Ingredient("logits", ask=lambda batch: batch.logits)
 
 FEATURES = Ingredient("features", ask=lambda batch: batch.features)
 """What the last dense layer takes, `[batch, features]`."""
+
+LAST_LAYER = Ingredient(
+    "last_layer", ask=lambda batch: batch.last_layer, of_network=True
+)
+"""The affine map behind the features, a `typing.LastLayer`, whatever the batch.
+
+It is read off the network's program and its parameters inside the jit of each batch,
+with one product that takes as many rows as there are features or classes, whichever are
+fewer: of the features of a batch and their logits, less than an image more.
+"""
 
 PREDICTIONS = Ingredient(
     "predictions", compute=lambda logits: jnp.argmax(logits, axis=-1), needs=(LOGITS,)

@@ -65,3 +65,15 @@ class SplitModel(NamedTuple):
     def apply_fn(self, params: Any, x: jax.Array) -> jax.Array:
         """The whole network: the head applied to the features."""
         return self.head_fn(params, self.features_fn(params, x))
+
+
+class LastLayer(NamedTuple):
+    r"""The affine map that a network ends in, :math:`z = h W + b`.
+
+    Attributes:
+      kernel: :math:`W`, `[features, classes]`.
+      bias: :math:`b`, `[classes]`.
+    """
+
+    kernel: Any
+    bias: Any

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 import jax
 
 from trustjax import _network_questions, gradients, losses, transforms
-from trustjax.typing import ApplyFn, Params, SplitModel, StochasticApplyFn
+from trustjax.typing import (
+    ApplyFn,
+    LastLayer,
+    Params,
+    SplitModel,
+    StochasticApplyFn,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +58,17 @@ class Batch:
             return self._pass[0].features
         parts = transforms.split(self.model, self.params, self.x, at="embedding")
         return parts.features_fn(self.params, self.x)
+
+    @functools.cached_property
+    def last_layer(self) -> LastLayer:
+        """The affine map from the features to the logits.
+
+        Raises:
+          ValueError: if the network ends in none (`transforms.last_layer`).
+        """
+        parts = transforms.split(self.model, self.params, self.x, at="embedding")
+        head_fn = lambda params, h: _network_questions.logits(parts.head_fn(params, h))
+        return transforms.last_layer(head_fn, self.params, self.features)
 
     @functools.cached_property
     def logits(self) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 
 from trustjax import scores, transforms
 from trustjax.gradients import GRADIENT_STATISTICS
-from trustjax.ingredients import FEATURES, Ingredient
+from trustjax.ingredients import FEATURES, LAST_LAYER, Ingredient
 from trustjax.scores import Score
 from trustjax.scoring._batch import Batch
 from trustjax.typing import ApplyFn, Params, SplitModel, StochasticApplyFn
@@ -30,6 +30,15 @@ class Plan(NamedTuple):
     asked: tuple[Ingredient | Score, ...]
     steps: tuple[Ingredient, ...]
     to_fit: tuple[Ingredient, ...]
+
+    @property
+    def of_network(self) -> tuple[str, ...]:
+        """Names of those asked for that are no rows of examples."""
+        return tuple(
+            node.name
+            for node in self.asked
+            if isinstance(node, Ingredient) and node.of_network
+        )
 
     def require_fitted(self) -> None:
         """Raises a ValueError, naming the first ingredient that has no state."""
@@ -64,11 +73,11 @@ class Plan(NamedTuple):
     ) -> Batch:
         """The batch to ask, so that there is one forward pass.
 
-        Where features are asked for, logits are made of them; where the library's
-        gradient statistics are, both are of that pass. One's own ingredients of those
-        names may be anything.
+        Where features or what follows them are asked for, logits are made of them;
+        where the library's gradient statistics are, both are of that pass. One's own
+        ingredients of those names may be anything.
         """
-        if any(step is FEATURES for step in self.steps):
+        if any(step is FEATURES or step is LAST_LAYER for step in self.steps):
             model = transforms.split(model, params, x, at="embedding")
         differentiated = any(step is GRADIENT_STATISTICS for step in self.steps)
         return Batch(model, params, x, differentiated, index, stochastic_apply_fn)

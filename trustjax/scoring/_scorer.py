@@ -28,6 +28,7 @@ class Results(NamedTuple):
 
     Attributes:
       values: name -> array or tree of `[records, ...]`: the scores and ingredients.
+        Those of the network itself, such as `last_layer`, are there as they are.
       labels: true classes, `[records]`; no score has seen them.
       index: record numbers, `[records]`, ascending.
     """
@@ -200,6 +201,7 @@ class Scorer:
             parts = Parts(os.path.join(workdir, f"scoring-{jax.process_index()}"))
             origin = fingerprint((network.params, self._given))
         rows: list[Any] = []
+        of_network: dict[str, Any] = {}
         done = 0
         for number, batch in enumerate(_devices.together(batches)):
             batch = _devices.padded(batch, network.sharding)
@@ -224,6 +226,7 @@ class Scorer:
                 if parts:
                     parts.write(number, computed_from, leaves)
             values = jax.tree.unflatten(program.structure, leaves)
+            of_network = {name: values.pop(name) for name in self._plan.of_network}
             rows.append((values, batch["label"], batch["index"], batch["mask"]))
             done += int(batch["mask"].sum())
             if progress:
@@ -240,7 +243,7 @@ class Scorer:
         values, labels, index, _ = jax.tree.map(lambda leaf: leaf[kept], everything)
         if parts:
             parts.remove()
-        return Results(values, labels, index)
+        return Results(values | of_network, labels, index)
 
     def _program(self, x: Any, index: jax.Array) -> "_Program":
         """The compiled step for batches of one shape."""

@@ -2,6 +2,7 @@
 
 from trustjax.transforms._affine import affine_start as affine_start
 from trustjax.transforms._affine import is_affine as is_affine
+from trustjax.transforms._affine import last_layer as last_layer
 from trustjax.transforms._convolution import conv_p as conv_p
 from trustjax.transforms._cpu import cpu_convolution as cpu_convolution
 from trustjax.transforms._cuts import Cut as Cut

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from trustjax.transforms._cuts import types_of
 from trustjax.transforms._program import trace
 from trustjax.transforms._split import cuts, split
-from trustjax.typing import ApplyFn, Params, SplitModel
+from trustjax.typing import ApplyFn, LastLayer, Params, SplitModel
 
 
 def is_affine(fun: Callable[[Any, jax.Array], jax.Array], params: Any, x: Any) -> bool:
@@ -43,6 +44,70 @@ def is_affine(fun: Callable[[Any, jax.Array], jax.Array], params: Any, x: Any) -
 
     program = trace(derivative, (params, jax.eval_shape(fun, params, x)), x)
     return program.of_x.isdisjoint(program.results)
+
+
+def last_layer(head_fn: ApplyFn, params: Params, features: Any) -> LastLayer:
+    r"""The affine map that a head is, :math:`h \mapsto h W + b`, as its two arrays.
+
+    All of the head counts: of a dense layer and a temperature behind it, both arrays
+    are divided. :math:`W` is the derivative, which of an affine map is the same
+    everywhere; it takes one product with the features or the classes, whichever are
+    fewer, as many rows of a batch.
+
+    Args:
+      head_fn: `(params, features) -> logits`, as `split(..., "embedding")` gives it.
+      params: what it takes first; they may be sharded.
+      features: `[batch, features]`, or their type: their numbers do not matter.
+
+    Returns:
+      The kernel `[features, classes]` and the bias `[classes]`, in the dtype of the
+      features.
+
+    Raises:
+      ValueError: if the features are not one vector for each example, or the head is
+        not affine in them.
+
+    =======================================  =========================================
+    Edge case                                Value
+    =======================================  =========================================
+    no bias                                  zeros
+    a log-softmax, two layers                refused: not affine
+    =======================================  =========================================
+
+    >>> import jax.numpy as jnp
+    >>> head = lambda w, h: (h @ w + 1) / 2
+    >>> print(last_layer(head, 4 * jnp.eye(2), jnp.ones((3, 2))))
+    LastLayer(kernel=Array([[2., 0.],
+           [0., 2.]], dtype=float32), bias=Array([0.5, 0.5], dtype=float32))
+    """
+    kind = types_of(features)
+    if kind.ndim != 2:
+        raise ValueError(
+            f"features must have shape [batch, features], got {kind.shape}"
+        )
+    if not is_affine(head_fn, params, kind):
+        raise ValueError(
+            "the network must end in an affine map of its features, [batch, "
+            f"{kind.shape[1]}], such as a dense layer: what follows them bends "
+            "(a log-softmax, a second layer)"
+        )
+    logits = jax.eval_shape(head_fn, params, kind)
+    width, classes = kind.shape[1], logits.shape[1]
+    head = lambda h: head_fn(params, h)
+    # A batch of one may be another program (`split`).
+    rows = max(2, min(width, classes))
+    zeros = jnp.zeros((rows, width), kind.dtype)
+    if width <= classes:
+        one_hot = jnp.eye(rows, width, dtype=kind.dtype)
+        bias, kernel = jax.jvp(head, (zeros,), (one_hot,))
+        kernel = kernel[:width]
+    else:
+        bias, backward = jax.vjp(head, zeros)
+        # Placed as the logits are.
+        one_hot = jnp.zeros_like(bias) + jnp.eye(rows, classes, dtype=logits.dtype)
+        (kernel,) = backward(one_hot)
+        kernel = kernel[:classes].T
+    return LastLayer(kernel.astype(kind.dtype), bias[0].astype(kind.dtype))
 
 
 _BENDS = frozenset(
