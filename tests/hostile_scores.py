@@ -73,6 +73,7 @@ INGREDIENTS = {
     "ensemble_logits": SAMPLED,
     "augmented_logits": SAMPLED,
     "oracle_output": Argument("oracle_output", "batch 1", NUMBERS, normal),
+    "detector_output": Argument("detector_output", "batch", NUMBERS, normal),
     "gradient_statistics": Argument(
         "gradient_statistics",
         "batch groups 5",
@@ -199,6 +200,7 @@ of_softmax = {
     "deep_ensemble_mutual_information": limits.negative_mutual_information,
     "test_time_augmentation": limits.negative_predictive_entropy,
     "oracle": lambda z: z[0],
+    "detector": lambda s: s,
     "purview": lambda norms: -norms.mean(),
 }
 REFERENCES = {name: of_rows(reference) for name, reference in of_softmax.items()} | {

@@ -66,7 +66,7 @@ ALLOWED = {
     "explain": PASSES,
     "introspection": METHODS,
     "oracles": METHODS | {"train", "data", "metrics", "scores", "scoring"},
-    "detectors": METHODS,
+    "detectors": METHODS | {"metrics", "scores"},
     "train": METHODS | {"data"},
     "assess": FOUNDATION | {"metrics", "scores", "statistics"},
     "report": FOUNDATION | {"assess", "metrics", "statistics"},
@@ -76,7 +76,10 @@ ALLOWED = {
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"_ending", "cli"}
-MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "train", "weights"}
+MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "detectors"} | {
+    "train",
+    "weights",
+}
 
 
 def parts():

@@ -28,6 +28,7 @@ EVERYTHING = (
     passes.DROPOUT_LOGITS.with_options(num_samples=3),
     passes.AUGMENTED_LOGITS.with_options(num_samples=3, augment_fn=flipped),
     Ingredient("oracle_output", compute=lambda z: z[:, :1], needs=(LOGITS,)),
+    Ingredient("detector_output", compute=lambda z: z[:, 0], needs=(LOGITS,)),
     scores.KNN_STATE.with_options(normalised=False),
 )
 

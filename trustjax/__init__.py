@@ -30,9 +30,9 @@ every number of a page, with intervals that hold together, and `report` draws it
 
 `data`, `models` and `train` bring networks to ask, `bridge` those of Flax, `weights`
 the arrays of files of any framework; `oracles` are networks trained to know when
-another is right; `explain` says where in an image an answer comes from. `pipeline` goes
-the whole way from a name to a page: `trustjax report`. Sub-packages are imported on
-first use.
+another is right, `detectors` models fitted on scores and statistics of gradients;
+`explain` says where in an image an answer comes from. `pipeline` goes the whole way
+from a name to a page: `trustjax report`. Sub-packages are imported on first use.
 """
 
 import importlib
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from trustjax import assess as assess
     from trustjax import bridge as bridge
     from trustjax import data as data
+    from trustjax import detectors as detectors
     from trustjax import explain as explain
     from trustjax import gradients as gradients
     from trustjax import ingredients as ingredients
@@ -70,6 +71,7 @@ _SUBPACKAGES = (
     "assess",
     "bridge",
     "data",
+    "detectors",
     "explain",
     "gradients",
     "ingredients",

@@ -22,7 +22,7 @@ from trustjax.gradients._fisher import fisher_trace as fisher_trace
 from trustjax.gradients._loops import in_microbatches as in_microbatches
 from trustjax.gradients._offered import CLASS_GRADIENTS as CLASS_GRADIENTS
 from trustjax.gradients._offered import GRADIENT_STATISTICS as GRADIENT_STATISTICS
-from trustjax.gradients._parameters import GROUPINGS as GROUPINGS
+from trustjax.gradients._offered import statistics_by as statistics_by
 from trustjax.gradients._parameters import gradient_statistics as gradient_statistics
 from trustjax.gradients._parameters import (
     outputs_and_gradient_statistics as outputs_and_gradient_statistics,
@@ -30,4 +30,6 @@ from trustjax.gradients._parameters import (
 from trustjax.gradients._parameters import (
     per_example_gradients as per_example_gradients,
 )
+from trustjax.gradients._select import GROUPINGS as GROUPINGS
+from trustjax.gradients._select import groups as groups
 from trustjax.statistics import GradientStatistics as GradientStatistics

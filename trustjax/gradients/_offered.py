@@ -1,11 +1,13 @@
 """What gradients give to scores, as ingredients."""
 
+import functools
 from typing import Any
 
 import jax
 
-from trustjax import targets
+from trustjax import _validate, targets
 from trustjax.gradients._classes import class_gradients
+from trustjax.gradients._parameters import GROUPINGS, gradient_statistics
 from trustjax.ingredients import LOGITS, Ingredient
 from trustjax.statistics import GradientStatistics
 
@@ -15,6 +17,28 @@ GRADIENT_STATISTICS = Ingredient(
     cost="a backward pass to the parameters",
 )
 """Of the cross entropy to the predicted class, by parameter tensor."""
+
+
+@functools.cache
+def statistics_by(group: str) -> Ingredient:
+    """The same statistics by tensor, by layer or of the network, as an ingredient.
+
+    Raises:
+      ValueError: if `group` is unknown.
+
+    >>> statistics_by("layer").name, statistics_by("tensor").name
+    ('gradient_statistics_by_layer', 'gradient_statistics')
+    """
+    _validate.choice("group", group, GROUPINGS)
+    if group == "tensor":
+        return GRADIENT_STATISTICS
+    return Ingredient(
+        f"{GRADIENT_STATISTICS.name}_by_{group}",
+        ask=lambda batch: gradient_statistics(
+            batch.apply_fn, batch.params, batch.x, group=group, wrt=batch.wrt
+        ),
+        cost=GRADIENT_STATISTICS.cost,
+    )
 
 
 def _towards_every_class(batch: Any, logits: jax.Array) -> GradientStatistics:

@@ -11,11 +11,9 @@ from trustjax._meshes import in_auto_axes
 from trustjax.gradients._factors import Gradients, backward, forward_cost
 from trustjax.gradients._loops import check_batch, over_examples, over_tiles
 from trustjax.gradients._moments import moments_of
-from trustjax.gradients._select import by_group, check_reducible, select
+from trustjax.gradients._select import GROUPINGS, by_group, check_reducible, select
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
-
-GROUPINGS = ("tensor", "layer", "network")
 
 
 def per_example_gradients(

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trustjax import _network_questions
+from trustjax import _network_questions, _validate
 from trustjax._paths import Path, paths_of
 from trustjax.typing import Params
+
+GROUPINGS = ("tensor", "layer", "network")
 
 
 def select(
@@ -42,6 +44,30 @@ def select(
     chosen = [path for path, k in zip(paths, keep, strict=True) if k]
     kept = [leaf for leaf, k in zip(leaves, keep, strict=True) if k]
     return chosen, list(map(_differentiable, chosen, kept)), join
+
+
+def groups(
+    params: Params, group: str = "layer", *, wrt: Callable[[str], bool] | None = None
+) -> tuple[str, ...]:
+    """The names of the groups of a network's parameters, in their order.
+
+    Args:
+      params: a tree of arrays, or of `jax.ShapeDtypeStruct`.
+      group: one of `GROUPINGS`.
+      wrt: keeps the parameters whose path it says yes to.
+
+    Returns:
+      The `groups` that `gradient_statistics` returns.
+
+    Raises:
+      ValueError: if `group` is unknown.
+
+    >>> groups({"conv1": {"kernel": jnp.ones((3, 3, 1, 4)), "bias": jnp.ones(4)}})
+    ('conv1',)
+    """
+    _validate.choice("group", group, GROUPINGS)
+    paths = (p for p in paths_of(params) if wrt is None or wrt(p.name))
+    return tuple(by_group(list(paths), group))
 
 
 def check_reducible(paths: Sequence[Path], arrays: Sequence[jax.Array]) -> None:

@@ -20,6 +20,8 @@ from trustjax.scores._confidence import max_logit as max_logit
 from trustjax.scores._confidence import max_softmax as max_softmax
 from trustjax.scores._confidence import negative_brier as negative_brier
 from trustjax.scores._confidence import negative_entropy as negative_entropy
+from trustjax.scores._detector import DETECTOR_OUTPUT as DETECTOR_OUTPUT
+from trustjax.scores._detector import detector as detector
 from trustjax.scores._disagreement import ensemble_max_softmax as ensemble_max_softmax
 from trustjax.scores._disagreement import (
     negative_expected_entropy as negative_expected_entropy,

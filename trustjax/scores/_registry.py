@@ -7,6 +7,7 @@ from trustjax.scores import (
     _centroid,
     _class_gradients,
     _confidence,
+    _detector,
     _ensemble,
     _gen,
     _grad_trust,
@@ -32,6 +33,7 @@ _FAMILIES = (
     _perturbation,
     _ensemble,
     _oracle,
+    _detector,
 )
 _REGISTRY = {score.name: score for family in _FAMILIES for score in family.SCORES}
 
