@@ -11,7 +11,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from trustjax import bridge, cli, data, oracles, pipeline, scores, train
+from trustjax import bridge, cli, data, detectors, oracles, pipeline, scores, train
 from trustjax.ingredients import FEATURES, Ingredient
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
@@ -126,9 +126,12 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
         validation_outcomes=found["validation"],
         workdir=folder / "oracle",
     )
+    columns = fit_detector(folder, params, len(digits["validation"]))
+    brought = ("--oracle", "oracle", "--detector", "detector.npz")
     with contextlib.chdir(folder):
-        run("report", *SMALL, *EVERYTHING, "--oracle", "oracle", "--out", "third")
+        run("report", *SMALL, *EVERYTHING, *brought, "--out", "third")
     numbers, arrays = read(folder / "third")
+    assert numbers["run"]["detector_columns"] == list(columns)
     # All that is registered but an ensemble, which takes more than one network.
     missing = {name for name in scores.names() if f"score_{name}" not in arrays}
     assert missing == {"deep_ensemble", "deep_ensemble_mutual_information"}
@@ -139,6 +142,26 @@ def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
     said = error_of("report", "--dataset", "mnist5k", "--oracle", folder / "oracle")
     assert "the oracle takes images of shape (8, 8, 1), the classifier's are" in said
     assert "needs --oracle" in error_of("report", *SMALL, "--scores", "oracle")
+    assert "needs --detector" in error_of("report", *SMALL, "--scores", "detector")
+    alone = ("report", *SMALL, "--detector")
+    said = error_of(*alone, folder / "detector.npz")
+    assert "needs oracle_output, and one mlp alone does not give them" in said
+    assert "nowhere.npz" in error_of(*alone, "nowhere.npz")
+
+
+def fit_detector(folder, params, examples):
+    """Any detector of a network: of its scores, its training set, its oracle.
+
+    Returns the names of its columns.
+    """
+    own = ("margin", "knn_distance", "oracle")
+    names = detectors.names_for(params, scores=own, statistics=["l2_norm"])
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=examples) for name in names}
+    trusted = sum(columns.values()) > 0
+    detector = detectors.fit("ridge", columns, trusted)
+    detectors.save(detector, folder / "detector.npz")
+    return detector.names
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What a report is about: the choices that its numbers depend on, and where it goes."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import pathlib
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from trustjax import (
     _validate,
     data,
+    detectors,
     gradients,
     ingredients,
     models,
@@ -182,6 +184,8 @@ class ReportConfig(NetworkConfig):
         training set, of dropout masks and of shifted inputs.
       oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
         others under the name `oracle`; None for none.
+      detector: the file of a detector (`trustjax detect`, `detectors.save`), to score
+        beside the others under the name `detector`; None for none.
       out_of_distribution: datasets of none of the classes, scored beside the test set.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
@@ -199,6 +203,7 @@ class ReportConfig(NetworkConfig):
 
     scores: tuple[str, ...] = (STANDARD,)
     oracle: pathlib.Path | None = None
+    detector: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
     gradient_group: str | None = "layer"
     alpha: float = 1.0
@@ -213,11 +218,14 @@ class ReportConfig(NetworkConfig):
         if self.gradient_group is not None:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
         _require_registered(self.scores)
+        brought = (
+            (self.oracle, scores.ORACLE_OUTPUT, "--oracle, a trained oracle's folder"),
+            (self.detector, scores.DETECTOR_OUTPUT, "--detector, a fitted one's file"),
+        )
         for name in set(self.scores) - {STANDARD, ALL}:
-            if self.oracle is None and scores.ORACLE_OUTPUT.name in _lacking(name, ()):
-                raise ValueError(
-                    f"the score {name} needs --oracle, a trained oracle's folder"
-                )
+            for given, output, option in brought:
+                if given is None and output.name in _lacking(name, ()):
+                    raise ValueError(f"the score {name} needs {option}")
         if self.model is not None:
             own = _own.is_own(self.model)
             # Whether a network of one's own has dropout is known when it is loaded.
@@ -229,6 +237,12 @@ class ReportConfig(NetworkConfig):
         Raises:
           ValueError: naming what is missing, and the scores that can.
         """
+        output = self.detector_output
+        if output is not None and (missing := ingredients.missing(output, offers)):
+            raise ValueError(
+                f"the detector in {self.detector} needs {', '.join(missing)}, and one "
+                f"{self.network} alone does not give them"
+            )
         for name in set(self.scores) - {STANDARD, ALL}:
             if missing := _lacking(name, offers):
                 offered = ", ".join(scores.names(computable_from=offers))
@@ -260,16 +274,28 @@ class ReportConfig(NetworkConfig):
           dropout: whether the network can be asked with dropout on.
           training_set: whether there is one.
         """
-        return self._of_one_pass.union(
+        offered = self._of_one_pass.union(
             [KEY.name],
             [STOCHASTIC_NETWORK] if dropout else [],
             [TRAINING_SET] if training_set else [],
         )
+        output = self.detector_output
+        if output is None or ingredients.missing(output, offered):
+            return offered
+        return offered | {output.name}
 
     @property
     def _of_one_pass(self) -> frozenset[str]:
         oracle = [] if self.oracle is None else [scores.ORACLE_OUTPUT.name]
         return frozenset({NETWORK, *oracle})
+
+    @functools.cached_property
+    def detector_output(self) -> ingredients.Ingredient | None:
+        """What a detector makes of a batch; None for none."""
+        if self.detector is None:
+            return None
+        (output,) = detectors.load(self.detector).ingredients()
+        return output
 
     def examples_at_a_time(self, image_shape: tuple[int, ...]) -> int:
         """How many images of a shape are scored at a time."""
@@ -280,7 +306,10 @@ class ReportConfig(NetworkConfig):
 
     def score_names(self, offers: Collection[str]) -> tuple[str, ...]:
         """The scores that can be made of what is here, each once."""
-        return expanded(self.scores, {STANDARD: self._of_one_pass, ALL: offers})
+        # A detector is asked for where it is given, whatever its columns cost.
+        own = [] if self.detector is None else [scores.detector.__name__]
+        sets = {STANDARD: self._of_one_pass, ALL: offers}
+        return expanded([*self.scores, *own], sets)
 
     def asks_training_set(self) -> bool:
         """Whether a score is fitted on the training set."""

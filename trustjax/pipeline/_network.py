@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from trustjax import bridge, oracles, train
+from trustjax import bridge, detectors, oracles, train
+from trustjax.ingredients import Ingredient
 from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
 from trustjax.typing import ApplyFn, Params, ProgressFn
@@ -21,7 +22,8 @@ class Network(NamedTuple):
       apply_fn: `(params, x) -> logits`.
       params: what it takes first.
       stochastic_apply_fn: `(params, x, key) -> logits`, dropout on; None without any.
-      oracle: a network trained on when this one is right; None for none.
+      brought: ingredients beside its own: what an oracle or a detector makes of a
+        batch.
       description: how it came to be, for the run's record.
       scores: names of those that are asked of it.
       outputs: `"logits"`, or `"probabilities"` where the network ends in a softmax and
@@ -32,7 +34,7 @@ class Network(NamedTuple):
     apply_fn: ApplyFn
     params: Params
     stochastic_apply_fn: Any
-    oracle: oracles.TrainedOracle | None
+    brought: tuple[Ingredient, ...]
     description: dict[str, Any]
     scores: tuple[str, ...]
     outputs: str = "logits"
@@ -71,7 +73,7 @@ def trained(
         apply_fn,
         params,
         stochastic_apply_fn,
-        oracle,
+        brought(config, oracle),
         {
             "model": config.network,
             "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
@@ -79,6 +81,7 @@ def trained(
             "training_steps": trained.step,
             "training_epochs": len(trained.history),
             "oracle_training": oracle and dataclasses.asdict(oracle.config),
+            **of_detector(config),
         },
         names,
         notes=of_scores,
@@ -109,6 +112,27 @@ def oracle_of(
     if classifier is None:
         return None
     return oracles.load(config.oracle, classifier=classifier)
+
+
+def brought(
+    config: ReportConfig, oracle: oracles.TrainedOracle | None
+) -> tuple[Ingredient, ...]:
+    """What an oracle and a detector make of a batch, as ingredients."""
+    output = config.detector_output
+    of_oracle = () if oracle is None else oracle.ingredients()
+    return of_oracle if output is None else (*of_oracle, output)
+
+
+def of_detector(config: ReportConfig) -> dict[str, Any]:
+    """What a record of the run says of a detector, if there is one."""
+    if config.detector is None:
+        return {}
+    detector = detectors.load(config.detector)
+    return {
+        "detector_file": str(config.detector),
+        "detector_kind": detector.kind,
+        "detector_columns": list(detector.names),
+    }
 
 
 def over_local_devices() -> jax.sharding.NamedSharding | None:

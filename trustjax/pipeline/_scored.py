@@ -15,8 +15,6 @@ from trustjax.pipeline._network import Network
 from trustjax.statistics import GradientStatistics
 from trustjax.typing import ProgressFn
 
-_HEAT_MAP = "heat_map_statistics"
-
 
 class Scored(NamedTuple):
     """What is known of every record.
@@ -66,13 +64,13 @@ def scored(
             total=len(dataset),
         )
 
-    results = ask(datasets.test)
+    results, heat_map = ask(datasets.test), _heat_map(config)
     return Scored(
         results.values[LOGITS.name],
         results.labels,
         results.index,
         _every_score(names, results.values),
-        results.values.get(_HEAT_MAP),
+        None if heat_map is None else results.values[heat_map.name],
         {
             name: _every_score(names, ask(dataset).values)
             for name, dataset in datasets.others.items()
@@ -84,28 +82,22 @@ def _scorer(
     config: ReportConfig, network: Network, names: Sequence[str]
 ) -> scoring.Scorer:
     of_network = [name for name in names if not _of_the_logits(name)]
-    heat_map = [] if config.gradient_group is None else [_heat_map(config)]
-    oracle = () if network.oracle is None else network.oracle.ingredients()
+    heat_map = _heat_map(config)
     return scoring.Scorer(
-        [LOGITS, *heat_map, *of_network],
+        [LOGITS, *([heat_map] if heat_map else []), *of_network],
         network.apply_fn,
         network.params,
         stochastic_apply_fn=network.stochastic_apply_fn,
-        ingredients=oracle,
+        ingredients=network.brought,
         given={KEY.name: jax.random.key(config.seed)},
         sharding=_network.over_local_devices(),
     )
 
 
-def _heat_map(config: ReportConfig) -> Ingredient:
-    assert config.gradient_group is not None
+def _heat_map(config: ReportConfig) -> Ingredient | None:
+    """The statistics of the page's heat map, which a detector may take as well."""
     group = config.gradient_group
-    return Ingredient(
-        _HEAT_MAP,
-        ask=lambda batch: gradients.gradient_statistics(
-            batch.apply_fn, batch.params, batch.x, group=group, wrt=batch.wrt
-        ),
-    )
+    return None if group is None else gradients.statistics_by(group)
 
 
 def _of_the_logits(name: str) -> bool:
