@@ -38,8 +38,9 @@ def assess_command(
 
     Args:
       predictions: an .npz file of `logits` or `probabilities`, `labels`, and if there
-        are any `class_names`, `score_<name>` and `images`. Probabilities that are
-        called logits are taken as probabilities, with a note.
+        are any `class_names`, `score_<name>`, `images`, and of inputs of none of the
+        classes `ood_<name>_logits` and `ood_<name>_score_<score>`. Probabilities that
+        are called logits are taken as probabilities, with a note.
       scores: names of scores that the outputs determine; `standard` for all of them.
       alpha: of question-answer trust: how much more a confident right answer is worth
         than a hesitant one.

@@ -16,5 +16,6 @@ from trustjax.assess._networks import NetworkAssessment as NetworkAssessment
 from trustjax.assess._networks import NetworkComparison as NetworkComparison
 from trustjax.assess._predictions import Images as Images
 from trustjax.assess._predictions import Predictions as Predictions
+from trustjax.assess._predictions import arrays_of as arrays_of
 from trustjax.assess._predictions import read_predictions as read_predictions
 from trustjax.assess._scores import all_scores as all_scores

@@ -10,6 +10,7 @@ import numpy as np
 
 from trustjax import _npz, _questions
 from trustjax._questions import refuse_rows
+from trustjax.assess import _answers, _other_rows
 from trustjax.statistics import GradientStatistics
 
 
@@ -50,6 +51,8 @@ class Predictions:
         if it is not known. Networks are compared on the same records only.
       out_of_distribution: data set -> score name -> `[others]`: the same scores on
         inputs that belong to none of the classes.
+      out_of_distribution_logits: data set -> `[others, classes]`: what the network said
+        of these, in the form of `logits`.
       run: how the arrays came to be: versions, configuration, seed, data set and its
         fingerprint, model, command. Written to the page as it is.
       outputs: `"logits"`, or `"probabilities"` where the network's outputs were
@@ -86,6 +89,9 @@ class Predictions:
     out_of_distribution: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict
     )
+    out_of_distribution_logits: Mapping[str, np.ndarray] = dataclasses.field(
+        default_factory=dict
+    )
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: str = "logits"
     notes: tuple[str, ...] = ()
@@ -96,13 +102,14 @@ class Predictions:
         one = self.outputs == "logits" and _questions.one_for_each(came)
         if one:
             given = _questions.two_classes(given)
-        logits = _checked_logits(given)
+        logits = _answers.checked(given)
         count, num_classes = logits.shape
-        if self.outputs == "logits" and (taken := _taken_for(given, one)):
+        called_logits = self.outputs == "logits"
+        if called_logits and (taken := _answers.taken_for(given, one)):
             self._set("notes", (*self.notes, taken))
-        if taken in (_PROBABILITIES, _ONE_CHANCE):
-            logits = _log_probabilities(given)
-        if taken not in (None, _ONE_LOGIT):
+        if taken in (_answers.PROBABILITIES, _answers.ONE_CHANCE):
+            logits = _answers.log_probabilities(given)
+        if taken not in (None, _answers.ONE_LOGIT):
             self._set("outputs", "probabilities")
         self._set("logits", logits)
         labels = _questions.labels(self.labels, self.class_names)
@@ -132,12 +139,23 @@ class Predictions:
         if self.gradient_statistics is not None:
             table = _checked_gradients(self.gradient_statistics, count)
             self._set("gradient_statistics", table)
+        # Logarithms that were made here are not always told from logits.
+        form = taken if called_logits else _answers.ANY
+        others = {
+            dataset: _answers.like_those_of_the_test_set(
+                f"logits of {dataset}", rows, form, num_classes
+            )
+            for dataset, rows in self.out_of_distribution_logits.items()
+        }
+        self._set("out_of_distribution_logits", others)
         self._set(
             "out_of_distribution",
             {
                 dataset: {
                     name: _checked_score(
-                        f"score {name!r} on {dataset}", np.asarray(values), None
+                        f"score {name!r} on {dataset}",
+                        np.asarray(values),
+                        len(others[dataset]) if dataset in others else None,
                     )
                     for name, values in scores.items()
                 }
@@ -164,9 +182,7 @@ class Predictions:
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, `[examples, classes]`, in float64."""
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        return _answers.softmax(self.logits)
 
     @functools.cached_property
     def predicted(self) -> np.ndarray:
@@ -212,6 +228,11 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     images              optional, `[examples, height, width(, channels)]`
     index               optional, `[examples]`: integers, the record of the test set
                         that each example is
+    ood_<name>_logits   optional, `[others, classes]`: what the network said of inputs
+                        that are of none of the classes, such as `ood_letters_logits`;
+                        `ood_<name>_probabilities` where the test set has those
+    ood_<name>_score_   of such inputs, `[others]`: each score that the test set has, as
+    <score>             `ood_letters_score_mine` beside `score_mine`
     ==================  ============================================================
 
     Write it with `np.savez("predictions.npz", logits=..., labels=...)`. The
@@ -242,6 +263,40 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
+def arrays_of(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The arrays that `read_predictions` reads back, without the images.
+
+    Data sets of none of the classes are among them where the network's outputs on them
+    are known, and the same scores as on the test set.
+
+    Args:
+      predictions: what a network said.
+
+    >>> said = Predictions(np.eye(2), np.array([0, 0]), scores={"mine": [1, 0]})
+    >>> list(arrays_of(said))
+    ['logits', 'labels', 'class_names', 'score_mine']
+    """
+    outputs = predictions.outputs
+
+    def written(logits: np.ndarray) -> np.ndarray:
+        return logits if outputs == "logits" else _answers.softmax(logits)
+
+    scores = predictions.out_of_distribution
+    others = {
+        dataset: written(logits)
+        for dataset, logits in predictions.out_of_distribution_logits.items()
+        if scores.get(dataset, {}).keys() == predictions.scores.keys()
+    }
+    return {
+        outputs: written(predictions.logits),
+        "labels": predictions.labels,
+        "class_names": np.array(predictions.class_names),
+        **({} if predictions.index is None else {"index": predictions.index}),
+        **{f"score_{name}": values for name, values in predictions.scores.items()},
+        **_other_rows.arrays_of(others, scores, outputs),
+    }
+
+
 def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
     known = {"logits", "probabilities", "labels", "class_names", "images", "index"}
     scores = {
@@ -249,13 +304,14 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
         for name, values in arrays.items()
         if name.startswith("score_")
     }
+    named = ("score_", _other_rows.PREFIX)
     unknown = sorted(
-        name for name in arrays.keys() - known if not name.startswith("score_")
+        name for name in arrays.keys() - known if not name.startswith(named)
     )
     if unknown:
         raise ValueError(
             f"unknown arrays {', '.join(unknown)}; known are "
-            f"{', '.join(sorted(known))} and score_<name>"
+            f"{', '.join(sorted(known))}, score_<name>, {_other_rows.NAMES}"
         )
     if "labels" not in arrays:
         raise ValueError(f"there is no array 'labels', only {_listed(arrays)}")
@@ -270,9 +326,9 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
     logits, notes = arrays[outputs], ()
     if outputs == "probabilities":
         if _questions.one_for_each(logits.shape):
-            both = np.stack([1 - logits.reshape(-1), logits.reshape(-1)], axis=1)
-            logits, notes = both, (_ONE_CHANCE,)
-        logits = _log_probabilities(logits)
+            logits, notes = _answers.both_chances(logits), (_answers.ONE_CHANCE,)
+        logits = _answers.log_probabilities(logits)
+    others = _other_rows.read(arrays, outputs, scores)
     return Predictions(
         logits=logits,
         labels=arrays["labels"],
@@ -280,6 +336,8 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Predictions:
         scores=scores,
         images=arrays.get("images"),
         index=arrays.get("index"),
+        out_of_distribution=others.scores,
+        out_of_distribution_logits=others.logits,
         outputs=outputs,
         notes=notes,
     )
@@ -289,68 +347,10 @@ def _listed(names: Mapping[str, np.ndarray]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-_LARGEST = 1e307  # the distance of two logits is finite
-
-_PROBABILITIES = (
-    "The logits are probabilities (each row is in [0, 1] and sums to 1), and were "
-    "taken as such."
-)
-_ONE_LOGIT = (
-    "There is one output z for each example, taken as the logits [0, z] of two "
-    "classes: the second is answered where z > 0."
-)
-_ONE_CHANCE = (
-    "There is one output p in [0, 1] for each example, taken as the probabilities "
-    "[1 - p, p] of two classes: the second is answered where p > 1/2."
-)
-_LOG_PROBABILITIES = (
-    "The logits are logarithms of probabilities (the exponentials of each row sum to "
-    "1): scores that depend on a constant added to the logits are left out."
-)
-
-
-def _taken_for(logits: np.ndarray, one: bool) -> str | None:
-    """What is called logits and is something else, if it is.
-
-    Args:
-      logits: what was given, in two columns where it was one output.
-      one: whether it was.
-    """
-    if _questions.are_probabilities(logits):
-        return _ONE_CHANCE if one else _PROBABILITIES
-    if one:
-        return _ONE_LOGIT
-    return _LOG_PROBABILITIES if _questions.are_log_probabilities(logits) else None
-
-
-def _log_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Logarithms, finite also for a probability of zero."""
-    checked = _questions.probabilities(probabilities)
-    return np.log(np.maximum(checked, np.finfo(np.float32).tiny))
-
-
 def _log_sum_exp(rows: np.ndarray) -> np.ndarray:
     """`log(sum(exp))` of numbers up to 0, in rising order; -inf of none."""
     largest = rows.max(axis=1, initial=np.finfo(np.float64).min)
     return largest + np.log(np.exp(rows - largest[:, None]).sum(axis=1))
-
-
-def _checked_logits(logits: np.ndarray) -> np.ndarray:
-    _questions.several_classes("logits", logits.shape)
-    if logits.ndim != 2 or 0 in logits.shape:
-        raise ValueError(
-            "logits must have shape [examples, classes] with at least one of each, "
-            f"got {logits.shape}"
-        )
-    if logits.dtype.kind not in "fiu" and logits.dtype.name != "bfloat16":
-        raise ValueError(f"logits must be numbers, got {logits.dtype}")
-    logits = logits.astype(np.float64)
-    refuse_rows("logits must not be NaN", np.isnan(logits))
-    refuse_rows("logits must not be +inf", np.isposinf(logits))
-    enormous = np.isfinite(logits) & (abs(logits) > _LARGEST)
-    refuse_rows(f"logits must be within {_LARGEST:g} of 0", enormous)
-    refuse_rows("logits must not all be -inf", np.isneginf(logits.max(axis=1)))
-    return logits
 
 
 def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -378,6 +378,8 @@ def _checked_score(name: str, values: np.ndarray, count: int | None) -> np.ndarr
         raise ValueError(f"{name} must have shape {wanted}, got {values.shape}")
     if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
         raise ValueError(f"{name} must be numbers, got {values.dtype}")
+    if not values.size:
+        raise ValueError(f"{name} must have one example at least, got none")
     values = values.astype(np.float64)
     refuse_rows(f"{name} must not be NaN", np.isnan(values))
     return values

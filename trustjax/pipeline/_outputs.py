@@ -25,6 +25,8 @@ def with_scores(
 ) -> assess.Predictions:
     """Predictions with the scores that are asked for, beside those that they have.
 
+    Those of out-of-distribution rows come with them.
+
     Args:
       given: what a network said.
       asked: names of scores, and of sets of them: those that the outputs determine.
@@ -34,12 +36,20 @@ def with_scores(
         probabilities, which do not hold it; in a set, such scores are left out.
     """
     names = [name for name in _determined(given, asked) if name not in given.scores]
-    of_logits = scoring.from_arrays(names, {LOGITS.name: given.logits})
-    together = {**of_logits, **given.scores}
+
+    def of_logits(logits: np.ndarray) -> dict[str, np.ndarray]:
+        return scoring.from_arrays(names, {LOGITS.name: logits})
+
+    together = {**of_logits(given.logits), **given.scores}
+    others = {
+        dataset: {**of_logits(logits), **given.out_of_distribution.get(dataset, {})}
+        for dataset, logits in given.out_of_distribution_logits.items()
+    }
     known = [name for name in together if name in scores.names()]
     return dataclasses.replace(
         given,
         scores=together,
+        out_of_distribution={**given.out_of_distribution, **others},
         score_titles=_provenance.titles(known),
         score_info=_provenance.captions(known),
     )

@@ -119,6 +119,7 @@ def _made(
         images=_dataset.Images(datasets.test),
         gradient_statistics=scored.gradient_statistics,
         out_of_distribution=scored.others,
+        out_of_distribution_logits=scored.others_logits,
         run=_provenance.of_network(
             config, network, datasets.test, shared, notes, command
         ),

@@ -26,6 +26,7 @@ class Scored(NamedTuple):
       scores: name -> `[records]`.
       gradient_statistics: of the test set; None if they are left out.
       others: name of another dataset -> name of a score -> `[its records]`.
+      others_logits: name of another dataset -> `[its records, classes]`.
     """
 
     logits: np.ndarray
@@ -34,6 +35,7 @@ class Scored(NamedTuple):
     scores: dict[str, np.ndarray]
     gradient_statistics: GradientStatistics | None
     others: dict[str, dict[str, np.ndarray]]
+    others_logits: dict[str, np.ndarray]
 
 
 def scored(
@@ -65,16 +67,15 @@ def scored(
         )
 
     results, heat_map = ask(datasets.test), _heat_map(config)
+    others = {name: ask(dataset).values for name, dataset in datasets.others.items()}
     return Scored(
         results.values[LOGITS.name],
         results.labels,
         results.index,
         _every_score(names, results.values),
         None if heat_map is None else results.values[heat_map.name],
-        {
-            name: _every_score(names, ask(dataset).values)
-            for name, dataset in datasets.others.items()
-        },
+        {name: _every_score(names, values) for name, values in others.items()},
+        {name: values[LOGITS.name] for name, values in others.items()},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trustjax import _files
-from trustjax.assess import Assessment, NetworkComparison, Predictions
+from trustjax.assess import Assessment, NetworkComparison, Predictions, arrays_of
 from trustjax.report import (
     _explain_page,
     _explain_sheet,
@@ -60,17 +60,8 @@ def write(
     Raises:
       OSError: if the folder cannot be made or written, or the disk is full.
     """
-    arrays = {
-        predictions.outputs: predictions.logits
-        if predictions.outputs == "logits"
-        else predictions.probabilities,
-        "labels": predictions.labels,
-        "class_names": np.array(predictions.class_names),
-        **({} if predictions.index is None else {"index": predictions.index}),
-        **{f"score_{name}": values for name, values in predictions.scores.items()},
-    }
     page = _trust_report.rendered(assessment, predictions, mistakes, progress)
-    beside = {"scores.npz": _arrays(arrays)}
+    beside = {"scores.npz": _arrays(arrays_of(predictions))}
     if mistakes is not None and len(mistakes.numbers):
         kept = {"example": mistakes.numbers, "why": mistakes.why}
         beside["mistakes.npz"] = _arrays({**kept, "rather": mistakes.rather})
