@@ -24,7 +24,7 @@ from trustjax import (
 )
 
 OF_LOGITS = scores.names(computable_from={"logits"})
-CLOSED_FORM = scores.names(computable_from={"logits", "features"})
+CLOSED_FORM = scores.names(computable_from={"logits", "features", "last_layer"})
 
 
 def table(title: str, rivals: dict[str, Callable[[], Any]], rounds: int) -> None:
@@ -52,7 +52,9 @@ def forward_and_scores(name: str, batch: int, rounds: int) -> None:
         "forward pass": jax.jit(split.apply_fn),
         "GradTrust": jax.jit(lambda p, x: scores.grad_trust(split.apply_fn(p, x))),
         f"all {len(OF_LOGITS)} scores of logits": asked(OF_LOGITS, split),
-        f"all {len(CLOSED_FORM)} of logits and features": asked(CLOSED_FORM, split),
+        f"all {len(CLOSED_FORM)} of logits, features, last layer": asked(
+            CLOSED_FORM, split
+        ),
     }
     table(f"{name}, batch {batch}", calls(compiled, params, x), rounds)
 

@@ -22,6 +22,7 @@ from tests.hostile import (
 from tests.limits import of_rows
 from trustjax import losses, scores, targets
 from trustjax.statistics import GradientStatistics
+from trustjax.typing import LastLayer
 
 STATISTICS = ("l1_norm", "l2_norm", "minimum", "maximum", "standard_deviation")
 
@@ -48,6 +49,10 @@ def classes(generator, shape):
     return np.arange(np.prod(shape)).reshape(shape) % SIZES["classes"]
 
 
+def zeros(generator, shape):
+    return np.zeros(shape, int)
+
+
 def outcomes(generator, shape):
     return (np.arange(np.prod(shape)).reshape(shape) % 3 > 0).astype(bool)
 
@@ -63,6 +68,7 @@ def statistics_of(*names):
 
 LOGITS = Argument("logits", "batch classes", NUMBERS, normal)
 FEATURES = Argument("features", "batch features", NUMBERS, normal)
+OF_A_LAYER = Argument("logits", "batch 3", NUMBERS, normal)
 OF_A_FIT = Argument("features", "batch 2", NUMBERS, normal)
 SAMPLED = Argument("sampled_logits", "batch samples classes", NUMBERS, normal)
 INGREDIENTS = {
@@ -102,7 +108,26 @@ INGREDIENTS = {
 POINTS = np.array([[0, 0], [1, 0], [0, 2], [4, 4], [5, 4], [4, 6], [-3, 5], [-2, 4.5]])
 CLASS_OF = np.array([0, 0, 0, 1, 1, 1, 2, 2])
 QUERIES = np.array([[0.5, 1.0], [3.0, 4.5], [-9.0, 2.0]], np.float32)
+LAYER = LastLayer(
+    np.array([[0.5, -0.25, 0.125], [0.25, 0.125, -0.5]], np.float32),
+    np.array([0.5, -0.25, 0.125], np.float32),
+)
+
+
+def first_features(width):
+    """The same layer for fewer features."""
+    return LAYER._replace(kernel=LAYER.kernel[:width])
+
+
+ANSWERED = POINTS @ LAYER.kernel + LAYER.bias
 FITS = {
+    "last_layer": lambda points, labels: LAYER,
+    "feature_mean_state": lambda points, labels: scores.fit_feature_mean(points),
+    "unit_mahalanobis_state": scores.fit_mahalanobis_plus_plus,
+    "vim_state": lambda points, labels: scores.fit_vim(points, LAYER),
+    "react_state": lambda points, labels: scores.fit_react(points),
+    "nnguide_state": lambda points, labels: scores.fit_nnguide(points, ANSWERED),
+    "p_norm_state": lambda points, labels: scores.PNormState(3),
     "trust_score_state": scores.fit_trust_score,
     "knn_state": lambda points, labels: scores.fit_knn(points),
     "mahalanobis_state": scores.fit_mahalanobis,
@@ -157,6 +182,88 @@ class Fit:
         width = width if width > 0 else 2.0 * len(h)
         return max(np.exp(-((h - mean) ** 2).sum() / width) for mean in self.means)
 
+    def fdbd(self, h, z):
+        with np.errstate(all="ignore"):
+            away = limits.norm(h - self.points.mean(axis=0))
+        if np.isnan(z).any() or np.isnan(away) or np.isposinf(z).sum() > 1:
+            return np.nan
+        own = limits.first_largest(z)
+        if np.isneginf(z).all():
+            return np.nan
+        w = LAYER.kernel.T.astype(np.longdouble)
+        terms = [
+            (z[own] - z[c]) / limits.norm(w[own] - w[c]) for c in range(3) if c != own
+        ]
+        if np.isinf(terms).any() and np.isinf(away):
+            return np.nan
+        return np.mean(terms) / away
+
+    def nci(self, h, prediction):
+        away = h - self.points.mean(axis=0)
+        if not np.isfinite(h).all() or not 0 <= prediction < 3:
+            return np.nan
+        direction = away / limits.norm(away) if away.any() else away
+        kernel = first_features(len(h)).kernel
+        return direction @ kernel[:, int(prediction)] + 1e-4 * np.abs(h).sum()
+
+    def mahalanobis_plus_plus(self, h):
+        if not np.isfinite(h).all():
+            return np.nan
+        unit = lambda v: v / limits.norm(v) if v.any() else v
+        return Fit(np.array([unit(p) for p in self.points]), self.labels).mahalanobis(
+            unit(h)
+        )
+
+    def vim(self, h, z):
+        layer = [np.asarray(a, np.float64) for a in first_features(len(h))]
+        origin = -np.linalg.pinv(layer[0].T) @ layer[1]
+        centred = np.asarray(self.points - origin, np.float64)
+        width = centred.shape[1]
+        _, directions = np.linalg.eigh(centred.T @ centred)
+        residual = directions[:, : width - width // 2]
+        length = np.mean([limits.norm(c @ residual) for c in centred])
+        largest = (self.points @ layer[0] + layer[1]).max(axis=1).mean()
+        alpha = largest / length if length > 1e-7 * np.abs(centred).mean() else 0
+        if not np.isfinite(h).all():
+            return np.nan
+        return limits.energy(z) - alpha * limits.norm((h - origin) @ residual)
+
+    def react(self, h):
+        limit = np.quantile(np.asarray(self.points, np.float32), 0.9)
+        return energy_of(np.minimum(h, limit))
+
+    def ash(self, h):
+        largest = np.argsort(-h, kind="stable")[:1]
+        return self.shaped(h, np.isin(np.arange(len(h)), largest), prune=True)
+
+    def scaled_energy(self, h):
+        largest = np.argsort(-h, kind="stable")[:1]
+        return self.shaped(h, np.isin(np.arange(len(h)), largest), prune=False)
+
+    def shaped(self, h, kept, prune):
+        if not np.isfinite(h).all():
+            return np.nan
+        of_kept = h[kept].sum()
+        factor = np.exp(h.sum() / of_kept) if of_kept > 0 else 1
+        return energy_of(np.where(kept, h, 0 if prune else h) * factor)
+
+    def nnguide(self, h, z, k=3, answers=ANSWERED):
+        if not np.isfinite(h).all():
+            return np.nan
+        unit = lambda v: v / limits.norm(v) if v.any() else v
+        guides = [
+            limits.energy(answer) * (unit(h) @ unit(point))
+            for point, answer in zip(self.points, answers, strict=True)
+        ]
+        return limits.energy(z) * np.mean(sorted(guides)[-k:])
+
+
+def energy_of(h):
+    """Of other features behind the same layer."""
+    if np.isnan(h).any():
+        return np.nan
+    return limits.energy(h @ first_features(len(h)).kernel + LAYER.bias)
+
 
 def gaussian(h, mean, covariance):
     if np.isnan(h).any():
@@ -179,6 +286,7 @@ of_softmax = {
     "energy": limits.energy,
     "negative_brier": limits.negative_brier,
     "gen": limits.gen,
+    "max_logit_p_norm": functools.partial(limits.max_logit_p_norm, p=3),
     "grad_trust": limits.grad_trust,
     "grad_trust_rows": limits.grad_trust_rows,
     "grad_trust_reference": limits.grad_trust_reference,
@@ -191,6 +299,14 @@ of_softmax = {
     "mahalanobis": FIT.mahalanobis,
     "relative_mahalanobis": FIT.relative_mahalanobis,
     "centroid_kernel": FIT.centroid_kernel,
+    "fdbd": FIT.fdbd,
+    "nci": FIT.nci,
+    "mahalanobis_plus_plus": FIT.mahalanobis_plus_plus,
+    "vim": FIT.vim,
+    "react": FIT.react,
+    "ash": FIT.ash,
+    "scaled_energy": FIT.scaled_energy,
+    "nnguide": FIT.nnguide,
     "odin": limits.max_softmax,
     "mc_dropout": limits.negative_predictive_entropy,
     "mc_dropout_expected_entropy": limits.negative_expected_entropy,
@@ -214,13 +330,21 @@ REFERENCES = {name: of_rows(reference) for name, reference in of_softmax.items()
         "standard_deviation", lambda v: -limits.norm(v) / np.sqrt(len(v))
     ),
 }
-CHOOSE = ("counterfactual_grad_trust", "mc_dropout_variation_ratio")
+CHOOSE = (
+    "ash",
+    "max_logit_p_norm",
+    "counterfactual_grad_trust",
+    "mc_dropout_variation_ratio",
+)
 # Where an axis must not be empty, and the size of what is computed with.
 NONEMPTY = ("classes", "samples", "groups")
 UNITS = {
     "grad_norm": 20.0,
     "relative_mahalanobis": 30.0,
     "mahalanobis": 30.0,
+    "mahalanobis_plus_plus": 30.0,
+    "vim": 10.0,
+    "nnguide": 10.0,
     "trust_score": 10.0,
 }
 
@@ -232,7 +356,7 @@ def subject_of(name):
     states = {n: FITS[n](POINTS, CLASS_OF) for n in names if n in FITS}
     needs = [need for need in names if need not in states]
     # Of eight training points there is no 50th neighbour.
-    options = {"k": 1} if name == "knn_distance" else {}
+    options = {"knn_distance": {"k": 1}, "nnguide": {"k": 3}}.get(name, {})
 
     def fn(*arrays):
         given = dict(zip(needs, arrays, strict=True)) | states
@@ -241,6 +365,8 @@ def subject_of(name):
     arguments = [INGREDIENTS[need] for need in needs]
     if states:
         arguments = [OF_A_FIT if a is FEATURES else a for a in arguments]
+    if "last_layer" in names:
+        arguments = [OF_A_LAYER if a is LOGITS else a for a in arguments]
     return Subject(
         fn=fn,
         arguments=tuple(arguments),
@@ -331,6 +457,31 @@ def fit_and_score(fit, score, of_fit, **options):
     return fn, reference
 
 
+FINITE_LOGITS = Argument(
+    "logits",
+    "batch classes",
+    dataclasses.replace(
+        FINITE,
+        refuses=lambda z: None if np.isfinite(z).all() else "must be finite, got",
+    ),
+    normal,
+)
+ANSWERS = np.array([[2, 1, 0], [0, 1, -3], [1, 1, 2]], np.float32)
+
+
+def fit_p_norm(logits, labels):
+    return scores.max_logit_p_norm(
+        scores.fit_p_norm(logits, labels), jnp.asarray(ANSWERS)
+    )
+
+
+def by_p_norm(logits, labels):
+    p = limits.p_of_norm(logits, labels)
+    return np.array(
+        [limits.max_logit_p_norm(z, p) for z in np.asarray(ANSWERS, np.longdouble)]
+    )
+
+
 TRAINING = (
     Argument("features", "batch features", FINITE, normal),
     Argument("labels", "batch", CLASSES, classes),
@@ -354,7 +505,32 @@ FITTED = {
         scores.centroid_kernel,
         lambda fit, h, _: fit.centroid_kernel(h),
     ),
+    "fit_mahalanobis_plus_plus": fit_and_score(
+        scores.fit_mahalanobis_plus_plus,
+        scores.mahalanobis_plus_plus,
+        lambda fit, h, _: fit.mahalanobis_plus_plus(h),
+    ),
+    "fit_feature_mean": fit_and_score(
+        scores.fit_feature_mean,
+        lambda state, h: scores.nci(
+            state, h, jnp.array([0, 1, 2]), first_features(h.shape[1])
+        ),
+        Fit.nci,
+    ),
+    "fit_react": fit_and_score(
+        scores.fit_react,
+        lambda state, h: scores.react(state, h, first_features(h.shape[1])),
+        lambda fit, h, _: fit.react(h),
+    ),
+    "fit_vim": fit_and_score(
+        lambda points: scores.fit_vim(
+            points, first_features((*np.shape(points), 2, 2)[1])
+        ),
+        lambda state, h: scores.vim(state, h, jnp.asarray(ANSWERS)),
+        lambda fit, h, c: fit.vim(h, np.asarray(ANSWERS[c], np.longdouble)),
+    ),
 }
+OF_FEATURES_ALONE = ("fit_knn", "fit_feature_mean", "fit_react", "fit_vim")
 MORE_SCORES = (
     {
         "log_grad_trust": Subject(
@@ -386,6 +562,39 @@ MORE_SCORES = (
             NONEMPTY,
             chooses=True,
         ),
+        "fit_p_norm": Subject(
+            fit_p_norm,
+            (FINITE_LOGITS, Argument("labels", "batch", CLASSES, zeros)),
+            by_p_norm,
+            (*NONEMPTY, "batch"),
+            jits=False,
+            in_float32=True,
+            calls=(scores.fit_p_norm,),
+        ),
+        "fit_nnguide": Subject(
+            lambda features, logits: scores.nnguide(
+                scores.fit_nnguide(features, logits),
+                jnp.asarray(QUERIES[:, : np.shape(features)[-1]]),
+                jnp.asarray(ANSWERS),
+                k=1,
+            ),
+            (TRAINING[0], FINITE_LOGITS),
+            lambda points, logits: np.array(
+                [
+                    Fit(points, np.zeros(len(points), int)).nnguide(h, z, 1, logits)
+                    for h, z in zip(
+                        np.asarray(QUERIES[:, : points.shape[1]], np.longdouble),
+                        np.asarray(ANSWERS, np.longdouble),
+                        strict=True,
+                    )
+                ]
+            ),
+            (*NONEMPTY, "batch", "features"),
+            unit=10.0,
+            jits=False,
+            in_float32=True,
+            calls=(scores.fit_nnguide,),
+        ),
         "gradient_statistic": Subject(
             scores.gradient_statistic,
             (INGREDIENTS["gradient_statistics"],),
@@ -396,7 +605,7 @@ MORE_SCORES = (
     | {
         name: Subject(
             fn,
-            TRAINING[:1] if name == "fit_knn" else TRAINING,
+            TRAINING[:1] if name in OF_FEATURES_ALONE else TRAINING,
             reference,
             (*NONEMPTY, "batch", "features"),
             unit=100.0,

@@ -664,6 +664,11 @@ def test_a_softmax_behind_the_logits_leaves_out_what_it_has_lost(digits_file, tm
         ready(
             dataclasses.replace(config, scores=("introspective_norm",)), grey_digits()
         )
+    with pytest.raises(ValueError, match="the score ash reads the last layer: the net"):
+        ready(dataclasses.replace(config, scores=("ash",)), grey_digits())
+    _, network = ready(dataclasses.replace(config, scores=("standard",)), grey_digits())
+    assert {"ash", "scaled_energy"}.isdisjoint(network.scores)
+    assert network.notes[-1].startswith("Left out: ash, scaled_energy, for each reads")
 
 
 def test_weights_of_another_shape_and_no_weights_are_refused(digits_file, tmp_path):

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from trustjax import scores
 from trustjax.statistics import GradientStatistics
+from trustjax.typing import LastLayer
 
 EXAMPLES, CLASSES, FEATURES = 16, 7, 5
 
@@ -20,7 +21,18 @@ def _fitted_states():
     """The states of the scores that are fitted, on one small training set."""
     features = jax.random.normal(jax.random.key(3), (64, FEATURES))
     labels = np.arange(64) % CLASSES
+    keys = jax.random.split(jax.random.key(5))
+    kernel = jax.random.normal(keys[0], (FEATURES, CLASSES))
+    last_layer = LastLayer(kernel, jax.random.normal(keys[1], (CLASSES,)))
+    logits = features @ kernel + last_layer.bias[None]
     return {
+        "last_layer": last_layer,
+        "p_norm_state": scores.PNormState(3),
+        "feature_mean_state": scores.fit_feature_mean(features),
+        "unit_mahalanobis_state": scores.fit_mahalanobis_plus_plus(features, labels),
+        "vim_state": scores.fit_vim(features, last_layer),
+        "react_state": scores.fit_react(features),
+        "nnguide_state": scores.fit_nnguide(features, logits),
         "trust_score_state": scores.fit_trust_score(features, labels, alpha=0.1, k=2),
         "knn_state": scores.fit_knn(features),
         "mahalanobis_state": scores.fit_mahalanobis(features, labels),

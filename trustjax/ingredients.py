@@ -141,7 +141,10 @@ FEATURES = Ingredient("features", ask=lambda batch: batch.features)
 """What the last dense layer takes, `[batch, features]`."""
 
 LAST_LAYER = Ingredient(
-    "last_layer", ask=lambda batch: batch.last_layer, of_network=True
+    "last_layer",
+    ask=lambda batch: batch.last_layer,
+    of_network=True,
+    cost="a product with the last layer",
 )
 """The affine map behind the features, a `typing.LastLayer`, whatever the batch.
 

@@ -20,6 +20,7 @@ from trustjax import _fingerprint, bridge, data, models, preprocessing, weights
 from trustjax.pipeline import (
     _answers,
     _classes,
+    _ending,
     _network,
     _outputs,
     _own,
@@ -119,6 +120,9 @@ def ready(
     scores, of_scores = in_reach(
         config.score_names(offers), config.scores, answers.num_classes
     )
+    scores, of_ending = _ending.readable(
+        scores, config.scores, asked, network.params, x[:2]
+    )
     if answers.outputs == "probabilities":
         scores = _outputs.without_constant(scores, config.scores, answers.num_classes)
     return placed, Network(
@@ -135,7 +139,13 @@ def ready(
         },
         scores,
         answers.outputs,
-        (*answers.notes, *notes, *of_scores, *([better.sentence()] if better else [])),
+        (
+            *answers.notes,
+            *notes,
+            *of_scores,
+            *of_ending,
+            *([better.sentence()] if better else []),
+        ),
     )
 
 

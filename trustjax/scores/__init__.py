@@ -50,6 +50,11 @@ from trustjax.scores._ensemble import (
     mc_dropout_variation_ratio as mc_dropout_variation_ratio,
 )
 from trustjax.scores._ensemble import test_time_augmentation as test_time_augmentation
+from trustjax.scores._feature_mean import FEATURE_MEAN_STATE as FEATURE_MEAN_STATE
+from trustjax.scores._feature_mean import FeatureMeanState as FeatureMeanState
+from trustjax.scores._feature_mean import fdbd as fdbd
+from trustjax.scores._feature_mean import fit_feature_mean as fit_feature_mean
+from trustjax.scores._feature_mean import nci as nci
 from trustjax.scores._gen import gen as gen
 from trustjax.scores._grad_trust import grad_trust as grad_trust
 from trustjax.scores._grad_trust import grad_trust_reference as grad_trust_reference
@@ -65,6 +70,22 @@ from trustjax.scores._gradient import (
 from trustjax.scores._gradient import gradient_statistic as gradient_statistic
 from trustjax.scores._last_layer import grad_norm as grad_norm
 from trustjax.scores._last_layer import introspective_norm as introspective_norm
+from trustjax.scores._mahalanobis_plus_plus import (
+    UNIT_MAHALANOBIS_STATE as UNIT_MAHALANOBIS_STATE,
+)
+from trustjax.scores._mahalanobis_plus_plus import (
+    UnitMahalanobisState as UnitMahalanobisState,
+)
+from trustjax.scores._mahalanobis_plus_plus import (
+    fit_mahalanobis_plus_plus as fit_mahalanobis_plus_plus,
+)
+from trustjax.scores._mahalanobis_plus_plus import (
+    mahalanobis_plus_plus as mahalanobis_plus_plus,
+)
+from trustjax.scores._max_logit_p_norm import P_NORM_STATE as P_NORM_STATE
+from trustjax.scores._max_logit_p_norm import PNormState as PNormState
+from trustjax.scores._max_logit_p_norm import fit_p_norm as fit_p_norm
+from trustjax.scores._max_logit_p_norm import max_logit_p_norm as max_logit_p_norm
 from trustjax.scores._neighbour import KNN_STATE as KNN_STATE
 from trustjax.scores._neighbour import TRUST_SCORE_STATE as TRUST_SCORE_STATE
 from trustjax.scores._neighbour import NeighbourState as NeighbourState
@@ -73,10 +94,18 @@ from trustjax.scores._neighbour import fit_knn as fit_knn
 from trustjax.scores._neighbour import fit_trust_score as fit_trust_score
 from trustjax.scores._neighbour import knn_distance as knn_distance
 from trustjax.scores._neighbour import trust_score as trust_score
+from trustjax.scores._nnguide import NNGUIDE_STATE as NNGUIDE_STATE
+from trustjax.scores._nnguide import NnguideState as NnguideState
+from trustjax.scores._nnguide import fit_nnguide as fit_nnguide
+from trustjax.scores._nnguide import nnguide as nnguide
 from trustjax.scores._oracle import ORACLE_OUTPUT as ORACLE_OUTPUT
 from trustjax.scores._oracle import oracle as oracle
 from trustjax.scores._perturbation import odin as odin
 from trustjax.scores._purview import purview as purview
+from trustjax.scores._react import REACT_STATE as REACT_STATE
+from trustjax.scores._react import ReactState as ReactState
+from trustjax.scores._react import fit_react as fit_react
+from trustjax.scores._react import react as react
 from trustjax.scores._registry import baseline as baseline
 from trustjax.scores._registry import lookup as lookup
 from trustjax.scores._registry import markdown_table as markdown_table
@@ -84,3 +113,9 @@ from trustjax.scores._registry import names as names
 from trustjax.scores._registry import register as register
 from trustjax.scores._registry import unregister as unregister
 from trustjax.scores._score import Score as Score
+from trustjax.scores._shaped import ash as ash
+from trustjax.scores._shaped import scaled_energy as scaled_energy
+from trustjax.scores._vim import VIM_STATE as VIM_STATE
+from trustjax.scores._vim import VimState as VimState
+from trustjax.scores._vim import fit_vim as fit_vim
+from trustjax.scores._vim import vim as vim

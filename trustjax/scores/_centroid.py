@@ -90,11 +90,11 @@ def fit_mahalanobis(
     _validate.fraction("shrinkage", shrinkage)
     points, labels, num_classes = check_fit(features, labels, num_classes)
     points = points.astype(np.float64)
-    means = _class_means(points, labels, num_classes)
+    means = class_means(points, labels, num_classes)
     centre = points.mean(axis=0)
     return MahalanobisState(
-        by_class=_gaussians(points - means[labels], centre, means, shrinkage),
-        of_all=_gaussians(points - centre, centre, centre[None], shrinkage),
+        by_class=gaussians(points - means[labels], centre, means, shrinkage),
+        of_all=gaussians(points - centre, centre, centre[None], shrinkage),
     )
 
 
@@ -133,7 +133,7 @@ def mahalanobis(
       Lee, Lee, Lee and Shin 2018 (arXiv:1807.03888), eq. 2, for one layer. Their code
       adds input perturbation and a logistic regression over layers.
     """
-    return -_nearest_squared_distance(state.by_class, features)
+    return -nearest_squared_distance(state.by_class, features)
 
 
 def relative_mahalanobis(
@@ -174,8 +174,8 @@ def relative_mahalanobis(
     References:
       Ren, Fort, Liu et al. 2021 (arXiv:2106.09022), eq. 3.
     """
-    return _nearest_squared_distance(state.of_all, features) - (
-        _nearest_squared_distance(state.by_class, features)
+    return nearest_squared_distance(state.of_all, features) - (
+        nearest_squared_distance(state.by_class, features)
     )
 
 
@@ -225,7 +225,7 @@ def fit_centroids(
       running means that the network is trained with, and :math:`\sigma` is tuned.
     """
     points, labels, num_classes = check_fit(features, labels, num_classes)
-    centroids = _class_means(points.astype(np.float64), labels, num_classes)
+    centroids = class_means(points.astype(np.float64), labels, num_classes)
     if length_scale is None:
         spread = float(np.sqrt(np.mean((points - centroids[labels]) ** 2)))
         length_scale = spread if spread > 0 else 1.0
@@ -275,17 +275,25 @@ def centroid_kernel(
     return jnp.exp(-distance / width)
 
 
-def _gaussians(
-    deviations: np.ndarray, centre: np.ndarray, means: np.ndarray, shrinkage: float
+def gaussians(
+    deviations: np.ndarray,
+    centre: np.ndarray,
+    means: np.ndarray,
+    shrinkage: float = 0.0,
+    least: float = 0.0,
 ) -> Gaussians:
-    """The whitening of a set of deviations, and the means in that space."""
+    """The whitening of a set of deviations, and the means in that space.
+
+    Directions of a variance that is rounding, or no more than `least`, are left out.
+    """
     covariance = deviations.T @ deviations / len(deviations)
     features = len(covariance)
     uniform = np.trace(covariance) / features * np.eye(features)
     variances, directions = np.linalg.eigh(
         (1 - shrinkage) * covariance + shrinkage * uniform
     )
-    varies = variances > features * np.finfo(np.float64).eps * max(variances[-1], 0)
+    rounding = features * np.finfo(np.float64).eps * max(variances[-1], 0)
+    varies = variances > max(rounding, least)
     whitening = directions[:, varies] / np.sqrt(variances[varies])
     return Gaussians(
         whitening=jnp.asarray(whitening, jnp.float32),
@@ -294,9 +302,7 @@ def _gaussians(
     )
 
 
-def _class_means(
-    points: np.ndarray, labels: np.ndarray, num_classes: int
-) -> np.ndarray:
+def class_means(points: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """`[classes, features]`, NaN for a class without examples."""
     means = np.full((num_classes, points.shape[1]), math.nan)
     for c in np.unique(labels):
@@ -304,14 +310,15 @@ def _class_means(
     return means
 
 
-def _nearest_squared_distance(gaussians: Gaussians, features: jax.Array) -> jax.Array:
-    h = check_queries(features, gaussians.whitening.shape[0])
+def nearest_squared_distance(fitted: Gaussians, features: jax.Array) -> jax.Array:
+    """Squared Mahalanobis distance to the nearest mean, `[batch]`."""
+    h = check_queries(features, fitted.whitening.shape[0])
     whitened = jnp.matmul(
-        h - gaussians.centre[None],
-        gaussians.whitening,
+        h - fitted.centre[None],
+        fitted.whitening,
         precision=jax.lax.Precision.HIGHEST,
     )
-    squares = _smallest_squared(whitened, gaussians.means)
+    squares = _smallest_squared(whitened, fitted.means)
     # Of inf - inf in the product: farther away than can be counted.
     overflows = jnp.isnan(squares) & ~jnp.isnan(h).any(axis=-1)
     return jnp.where(overflows, jnp.inf, squares)

@@ -48,7 +48,7 @@ def gen(
     [-1.]
 
     References:
-      Liu, Lochman and Zach 2023 (GEN, CVPR), eq. 2, for 1,000 classes with M = 100. In
+      Liu, Lochman and Zach 2023 (GEN, CVPR), for 1,000 classes with M = 100. In
       their code 1 - p is the difference to 1; here it is the sum of the others, which
       keeps its digits where p rounds to 1.
     """
@@ -83,7 +83,7 @@ SCORES = (
         gen,
         needs=(LOGITS,),
         title="GEN",
-        paper="Liu et al. 2023, eq. 2",
+        paper="Liu et al. 2023",
         equation="-sum_(top M) (p_j (1 - p_j))^g",
         provenance="1 - p is the sum of the others.",
     ),

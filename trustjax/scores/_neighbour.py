@@ -180,7 +180,7 @@ def fit_knn(
     """
     points, labels, _ = check_fit(features, None, None)
     if normalised:
-        points = np.asarray(_to_unit_length(jnp.asarray(points)))
+        points = np.asarray(to_unit_length(jnp.asarray(points)))
     return NeighbourState(make_bank(points, labels, 1), normalised)
 
 
@@ -222,11 +222,11 @@ def knn_distance(
     h = check_queries(features, state.bank.points.shape[-1])
     _validate.count("k", k, at_most=state.bank.num_points)
     if state.normalised:
-        h = _to_unit_length(h)
+        h = to_unit_length(h)
     return -nearest_distances(state.bank, h, k)[:, 0, -1]
 
 
-def _to_unit_length(features: jax.Array) -> jax.Array:
+def to_unit_length(features: jax.Array) -> jax.Array:
     # Once to a size whose square exists, then to the length.
     scaled, _ = in_units_of_largest(features)
     return divide_no_nan(scaled, safe_norm(scaled)[:, None])

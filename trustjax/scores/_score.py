@@ -77,6 +77,10 @@ class Score:
         """Whether an ingredient costs so much for each class of the network."""
         return any(need.for_each_class for need in _with_theirs(self.needs))
 
+    def takes(self, ingredient: Ingredient) -> bool:
+        """Whether an ingredient is among those that it is made from, at any remove."""
+        return any(need.name == ingredient.name for need in _with_theirs(self.needs))
+
     def missing(self, available: Iterable[str]) -> tuple[str, ...]:
         """What is not there of what it is made from, as `ingredients.missing`."""
         return ingredients.missing(self, available)
