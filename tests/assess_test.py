@@ -369,4 +369,4 @@ def test_alpha_and_beta_weigh_the_two_mistakes_by_hand():
 def test_progress_hears_of_every_part(said):
     heard = []
     assess.assess(said, num_samples=50, progress=lambda *call: heard.append(call))
-    assert heard == [("assessing", done, 5, {}) for done in range(1, 6)]
+    assert heard == [("assessing", done, 6, {}) for done in range(1, 7)]

@@ -10,12 +10,15 @@ from trustjax.assess._assessment import Mistake as Mistake
 from trustjax.assess._assessment import Quantity as Quantity
 from trustjax.assess._assessment import Reliability as Reliability
 from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
+from trustjax.assess._assessment import ShiftNumbers as ShiftNumbers
+from trustjax.assess._assessment import Shifts as Shifts
 from trustjax.assess._compare import compare as compare
 from trustjax.assess._networks import ClassComparison as ClassComparison
 from trustjax.assess._networks import NetworkAssessment as NetworkAssessment
 from trustjax.assess._networks import NetworkComparison as NetworkComparison
 from trustjax.assess._predictions import Images as Images
 from trustjax.assess._predictions import Predictions as Predictions
+from trustjax.assess._predictions import Shifted as Shifted
 from trustjax.assess._predictions import arrays_of as arrays_of
 from trustjax.assess._predictions import read_predictions as read_predictions
 from trustjax.assess._scores import all_scores as all_scores

@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 
 from trustjax import _validate
-from trustjax.assess import _auroc, _class_order, _rates, _trust
+from trustjax.assess import _auroc, _class_order, _rates, _shifts, _trust
 from trustjax.assess._assessment import (
     Assessment,
     GradientSeparation,
@@ -55,7 +55,8 @@ def assess(
         than a hesitant one; 0 for all alike.
       beta: of question-answer trust: how much more a confident wrong answer costs than
         a hesitant one.
-      progress: hears, as the task `"assessing"`, how many of the parts are done.
+      progress: hears, as the task `"assessing"`, how many of the parts are done, and
+        as `"assessing corruptions"` how many versions of the test set.
 
     Returns:
       The assessment.
@@ -97,6 +98,17 @@ def assess(
     )
     gradients = part(_gradients(predictions, level, num_samples, seed))
     others = part(_out_of_distribution(predictions, level, num_samples, seed))
+    shifts = part(
+        _shifts.shifts(
+            predictions,
+            alpha=alpha,
+            beta=beta,
+            level=level,
+            num_samples=num_samples,
+            seed=seed,
+            progress=progress,
+        )
+    )
     confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
@@ -121,6 +133,7 @@ def assess(
         reliability=reliability,
         gradients=gradients,
         out_of_distribution=others,
+        shifts=shifts,
         gallery=_gallery(predictions, scores[0].name),
         run=predictions.run,
     )
@@ -129,7 +142,7 @@ def assess(
 class _Parts:
     """Counts the parts of an assessment that take a while, and hands them on."""
 
-    TOTAL = 5
+    TOTAL = 6
 
     def __init__(self, progress: ProgressFn | None):
         self._progress = progress

@@ -150,6 +150,41 @@ class GradientSeparation:
     high: np.ndarray
 
 
+class ShiftNumbers(NamedTuple):
+    """What a network is worth on one version of its test set.
+
+    Attributes:
+      accuracy: the share of right answers.
+      net_trust_score: mean question-answer trust.
+      expected_calibration_error: as in `Reliability`.
+      error_without_chance: as in `Reliability`.
+      auroc: name of a score -> how well it tells right answers from wrong ones.
+    """
+
+    accuracy: Quantity
+    net_trust_score: Quantity
+    expected_calibration_error: Quantity
+    error_without_chance: Quantity
+    auroc: Mapping[str, Quantity]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shifts:
+    """What is left of a network's worth as its test images are corrupted.
+
+    Attributes:
+      by_kind: kind of corruption -> severity -> numbers. The intervals of one number,
+        or of the AUROC of all scores, hold together over all kinds and severities.
+      means: severity -> the means over the kinds; 0 is the test set as it is. Their
+        intervals hold together over the severities. They are of other images, not of
+        other kinds of corruption. An AUROC is averaged over the kinds where it is
+        defined.
+    """
+
+    by_kind: Mapping[str, Mapping[int, ShiftNumbers]]
+    means: Mapping[int, ShiftNumbers]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
     """Every number and curve of a trust report.
@@ -184,6 +219,7 @@ class Assessment:
       out_of_distribution: data set -> score name -> AUROC and FPR at 95 % TPR of
         telling the test set from that data set; the intervals of all scores and data
         sets hold together, for each of the two metrics.
+      shifts: the same test set corrupted; None where it was not.
       gallery: what it shows -> indices of examples.
       run: as in `Predictions`.
     """
@@ -208,6 +244,7 @@ class Assessment:
     reliability: Reliability
     gradients: GradientSeparation | None
     out_of_distribution: Mapping[str, Mapping[str, Mapping[str, Quantity]]]
+    shifts: Shifts | None
     gallery: Mapping[str, np.ndarray]
     run: Mapping[str, Any]
 

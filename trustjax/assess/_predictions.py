@@ -10,7 +10,8 @@ import numpy as np
 
 from trustjax import _npz, _questions
 from trustjax._questions import refuse_rows
-from trustjax.assess import _answers, _other_rows
+from trustjax.assess import _answers, _other_rows, _shifted
+from trustjax.assess._shifted import Shifted as Shifted
 from trustjax.statistics import GradientStatistics
 
 
@@ -53,6 +54,9 @@ class Predictions:
         inputs that belong to none of the classes.
       out_of_distribution_logits: data set -> `[others, classes]`: what the network said
         of these, in the form of `logits`.
+      shifts: kind of corruption -> severity, from 1 -> what the network said of the
+        same examples, corrupted so; the same severities of every kind, and scores that
+        are in `scores`.
       run: how the arrays came to be: versions, configuration, seed, data set and its
         fingerprint, model, command. Written to the page as it is.
       outputs: `"logits"`, or `"probabilities"` where the network's outputs were
@@ -92,6 +96,9 @@ class Predictions:
     out_of_distribution_logits: Mapping[str, np.ndarray] = dataclasses.field(
         default_factory=dict
     )
+    shifts: Mapping[str, Mapping[int, Shifted]] = dataclasses.field(
+        default_factory=dict
+    )
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: str = "logits"
     notes: tuple[str, ...] = ()
@@ -124,7 +131,9 @@ class Predictions:
         self._set(
             "scores",
             {
-                name: _checked_score(f"score {name!r}", np.asarray(values), count)
+                name: _shifted.checked_score(
+                    f"score {name!r}", np.asarray(values), count
+                )
                 for name, values in self.scores.items()
             },
         )
@@ -152,7 +161,7 @@ class Predictions:
             "out_of_distribution",
             {
                 dataset: {
-                    name: _checked_score(
+                    name: _shifted.checked_score(
                         f"score {name!r} on {dataset}",
                         np.asarray(values),
                         len(others[dataset]) if dataset in others else None,
@@ -162,6 +171,7 @@ class Predictions:
                 for dataset, scores in self.out_of_distribution.items()
             },
         )
+        self._set("shifts", _shifted.checked(self.shifts, self.scores, logits.shape))
 
     def image(self, index: int) -> np.ndarray:
         """One image, `[height, width, 1 or 3]`, uint8; of a clip its middle frame.
@@ -272,7 +282,7 @@ def arrays_of(predictions: Predictions) -> dict[str, np.ndarray]:
     Args:
       predictions: what a network said.
 
-    >>> said = Predictions(np.eye(2), np.array([0, 0]), scores={"mine": [1, 0]})
+    >>> said = Predictions(np.eye(2), np.array([0, 0]), scores={"mine": np.ones(2)})
     >>> list(arrays_of(said))
     ['logits', 'labels', 'class_names', 'score_mine']
     """
@@ -370,19 +380,6 @@ def _checked_names(names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
             f"there are {len(names)} class names for {num_classes} classes"
         )
     return tuple(str(name) for name in names)
-
-
-def _checked_score(name: str, values: np.ndarray, count: int | None) -> np.ndarray:
-    if values.ndim != 1 or (count is not None and values.size != count):
-        wanted = "[others]" if count is None else f"({count},)"
-        raise ValueError(f"{name} must have shape {wanted}, got {values.shape}")
-    if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
-        raise ValueError(f"{name} must be numbers, got {values.dtype}")
-    if not values.size:
-        raise ValueError(f"{name} must have one example at least, got none")
-    values = values.astype(np.float64)
-    refuse_rows(f"{name} must not be NaN", np.isnan(values))
-    return values
 
 
 def _checked_images(images: np.ndarray, count: int) -> np.ndarray:

@@ -187,6 +187,11 @@ class ReportConfig(NetworkConfig):
       detector: the file of a detector (`trustjax detect`, `detectors.save`), to score
         beside the others under the name `detector`; None for none.
       out_of_distribution: datasets of none of the classes, scored beside the test set.
+      corruptions: kinds of corruption that the test images are scored under as well,
+        as `data.corruptions_named` takes them: names, or `common`, the fifteen of
+        ImageNet-C, `validation`, four more, or `all`. Each kind and severity costs as
+        much as the test set. They need the extra `corruptions`.
+      severities: of the corruptions, from 1, mild, to 5.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
       alpha: of question-answer trust: how much more a confident right answer is worth
@@ -205,6 +210,8 @@ class ReportConfig(NetworkConfig):
     oracle: pathlib.Path | None = None
     detector: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = data.SEVERITIES
     gradient_group: str | None = "layer"
     alpha: float = 1.0
     beta: float = 1.0
@@ -217,6 +224,13 @@ class ReportConfig(NetworkConfig):
         _validate.not_negative("beta", self.beta)
         if self.gradient_group is not None:
             _validate.choice("gradient_group", self.gradient_group, gradients.GROUPINGS)
+        data.corruptions_named(self.corruptions)
+        wrong = [s for s in self.severities if s not in data.SEVERITIES]
+        if wrong or not self.severities:
+            known = ", ".join(map(str, data.SEVERITIES))
+            raise ValueError(
+                f"severities must be some of {known}, got {self.severities}"
+            )
         _require_registered(self.scores)
         brought = (
             (self.oracle, scores.ORACLE_OUTPUT, "--oracle, a trained oracle's folder"),

@@ -13,6 +13,7 @@ from trustjax.pipeline import (
     _page,
     _provenance,
     _scored,
+    _shifts,
 )
 from trustjax.pipeline._config import (
     PredictionsConfig,
@@ -52,11 +53,13 @@ def trust_report(
         brought = _brought.opened(config)
         datasets = _dataset.load_to_ask(config, progress)
         datasets, network = _brought.ready(config, brought, datasets)
+        _shifts.require(config, datasets.test)
         datasets = _dataset.with_others(datasets, config)
         return _made(datasets, network, config, progress, command)
     datasets = _dataset.load(config, progress)
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
+    _shifts.require(config, datasets.test)
     datasets = _dataset.with_others(datasets, config)
     network = _network.trained(config, datasets, progress)
     return _made(datasets, network, config, progress, command)
@@ -87,9 +90,11 @@ def report_on(
     if config.brings_network:
         _page.require_place(config)
         asked, network = _brought.ready(config, _brought.opened(config), datasets)
+        _shifts.require(config, asked.test)
         return _made(asked, network, config, progress, command)
     config = config.for_images(datasets.test.fixed_shape)
     _page.require_place(config)
+    _shifts.require(config, datasets.test)
     network = _network.trained(config, datasets, progress)
     return _made(datasets, network, config, progress, command)
 
@@ -120,6 +125,7 @@ def _made(
         gradient_statistics=scored.gradient_statistics,
         out_of_distribution=scored.others,
         out_of_distribution_logits=scored.others_logits,
+        shifts=scored.shifts,
         run=_provenance.of_network(
             config, network, datasets.test, shared, notes, command
         ),

@@ -1,14 +1,15 @@
 """What the scores say of every record of the datasets."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from trustjax import data, gradients, scores, scoring
+from trustjax import assess, data, gradients, scores, scoring
 from trustjax.ingredients import KEY, LOGITS, Ingredient
-from trustjax.pipeline import _network
+from trustjax.pipeline import _network, _shifts
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
@@ -27,6 +28,7 @@ class Scored(NamedTuple):
       gradient_statistics: of the test set; None if they are left out.
       others: name of another dataset -> name of a score -> `[its records]`.
       others_logits: name of another dataset -> `[its records, classes]`.
+      shifts: kind of corruption -> severity -> what was said of the test set under it.
     """
 
     logits: np.ndarray
@@ -36,6 +38,7 @@ class Scored(NamedTuple):
     gradient_statistics: GradientStatistics | None
     others: dict[str, dict[str, np.ndarray]]
     others_logits: dict[str, np.ndarray]
+    shifts: dict[str, dict[int, assess.Shifted]]
 
 
 def scored(
@@ -44,7 +47,11 @@ def scored(
     datasets: Datasets,
     progress: ProgressFn | None,
 ) -> Scored:
-    """Asks one compiled scorer about the test set and the other datasets."""
+    """Asks one compiled scorer about the test set and the other datasets.
+
+    The statistics of gradients are of the test set as it is alone: another scorer, of
+    the same fitted states, is asked about corrupted images.
+    """
     names = network.scores
     batch_size = config.examples_at_a_time(datasets.test.fixed_shape)
     folder = config.checkpoint_folder / "scoring"
@@ -68,19 +75,47 @@ def scored(
 
     results, heat_map = ask(datasets.test), _heat_map(config)
     others = {name: ask(dataset).values for name, dataset in datasets.others.items()}
+    of_test = _shifts.Answers(
+        results.values[LOGITS.name], _every_score(names, results.values)
+    )
+    without_heat_map = dataclasses.replace(config, gradient_group=None)
+    other = _scorer(without_heat_map, network, names, scorer.given)
+
+    def ask_shifted(
+        dataset: data.Dataset, progress: ProgressFn | None
+    ) -> _shifts.Answers:
+        values = other.run(
+            data.batches(dataset, batch_size),
+            workdir=folder / "corrupted",
+            progress=progress,
+            total=len(dataset),
+        ).values
+        return _shifts.Answers(values[LOGITS.name], _every_score(names, values))
+
     return Scored(
-        results.values[LOGITS.name],
+        of_test.logits,
         results.labels,
         results.index,
-        _every_score(names, results.values),
+        dict(of_test.scores),
         None if heat_map is None else results.values[heat_map.name],
         {name: _every_score(names, values) for name, values in others.items()},
         {name: values[LOGITS.name] for name, values in others.items()},
+        _shifts.scored(
+            config,
+            datasets.test,
+            ask_shifted,
+            unchanged=of_test,
+            folder=folder / "corruptions",
+            progress=progress,
+        ),
     )
 
 
 def _scorer(
-    config: ReportConfig, network: Network, names: Sequence[str]
+    config: ReportConfig,
+    network: Network,
+    names: Sequence[str],
+    given: Mapping[str, Any] | None = None,
 ) -> scoring.Scorer:
     of_network = [name for name in names if not _of_the_logits(name)]
     heat_map = _heat_map(config)
@@ -90,7 +125,7 @@ def _scorer(
         network.params,
         stochastic_apply_fn=network.stochastic_apply_fn,
         ingredients=network.brought,
-        given={KEY.name: jax.random.key(config.seed)},
+        given=given or {KEY.name: jax.random.key(config.seed)},
         sharding=_network.over_local_devices(),
     )
 

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from trustjax import metrics
-from trustjax.assess import Assessment, NetworkComparison, Quantity
+from trustjax.assess import (
+    Assessment,
+    NetworkComparison,
+    Quantity,
+    ShiftNumbers,
+)
 from trustjax.report._explained import Explanations, Map
 
 MOST_ANSWERS = 10  # of an image: its file has them all
@@ -89,8 +94,21 @@ def of_assessment(assessed: Assessment) -> dict[str, Any]:
             "high": assessed.gradients.high,
         },
         "out_of_distribution": assessed.out_of_distribution,
+        "shifts": None
+        if assessed.shifts is None
+        else {
+            "means": _of_severities(assessed.shifts.means),
+            "by_kind": {
+                kind: _of_severities(numbers)
+                for kind, numbers in assessed.shifts.by_kind.items()
+            },
+        },
         "run": assessed.run,
     }
+
+
+def _of_severities(numbers: Mapping[int, ShiftNumbers]) -> dict[int, dict[str, Any]]:
+    return {severity: dict(found._asdict()) for severity, found in numbers.items()}
 
 
 def of_networks(compared: NetworkComparison) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from trustjax.report import (
     _panels,
     _run,
     _section,
+    _shifts,
     _tables,
     _text,
 )
@@ -257,6 +258,17 @@ PAGE = _section.Page(
             needs=("assessed.out_of_distribution",),
             label="Other inputs",
             lead=lambda subject: _text.strangers(),
+        ),
+        _section.Section(
+            "shifts",
+            "Under corruption",
+            lambda subject: [
+                [_shifts.figure(subject.assessed), _shifts.kinds(subject.assessed)],
+                [_shifts.scores(subject.named)],
+            ],
+            needs=("assessed.shifts",),
+            label="Corruptions",
+            lead=lambda subject: _shifts.lead(subject.assessed),
         ),
         _section.Section(
             "gallery",
