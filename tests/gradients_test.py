@@ -630,16 +630,36 @@ def test_fisher_trace_is_the_expected_squared_norm(way, request):
     if way == "loops":
         request.getfixturevalue("loops")
     apply_fn, params, x = problems.get("cnn")
-    expected = np.zeros(problems.BATCH)
+    by_tensor = {}
     for label in range(problems.CLASSES):
         gradient = reference.per_example_gradients(
             apply_fn, params, x, lambda z, label=label: -jax.nn.log_softmax(z)[label]
         )
-        flat = [leaf.reshape(problems.BATCH, -1) for leaf in jax.tree.leaves(gradient)]
-        squares = (np.concatenate(flat, axis=1) ** 2).sum(1)
-        expected += jax.nn.softmax(apply_fn(params, x))[:, label] * squares
-    result = jax.jit(lambda p, x: gradients.fisher_trace(apply_fn, p, x))(params, x)
-    np.testing.assert_allclose(result, expected, rtol=1e-5)
+        probability = jax.nn.softmax(apply_fn(params, x))[:, label]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            squares = probability * (leaf.reshape(problems.BATCH, -1) ** 2).sum(1)
+            by_tensor[name] = by_tensor.get(name, 0) + squares
+
+    @jax.jit
+    def found(params, x):
+        by_group = {
+            group: gradients.fisher_information(apply_fn, params, x, group=group)
+            for group in ("tensor", "layer")
+        }
+        return gradients.fisher_trace(apply_fn, params, x), by_group
+
+    trace, by_group = found(params, x)
+    np.testing.assert_allclose(trace, sum(by_tensor.values()), rtol=1e-5)
+    for group, result in by_group.items():
+        for name in result.groups:
+            members = [
+                v for n, v in by_tensor.items() if f"{n}/".startswith(f"{name}/")
+            ]
+            np.testing.assert_allclose(
+                result.select(name, "fisher_trace"), sum(members), rtol=1e-5
+            )
+        assert len(result.groups) == len(gradients.groups(params, group))
 
 
 def test_fisher_trace_of_a_settled_prediction_is_zero_however_long_the_gradients():

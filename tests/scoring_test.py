@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from trustjax import passes, scores, scoring
+from trustjax import gradients, passes, scores, scoring
 from trustjax.ingredients import FEATURES, KEY, LOGITS, Ingredient
 from trustjax.typing import SplitModel
 
@@ -85,6 +85,20 @@ def test_one_forward_pass_gives_logits_features_and_gradients(params):
     assert gradient > products_of(["logits"], params) > 0
     everything = ["logits", "max_softmax", "features", "gradient_statistics"]
     assert products_of(everything, params) == gradient
+
+
+def test_statistics_by_every_grouping_are_of_one_backward_pass(params):
+    every = [gradients.statistics_by(group) for group in gradients.GROUPINGS]
+    one = products_of(["gradient_statistics"], params)
+    assert products_of([*every, "logits"], params) == one
+    x = jnp.asarray(made_batches()[0])
+    out = scoring.score_batch(every, SPLIT, params, x)
+    for group, ingredient in zip(gradients.GROUPINGS, every, strict=True):
+        expected = gradients.gradient_statistics(SPLIT.apply_fn, params, x, group=group)
+        assert out[ingredient.name].groups == expected.groups
+        chex.assert_trees_all_close(
+            out[ingredient.name], expected, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):

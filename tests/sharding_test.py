@@ -138,7 +138,7 @@ def test_every_gradient(mesh):
             "input": gradients.input_gradients(apply_fn, params, x),
             "activation": gradients.activation_gradients(split, params, x),
             "classes": gradients.class_gradients(apply_fn, params, x, asked).values,
-            "fisher": gradients.fisher_trace(apply_fn, params, x),
+            "fisher": gradients.fisher_information(apply_fn, params, x).values,
         }
 
     result, collectives = run_sharded(everything, mesh, params, x)

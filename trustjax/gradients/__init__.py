@@ -18,6 +18,7 @@ accelerator, a tile is the batch.
 from trustjax.gradients._classes import class_gradients as class_gradients
 from trustjax.gradients._features import activation_gradients as activation_gradients
 from trustjax.gradients._features import input_gradients as input_gradients
+from trustjax.gradients._fisher import fisher_information as fisher_information
 from trustjax.gradients._fisher import fisher_trace as fisher_trace
 from trustjax.gradients._loops import in_microbatches as in_microbatches
 from trustjax.gradients._offered import CLASS_GRADIENTS as CLASS_GRADIENTS
@@ -26,6 +27,9 @@ from trustjax.gradients._offered import statistics_by as statistics_by
 from trustjax.gradients._parameters import gradient_statistics as gradient_statistics
 from trustjax.gradients._parameters import (
     outputs_and_gradient_statistics as outputs_and_gradient_statistics,
+)
+from trustjax.gradients._parameters import (
+    outputs_and_grouped_statistics as outputs_and_grouped_statistics,
 )
 from trustjax.gradients._parameters import (
     per_example_gradients as per_example_gradients,

@@ -10,6 +10,7 @@ from trustjax import statistics
 from trustjax._meshes import in_auto_axes
 from trustjax.gradients._classes import class_gradients
 from trustjax.gradients._loops import check_batch
+from trustjax.statistics import GradientStatistics
 from trustjax.typing import ApplyFn, Params
 
 
@@ -57,9 +58,55 @@ def fisher_trace(
       :math:`I(\theta) = E[U_\theta U_\theta^T]`; Martens 2020 (arXiv:1412.1193),
       section 5.
     """
+    by_network = fisher_information(apply_fn, params, x, group="network", wrt=wrt)
+    return by_network.values[:, 0, 0]
+
+
+def fisher_information(
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Any,
+    *,
+    group: str = "layer",
+    wrt: Callable[[str], bool] | None = None,
+) -> GradientStatistics:
+    r"""`fisher_trace` by tensor or layer: what an example could teach each of them.
+
+    .. math:: \operatorname{tr} I_i(\theta_l) = \sum_k p_k(x_i)
+        \lVert \partial \log p_k(x_i) / \partial \theta_l \rVert_2^2
+
+    The traces of the layers add up to that of the network.
+
+    Args:
+      apply_fn: `(params, x) -> logits`, in evaluation mode.
+      params: a tree of arrays.
+      x: a batch of examples, an array or a tree of arrays `[batch, ...]`.
+      group: one of `GROUPINGS`.
+      wrt: keeps the parameters whose path (`"conv1/kernel"`) it says yes to.
+
+    Returns:
+      `GradientStatistics` with values `[batch, groups, 1]`, in [0, inf), and the one
+      statistic `"fisher_trace"`: the larger, the less settled.
+
+    Raises:
+      ValueError: if `group` is unknown, or `wrt` keeps nothing.
+
+    >>> apply_fn = lambda params, x: x @ params["kernel"] + params["bias"][None]
+    >>> params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+    >>> found = fisher_information(apply_fn, params, jnp.array([[3.0, 4.0]]),
+    ...                            group="tensor")
+    >>> found.groups, found.values.shape
+    (('bias', 'kernel'), (1, 2, 1))
+    >>> with jnp.printoptions(precision=3):
+    ...     print(found.select("kernel", found.statistics[0]))
+    [12.5]
+
+    References:
+      As `fisher_trace`; the diagonal blocks of the Fisher information matrix.
+    """
     check_batch(x)
 
-    def of_batch(params: Params, x: Any) -> jax.Array:
+    def of_batch(params: Params, x: Any) -> GradientStatistics:
         logits = apply_fn(params, x)
         towards = class_gradients(
             apply_fn,
@@ -68,16 +115,20 @@ def fisher_trace(
             jnp.broadcast_to(jnp.arange(logits.shape[1]), logits.shape),
             loss_fn=_negative_log_probability,
             statistics=(statistics.l2_norm,),
+            group=group,
             wrt=wrt,
         )
-        squared_norms = towards.values[:, :, 0, 0] ** 2
-        probabilities = jax.nn.softmax(logits.astype(squared_norms.dtype))
+        squared_norms = towards.values[..., 0] ** 2  # [batch, classes, groups]
+        probabilities = jax.nn.softmax(logits.astype(squared_norms.dtype))[:, :, None]
         # A class of probability 0 adds nothing, however long its gradient.
-        impossible = probabilities == 0
-        squared_norms = jnp.where(impossible, 0.0, squared_norms)
-        return (probabilities * squared_norms).sum(1)
+        squared_norms = jnp.where(probabilities == 0, 0.0, squared_norms)
+        traces = jnp.sum(probabilities * squared_norms, axis=1)
+        return GradientStatistics(traces[..., None], towards.groups, (_TRACE,))
 
     return in_auto_axes(of_batch, params, x, batch=x)
+
+
+_TRACE = fisher_trace.__name__
 
 
 def _negative_log_probability(logits: jax.Array, label: jax.Array) -> jax.Array:

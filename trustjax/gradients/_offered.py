@@ -7,13 +7,13 @@ import jax
 
 from trustjax import _validate, targets
 from trustjax.gradients._classes import class_gradients
-from trustjax.gradients._parameters import GROUPINGS, gradient_statistics
+from trustjax.gradients._select import GROUPINGS
 from trustjax.ingredients import LOGITS, Ingredient
 from trustjax.statistics import GradientStatistics
 
 GRADIENT_STATISTICS = Ingredient(
     "gradient_statistics",
-    ask=lambda batch: batch.gradient_statistics,
+    ask=lambda batch: batch.gradient_statistics_by("tensor"),
     cost="a backward pass to the parameters",
 )
 """Of the cross entropy to the predicted class, by parameter tensor."""
@@ -22,6 +22,8 @@ GRADIENT_STATISTICS = Ingredient(
 @functools.cache
 def statistics_by(group: str) -> Ingredient:
     """The same statistics by tensor, by layer or of the network, as an ingredient.
+
+    All that are asked for are of one backward pass.
 
     Raises:
       ValueError: if `group` is unknown.
@@ -34,9 +36,7 @@ def statistics_by(group: str) -> Ingredient:
         return GRADIENT_STATISTICS
     return Ingredient(
         f"{GRADIENT_STATISTICS.name}_by_{group}",
-        ask=lambda batch: gradient_statistics(
-            batch.apply_fn, batch.params, batch.x, group=group, wrt=batch.wrt
-        ),
+        ask=lambda batch: batch.gradient_statistics_by(group),
         cost=GRADIENT_STATISTICS.cost,
     )
 

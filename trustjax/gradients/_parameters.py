@@ -175,39 +175,108 @@ def outputs_and_gradient_statistics(
     >>> print(logits, result.groups)
     [[1. 2.]] ('kernel',)
     """
+    outputs, grouped = outputs_and_grouped_statistics(
+        apply_fn,
+        params,
+        x,
+        groups=(group,),
+        loss_fn=loss_fn,
+        loss_args=loss_args,
+        statistics=statistics,
+        wrt=wrt,
+    )
+    return outputs, grouped[group]
+
+
+def outputs_and_grouped_statistics(
+    apply_fn: Callable[..., Any],
+    params: Params,
+    x: Any,
+    *,
+    groups: Sequence[str],
+    loss_fn: LossFn = losses.predicted_cross_entropy,
+    loss_args: Sequence[Any] = (),
+    statistics: Sequence[Statistic] = statistics.DEFAULT,
+    wrt: Callable[[str], bool] | None = None,
+) -> tuple[Any, dict[str, GradientStatistics]]:
+    """`outputs_and_gradient_statistics` by several groupings, of one backward pass.
+
+    Args:
+      apply_fn: as in `outputs_and_gradient_statistics`, and so are the others.
+      params: a tree of arrays.
+      x: a batch of examples.
+      groups: how parameters are grouped, each of `GROUPINGS`.
+      loss_fn: `(outputs, *loss_args) -> [batch]`, unreduced.
+      loss_args: arrays `[batch, ...]` that the loss takes after the outputs.
+      statistics: what is asked of the gradients.
+      wrt: keeps the parameters whose path it says yes to.
+
+    Returns:
+      `(outputs, {group: statistics})`.
+
+    Raises:
+      ValueError: as `gradient_statistics`.
+
+    >>> apply_fn = lambda params, x: x @ params["kernel"] + params["bias"][None]
+    >>> params = {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}
+    >>> _, found = outputs_and_grouped_statistics(
+    ...     apply_fn, params, jnp.ones((3, 2)), groups=("tensor", "network"))
+    >>> {group: result.values.shape for group, result in found.items()}
+    {'tensor': (3, 2, 8), 'network': (3, 1, 8)}
+    """
     check_batch(x, loss_args)
-    _validate.choice("group", group, GROUPINGS)
+    for group in groups:
+        _validate.choice("group", group, GROUPINGS)
     names = _statistic_names(statistics)
 
     def of_batch(params: Params, x: Any, loss_args: Sequence[Any]) -> Any:
         paths, selected, join = select(params, wrt)
         check_reducible(paths, selected)
-        groups = by_group(paths, group)
+        members = {group: by_group(paths, group) for group in groups}
 
-        def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, jax.Array]:
+        def reduced(x: Any, loss_args: Sequence[Any]) -> tuple[Any, list[jax.Array]]:
             gradients, outputs = backward(
                 apply_fn, loss_fn, selected, join, x, loss_args
             )
             by_path = dict(zip((path.name for path in paths), gradients, strict=True))
-            return outputs, _values(by_path, list(groups.values()), statistics)
+            grouped = [list(named.values()) for named in members.values()]
+            return outputs, _values(by_path, grouped, statistics)
 
         cost = forward_cost(apply_fn, params, x)
         outputs, values = over_tiles(reduced, (x, loss_args), cost)
-        return outputs, GradientStatistics(values, tuple(groups), names)
+        return outputs, {
+            group: GradientStatistics(of_group, tuple(named), names)
+            for (group, named), of_group in zip(members.items(), values, strict=True)
+        }
 
     return in_auto_axes(of_batch, params, x, tuple(loss_args), batch=x)
 
 
 def _values(
     gradients: dict[str, Gradients],
+    groupings: Sequence[Sequence[Sequence[str]]],
+    chosen: Sequence[Statistic],
+) -> list[jax.Array]:
+    """The statistics `[batch, groups, statistics]` of each grouping of parameters."""
+    own = [s for s in chosen if s not in statistics.OF_MOMENTS]
+    of_tensors = (
+        moments_of(list(gradients.values())) if len(own) < len(chosen) else None
+    )
+    return [
+        _of_groups(gradients, of_tensors, groups, chosen, own) for groups in groupings
+    ]
+
+
+def _of_groups(
+    gradients: dict[str, Gradients],
+    moments: statistics.Moments | None,
     groups: Sequence[Sequence[str]],
     chosen: Sequence[Statistic],
+    own: Sequence[Statistic],
 ) -> jax.Array:
     """The statistics of each group of parameters, `[batch, groups, statistics]`."""
-    own = [s for s in chosen if s not in statistics.OF_MOMENTS]
     by_statistic: dict[Statistic, jax.Array] = {}
-    if len(own) < len(chosen):
-        moments = moments_of(list(gradients.values()))
+    if moments is not None:
         if any(len(members) > 1 for members in groups):
             position = {path: i for i, path in enumerate(gradients)}
             members = [[position[path] for path in paths] for paths in groups]

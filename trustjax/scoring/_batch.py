@@ -25,8 +25,8 @@ class Batch:
       model: `apply_fn`, or a `SplitModel` whose features are those to score with.
       params: what the model takes first.
       x: inputs, `[batch, ...]`, an array or a tree of them.
-      differentiated: whether gradient statistics are asked for as well; logits and
-        features are then those of their forward pass, and there is no second one.
+      groupings: by which gradient statistics are asked for as well; where there are
+        any, logits and features are of their forward pass, and there is no second one.
       index: record numbers, `[batch]`: what is drawn for an example is drawn by its
         number, wherever in a batch it lies. None for 0, 1, 2, ...
       stochastic_apply_fn: `(params, x, key) -> logits`, the network with dropout on;
@@ -36,7 +36,7 @@ class Batch:
     model: ApplyFn | SplitModel
     params: Params
     x: Any
-    differentiated: bool = False
+    groupings: tuple[str, ...] = ()
     index: jax.Array | None = None
     stochastic_apply_fn: StochasticApplyFn | None = None
 
@@ -54,7 +54,7 @@ class Batch:
         Raises:
           ValueError: if there is no such layer (`transforms.split`).
         """
-        if self.differentiated and isinstance(self.model, SplitModel):
+        if self.groupings and isinstance(self.model, SplitModel):
             return self._pass[0].features
         parts = transforms.split(self.model, self.params, self.x, at="embedding")
         return parts.features_fn(self.params, self.x)
@@ -73,7 +73,7 @@ class Batch:
     @functools.cached_property
     def logits(self) -> jax.Array:
         """`[batch, classes]`."""
-        if self.differentiated:
+        if self.groupings:
             return self._pass[0].logits
         if isinstance(self.model, SplitModel):
             output = self.model.head_fn(self.params, self.features)
@@ -87,13 +87,16 @@ class Batch:
         without = _network_questions.not_floating(self.params)
         return (lambda path: path not in without) if without else None
 
-    @property
-    def gradient_statistics(self) -> gradients.GradientStatistics:
-        """Of the cross entropy to the predicted class, by parameter tensor."""
-        return self._pass[1]
+    def gradient_statistics_by(self, group: str) -> gradients.GradientStatistics:
+        """Of the cross entropy to the predicted class, one of `gradients.GROUPINGS`."""
+        if group in self.groupings:
+            return self._pass[1][group]
+        return gradients.gradient_statistics(
+            self.apply_fn, self.params, self.x, group=group, wrt=self.wrt
+        )
 
     @functools.cached_property
-    def _pass(self) -> tuple["_Outputs", gradients.GradientStatistics]:
+    def _pass(self) -> tuple["_Outputs", dict[str, gradients.GradientStatistics]]:
         """One forward and one backward pass."""
 
         def outputs(params: Params, x: jax.Array) -> _Outputs:
@@ -104,10 +107,11 @@ class Batch:
                 output = self.model.head_fn(params, features)
             return _Outputs(_network_questions.logits(output), features)
 
-        return gradients.outputs_and_gradient_statistics(
+        return gradients.outputs_and_grouped_statistics(
             outputs,
             self.params,
             self.x,
+            groups=self.groupings,
             loss_fn=lambda outputs: losses.predicted_cross_entropy(outputs.logits),
             wrt=self.wrt,
         )

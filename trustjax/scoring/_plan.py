@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from trustjax import scores, transforms
-from trustjax.gradients import GRADIENT_STATISTICS
+from trustjax import gradients, scores, transforms
 from trustjax.ingredients import FEATURES, LAST_LAYER, Ingredient
 from trustjax.scores import Score
 from trustjax.scoring._batch import Batch
@@ -79,8 +78,12 @@ class Plan(NamedTuple):
         """
         if any(step is FEATURES or step is LAST_LAYER for step in self.steps):
             model = transforms.split(model, params, x, at="embedding")
-        differentiated = any(step is GRADIENT_STATISTICS for step in self.steps)
-        return Batch(model, params, x, differentiated, index, stochastic_apply_fn)
+        groupings = tuple(
+            group
+            for group in gradients.GROUPINGS
+            if any(step is gradients.statistics_by(group) for step in self.steps)
+        )
+        return Batch(model, params, x, groupings, index, stochastic_apply_fn)
 
     def values(self, batch: Batch | None, given: Mapping[str, Any]) -> dict[str, Any]:
         """The results, by name; `batch` may be None where no step asks a network."""
