@@ -523,6 +523,22 @@ def test_strided_convolutions_have_the_gradients_of_jax(window, strides, padding
     assert_trees_close(ours, jaxs)
 
 
+@pytest.mark.parametrize(("channels", "zeros_between"), [(3, False), (8, True)])
+def test_the_stem_has_an_input_gradient_without_zeros(channels, zeros_between):
+    """On a CPU: XLA would multiply the zeros between the positions."""
+    x, kernel, layout = convolution_of(2, 12, channels, (7, 7))
+    pads = ((3, 3), (3, 3))
+
+    def loss(x):
+        y = lax.conv_general_dilated(x, kernel, (2, 2), pads, dimension_numbers=layout)
+        return jnp.sum(y**2)
+
+    ours = jax.vmap(jax.grad(lambda x: matmul_kernel_grads(loss)(x[None])))
+    program = str(jax.make_jaxpr(ours)(x))
+    assert ("lhs_dilation=(2, 2)" in program) == zeros_between
+    assert_trees_close(ours(x), jax.grad(loss)(x))
+
+
 def test_ties_and_nan_in_max_pooling_go_where_jax_sends_them():
     x = jnp.array([[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 2.0, jnp.nan]]).reshape(1, 2, 4, 1)
     loss = lambda x: (

@@ -32,6 +32,7 @@ from trustjax.transforms._patches import (
     kernel_order,
     patches_of,
 )
+from trustjax.transforms._phases import few_phases, input_gradient_by_phases
 from trustjax.transforms._rewrite import TWINS, matmul_kernel_grads, swap
 from trustjax.transforms._stencil import is_stencil, stencil
 from trustjax.transforms._walk import bind, walk
@@ -177,6 +178,8 @@ def _in_groups(patches: jax.Array, groups: int) -> jax.Array:
 
 def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> Any:
     def transposed(cotangent: jax.Array, rhs: jax.Array) -> jax.Array:
+        if jax.default_backend() == "cpu" and few_phases(lhs.aval, rhs, **params):
+            return input_gradient_by_phases(cotangent, rhs, lhs.aval.shape, **params)
         transpose = jax.linear_transpose(
             lambda lhs: _convolution(lhs, rhs, **params), lhs.aval
         )

@@ -27,7 +27,7 @@ def is_stencil(lhs: jax.Array, rhs: jax.Array, **params: Any) -> bool:
     )
 
 
-def is_ungrouped_float32(lhs: jax.Array, rhs: jax.Array, **params: Any) -> bool:
+def is_ungrouped_float32(lhs: Any, rhs: Any, **params: Any) -> bool:
     """Whether a convolution is of the kind that the forms for CPUs are written for."""
     return (
         params["feature_group_count"] == params["batch_group_count"] == 1
