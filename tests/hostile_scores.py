@@ -87,6 +87,13 @@ INGREDIENTS = {
         normal,
         wrap=statistics_of(*STATISTICS),
     ),
+    "gradient_alignments": Argument(
+        "gradient_alignments",
+        "batch groups 1",
+        NUMBERS,
+        fractions,
+        wrap=statistics_of("cosine"),
+    ),
     "confounding_gradients": Argument(
         "confounding_gradients",
         "batch groups 1",
@@ -317,6 +324,7 @@ of_softmax = {
     "test_time_augmentation": limits.negative_predictive_entropy,
     "oracle": lambda z: z[0],
     "detector": lambda s: s,
+    "gradient_direction": lambda cosines: cosines.mean(),
     "purview": lambda norms: -norms.mean(),
 }
 REFERENCES = {name: of_rows(reference) for name, reference in of_softmax.items()} | {

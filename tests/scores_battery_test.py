@@ -60,6 +60,9 @@ def _per_example():
             ("a", "b", "c", "d"),
             ("l1_norm", "l2_norm", "minimum", "maximum", "standard_deviation"),
         ),
+        "gradient_alignments": GradientStatistics(
+            jnp.tanh(sampled[:, :, :1]), ("a", "b", "c", "d"), ("cosine",)
+        ),
         "confounding_gradients": GradientStatistics(
             jnp.abs(sampled[:, :, :1]), ("a", "b", "c", "d"), ("squared_norm",)
         ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tests import golden_numbers, problems
+from tests import golden_numbers, problems, reference
 from tests.scores_samples_test import net_a
 from trustjax import gradients, losses, passes, scores, targets
 from trustjax.statistics import GradientStatistics
@@ -405,3 +405,53 @@ def test_gradient_scores_of_convolutions_are_per_example_and_sharded():
         np.testing.assert_allclose(back[::-1], here, rtol=1e-3)
         np.testing.assert_allclose(there, here, rtol=1e-3)
         assert there.sharding.is_equivalent_to(spread, 1)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "transformer"])
+def test_gradient_direction_is_the_cosine_of_a_loop(name):
+    apply_fn, params, x = problems.get(name)
+    leaves = jax.tree.leaves(reference.gradients_of_problem(name))
+    expected = []
+    for i in range(len(leaves[0])):
+        cosines = []
+        for leaf in leaves:
+            one, mean = leaf[i].ravel(), leaf.mean(axis=0).ravel()
+            size = np.linalg.norm(one) * np.linalg.norm(mean)
+            cosines.append(one @ mean / size if size else 0)
+        expected.append(np.mean(cosines))
+    mean = jitted(gradients.gradient_sum, apply_fn, params, x)
+    ours = jitted(scores.gradient_direction, apply_fn, params, x, mean)
+    np.testing.assert_allclose(ours, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_gradient_direction_of_a_sharded_batch(kind):
+    apply_fn, params, x = problems.get("cnn")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
+    mean = gradients.gradient_sum(apply_fn, params, x)
+    alone = scores.gradient_direction(apply_fn, params, x, mean)
+    params, mean = jax.device_put((params, mean), NamedSharding(mesh, PartitionSpec()))
+    x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    sharded = jitted(scores.gradient_direction, apply_fn, params, x, mean)
+    np.testing.assert_allclose(sharded, alone, atol=2e-6)
+
+
+def test_a_tensor_without_gradient_has_no_direction():
+    network = lambda params, x: x @ params["kernel"] + 0 * params["bias"].sum()
+    params = {"kernel": jnp.zeros((1, 2)), "bias": jnp.ones(3)}
+    x = jnp.array([[1.0], [-3.0], [0.0]])
+    mean = gradients.gradient_sum(network, params, x[:1])
+    ours = scores.gradient_direction(network, params, x, mean)
+    np.testing.assert_allclose(ours, [0.5, -0.5, 0.0], atol=1e-6)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("mean", "came"),
+    [({}, "none"), ({"kernel": np.ones((2, 2))}, r"\(2, 2\)")],
+)
+def test_a_mean_gradient_of_another_network_is_named(mean, came):
+    network = lambda params, x: x @ params["kernel"]
+    params = {"kernel": jnp.zeros((1, 2))}
+    with pytest.raises(ValueError, match=rf"hold kernel of shape \(1, 2\), got {came}"):
+        scores.gradient_direction(network, params, jnp.ones((1, 1)), mean)

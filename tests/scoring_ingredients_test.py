@@ -238,3 +238,23 @@ def test_a_fit_takes_what_is_of_the_network(params):
     found = scorer.fit(batches).given["fitted"]
     logits = scorer.fit(batches).run(batches).values["logits"]
     np.testing.assert_allclose(found["logits"], logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_what_is_added_up_leaves_out_padding(params, devices, tmp_path):
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
+    asked = [scores.lookup("gradient_direction"), scores.lookup("knn_distance")]
+    neighbours = scores.KNN_STATE.with_options(normalised=False)
+    scorer = scoring.Scorer(
+        asked, SPLIT, params, sharding=sharding, ingredients=[neighbours]
+    )
+    images, batches = made_batches(records=61)
+    found = scorer.fit(batches, workdir=tmp_path).given["mean_gradient"]
+    each = gradients.per_example_gradients(SPLIT.apply_fn, params, jnp.asarray(images))
+    for layer in ("hidden", "dense"):
+        mean = np.mean(each[layer]["kernel"], axis=0)
+        np.testing.assert_allclose(found[f"{layer}/kernel"], mean, atol=1e-6)
+    assert not list(tmp_path.iterdir())

@@ -54,6 +54,9 @@ class Ingredient:
       for_each_class: whether that is so much for each class of the network.
       of_network: whether `ask` gives one tree of arrays for the network, the same for
         every batch, and not rows for its examples: results hold it once.
+      added_up: whether `ask` gives the sum over the examples of a batch that are not
+        padding (`scoring.Batch.mask`), a tree of arrays: results hold the sum over
+        all batches.
 
     Without any function its value has to be given.
 
@@ -75,6 +78,7 @@ class Ingredient:
     cost: str = ""
     for_each_class: bool = False
     of_network: bool = False
+    added_up: bool = False
 
     def __post_init__(self):
         made = [how for how in ("ask", "compute", "fit") if getattr(self, how)]

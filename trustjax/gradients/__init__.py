@@ -15,6 +15,8 @@ the next, and memory does not grow with the batch. Where the batch is sharded, o
 accelerator, a tile is the batch.
 """
 
+from trustjax.gradients._alignment import gradient_alignments as gradient_alignments
+from trustjax.gradients._alignment import gradient_sum as gradient_sum
 from trustjax.gradients._classes import class_gradients as class_gradients
 from trustjax.gradients._features import activation_gradients as activation_gradients
 from trustjax.gradients._features import input_gradients as input_gradients
@@ -22,7 +24,10 @@ from trustjax.gradients._fisher import fisher_information as fisher_information
 from trustjax.gradients._fisher import fisher_trace as fisher_trace
 from trustjax.gradients._loops import in_microbatches as in_microbatches
 from trustjax.gradients._offered import CLASS_GRADIENTS as CLASS_GRADIENTS
+from trustjax.gradients._offered import GRADIENT_ALIGNMENTS as GRADIENT_ALIGNMENTS
 from trustjax.gradients._offered import GRADIENT_STATISTICS as GRADIENT_STATISTICS
+from trustjax.gradients._offered import GRADIENT_SUM as GRADIENT_SUM
+from trustjax.gradients._offered import MEAN_GRADIENT as MEAN_GRADIENT
 from trustjax.gradients._offered import statistics_by as statistics_by
 from trustjax.gradients._parameters import gradient_statistics as gradient_statistics
 from trustjax.gradients._parameters import (

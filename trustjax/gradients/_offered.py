@@ -1,11 +1,14 @@
 """What gradients give to scores, as ingredients."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from trustjax import _validate, targets
+from trustjax.gradients._alignment import gradient_alignments, gradient_sum
 from trustjax.gradients._classes import class_gradients
 from trustjax.gradients._select import GROUPINGS
 from trustjax.ingredients import LOGITS, Ingredient
@@ -59,3 +62,33 @@ CLASS_GRADIENTS = Ingredient(
     for_each_class=True,
 )
 """`class_gradients` towards the classes 0, ..., C - 1, of the whole network."""
+
+GRADIENT_SUM = Ingredient(
+    "gradient_sum",
+    ask=lambda batch: gradient_sum(
+        batch.apply_fn, batch.params, batch.x, mask=batch.mask, wrt=batch.wrt
+    ),
+    added_up=True,
+)
+"""`gradient_sum` of the cross entropy to the predicted class."""
+
+
+def _mean_gradient(sums: Mapping[str, Any], labels: Any) -> dict[str, jax.Array]:
+    return {
+        path: jnp.asarray(total / len(labels), jnp.float32)
+        for path, total in sums.items()
+    }
+
+
+MEAN_GRADIENT = Ingredient("mean_gradient", fit=_mean_gradient, needs=(GRADIENT_SUM,))
+"""The mean over a training set, arrays by path."""
+
+GRADIENT_ALIGNMENTS = Ingredient(
+    "gradient_alignments",
+    ask=lambda batch, mean: gradient_alignments(
+        batch.apply_fn, batch.params, batch.x, mean, wrt=batch.wrt
+    ),
+    needs=(MEAN_GRADIENT,),
+    cost="a backward pass to the parameters, for a product with the mean gradient",
+)
+"""`gradient_alignments` with the mean gradient of the training set, by tensor."""

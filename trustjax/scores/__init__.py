@@ -1,5 +1,6 @@
 """One number per example, higher = more trust; no score sees a true label."""
 
+from trustjax.scores._alignment import gradient_direction as gradient_direction
 from trustjax.scores._centroid import CENTROID_STATE as CENTROID_STATE
 from trustjax.scores._centroid import MAHALANOBIS_STATE as MAHALANOBIS_STATE
 from trustjax.scores._centroid import CentroidState as CentroidState

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from trustjax import _validate
 from trustjax.scores import (
+    _alignment,
     _centroid,
     _class_gradients,
     _confidence,
@@ -34,6 +35,7 @@ _FAMILIES = (
     _grad_trust,
     _last_layer,
     _gradient,
+    _alignment,
     _purview,
     _class_gradients,
     _neighbour,

@@ -31,6 +31,7 @@ class Batch:
         number, wherever in a batch it lies. None for 0, 1, 2, ...
       stochastic_apply_fn: `(params, x, key) -> logits`, the network with dropout on;
         None if there is none.
+      mask: `[batch]`, False for padding; None where there is none.
     """
 
     model: ApplyFn | SplitModel
@@ -39,6 +40,7 @@ class Batch:
     groupings: tuple[str, ...] = ()
     index: jax.Array | None = None
     stochastic_apply_fn: StochasticApplyFn | None = None
+    mask: jax.Array | None = None
 
     @functools.cached_property
     def apply_fn(self) -> ApplyFn:

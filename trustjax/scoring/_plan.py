@@ -39,6 +39,15 @@ class Plan(NamedTuple):
             if isinstance(node, Ingredient) and node.of_network
         )
 
+    @property
+    def added_up(self) -> tuple[str, ...]:
+        """Names of those asked for that are sums over the examples of a batch."""
+        return tuple(
+            node.name
+            for node in self.asked
+            if isinstance(node, Ingredient) and node.added_up
+        )
+
     def require_fitted(self) -> None:
         """Raises a ValueError, naming the first ingredient that has no state."""
         for ingredient in self.to_fit:
@@ -69,6 +78,7 @@ class Plan(NamedTuple):
         x: Any,
         index: jax.Array | None,
         stochastic_apply_fn: StochasticApplyFn | None,
+        mask: jax.Array | None = None,
     ) -> Batch:
         """The batch to ask, so that there is one forward pass.
 
@@ -83,7 +93,7 @@ class Plan(NamedTuple):
             for group in gradients.GROUPINGS
             if any(step is gradients.statistics_by(group) for step in self.steps)
         )
-        return Batch(model, params, x, groupings, index, stochastic_apply_fn)
+        return Batch(model, params, x, groupings, index, stochastic_apply_fn, mask)
 
     def values(self, batch: Batch | None, given: Mapping[str, Any]) -> dict[str, Any]:
         """The results, by name; `batch` may be None where no step asks a network."""

@@ -28,7 +28,8 @@ class Results(NamedTuple):
 
     Attributes:
       values: name -> array or tree of `[records, ...]`: the scores and ingredients.
-        Those of the network itself, such as `last_layer`, are there as they are.
+        Those of the network itself, such as `last_layer`, are there as they are, and
+        what is added up over the examples as one sum.
       labels: true classes, `[records]`; no score has seen them.
       index: record numbers, `[records]`, ascending.
     """
@@ -87,9 +88,15 @@ class Scorer:
         self._programs: dict[Any, _Program] = {}
 
         @jax.jit
-        def step(params: Params, given: dict[str, Any], x: Any, index: jax.Array):
+        def step(
+            params: Params,
+            given: dict[str, Any],
+            x: Any,
+            index: jax.Array,
+            mask: jax.Array,
+        ):
             batch = plan.batch(
-                network.model, params, x, index, network.stochastic_apply_fn
+                network.model, params, x, index, network.stochastic_apply_fn, mask
             )
             return plan.values(batch, given)
 
@@ -146,6 +153,9 @@ class Scorer:
                 for state in to_fit
                 if not make_plan(state.needs, self._ingredients, given).to_fit
             ]
+            # A pass that adds up cannot go on where it stopped: it is one of its own.
+            of_rows = [s for s in ready if not any(need.added_up for need in s.needs)]
+            ready = of_rows or ready
             needs = dict.fromkeys(need for state in ready for need in state.needs)
             results = self._with(needs, given).run(
                 batches, workdir=workdir, progress=progress, task=task, total=total
@@ -181,7 +191,9 @@ class Scorer:
             whose mask is False are padding and reach no result. Where devices share a
             batch that they cannot divide, more padding is put behind it.
           workdir: a folder for finished batches, so that a killed run goes on where it
-            stopped; it is emptied at the end. None keeps nothing.
+            stopped; it is emptied at the end. None keeps nothing. Nor is anything kept
+            of a run that adds up (`Ingredient.added_up`): its sums may be as large as
+            the network for every batch.
           progress: hears how many records are done, after each batch.
           task: what the records are done for, in the words of `progress`.
           total: how many records there are, if that is known.
@@ -197,19 +209,20 @@ class Scorer:
         """
         self._plan.require_fitted()
         network, parts, origin = self._network, None, ""
-        if workdir is not None:
+        if workdir is not None and not self._plan.added_up:
             parts = Parts(os.path.join(workdir, f"scoring-{jax.process_index()}"))
             origin = fingerprint((network.params, self._given))
         rows: list[Any] = []
         of_network: dict[str, Any] = {}
+        sums: dict[str, Any] = {}
         done = 0
         for number, batch in enumerate(_devices.together(batches)):
             batch = _devices.padded(batch, network.sharding)
-            x, index = (
+            x, index, mask = (
                 _devices.placed(batch[name], network.sharding)
-                for name in ("image", "index")
+                for name in ("image", "index", "mask")
             )
-            program = self._program(x, index)
+            program = self._program(x, index, mask)
             leaves, computed_from = None, ""
             if parts:
                 computed_from = fingerprint((program.text, origin, batch))
@@ -221,12 +234,17 @@ class Scorer:
             else:
                 if any(step.ask for step in self._plan.steps):
                     network.look_at_answers(batch)
-                values = program(network.placed_params, self._placed_given, x, index)
+                values = program(
+                    network.placed_params, self._placed_given, x, index, mask
+                )
                 leaves = [_devices.local_rows(leaf) for leaf in jax.tree.leaves(values)]
                 if parts:
                     parts.write(number, computed_from, leaves)
             values = jax.tree.unflatten(program.structure, leaves)
             of_network = {name: values.pop(name) for name in self._plan.of_network}
+            of_batch = {name: values.pop(name) for name in self._plan.added_up}
+            of_batch = jax.tree.map(lambda leaf: leaf.astype(np.float64), of_batch)
+            sums = jax.tree.map(np.add, sums, of_batch) if sums else of_batch
             rows.append((values, batch["label"], batch["index"], batch["mask"]))
             done += int(batch["mask"].sum())
             if progress:
@@ -243,13 +261,14 @@ class Scorer:
         values, labels, index, _ = jax.tree.map(lambda leaf: leaf[kept], everything)
         if parts:
             parts.remove()
-        return Results(values | of_network, labels, index)
+        return Results(values | of_network | sums, labels, index)
 
-    def _program(self, x: Any, index: jax.Array) -> "_Program":
+    def _program(self, x: Any, index: jax.Array, mask: jax.Array) -> "_Program":
         """The compiled step for batches of one shape."""
         shape = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves((x, index)))
         if shape not in self._programs:
-            arguments = (self._network.placed_params, self._placed_given, x, index)
+            network, given = self._network, self._placed_given
+            arguments = (network.placed_params, given, x, index, mask)
             self._programs[shape] = _Program(self._step.lower(*arguments))
         return self._programs[shape]
 
