@@ -163,6 +163,29 @@ def explain_command(
     print(f"explanations: {made.page}")
 
 
+@dataclasses.dataclass(frozen=True)
+class _DetectOptions(pipeline.DetectConfig):
+    what: tyro.conf.Positional[tuple[str, ...]] = (pipeline.ERRORS,)
+
+
+def detect_command(
+    config: Annotated[_DetectOptions, tyro.conf.arg(name="")],
+) -> None:
+    """Fit a detector of errors, or of inputs of none of the classes, and test it."""
+    with _progress.reporter() as progress:
+        made = pipeline.detection(config, progress=progress, command=_command_line())
+    for note in made.notes:
+        print(f"note: {note}")
+    found = made.detection
+    for title in dict.fromkeys((found.detector, found.single)):
+        auroc = found.numbers[title]["auroc"]
+        print(f"{title}: AUROC {auroc.value:.4f}  [{auroc.low:.4f}, {auroc.high:.4f}]")
+    told = "better" if found.is_ahead else "worse" if found.is_behind else "no other"
+    print(f"beside the best single score, beyond chance: {told}")
+    print(f"detector: {made.detector}" + (f" ({made.used})" if made.used else ""))
+    print(f"page: {made.page}")
+
+
 def list_command() -> None:
     """List the datasets that are here, the networks, scores and explanations."""
     print("Datasets:", ", ".join(data.names()), "and any name of tensorflow-datasets")
@@ -205,6 +228,7 @@ def run() -> None:
             "evaluate": assess_command,
             "compare": compare_command,
             "explain": explain_command,
+            "detect": detect_command,
             "convert": convert_command,
             "oracle": oracle_command,
             "list": list_command,

@@ -13,6 +13,11 @@ from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
 from trustjax.assess._assessment import ShiftNumbers as ShiftNumbers
 from trustjax.assess._assessment import Shifts as Shifts
 from trustjax.assess._compare import compare as compare
+from trustjax.assess._detect import assess_detection as assess_detection
+from trustjax.assess._detected import DETECTION_METRICS as DETECTION_METRICS
+from trustjax.assess._detected import Detection as Detection
+from trustjax.assess._detected import Judged as Judged
+from trustjax.assess._detected import Tried as Tried
 from trustjax.assess._networks import ClassComparison as ClassComparison
 from trustjax.assess._networks import NetworkAssessment as NetworkAssessment
 from trustjax.assess._networks import NetworkComparison as NetworkComparison

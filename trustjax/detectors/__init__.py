@@ -14,6 +14,7 @@ answers, or known and unknown inputs. Out goes a score like any other. Whose ans
 right is known to the fit alone.
 """
 
+from trustjax.detectors._columns import GRADIENTS as GRADIENTS
 from trustjax.detectors._columns import Usable as Usable
 from trustjax.detectors._columns import columns_of as columns_of
 from trustjax.detectors._columns import statistic_of as statistic_of

@@ -14,6 +14,10 @@ from trustjax.pipeline._convert import ConversionConfig as ConversionConfig
 from trustjax.pipeline._convert import Converted as Converted
 from trustjax.pipeline._convert import convert as convert
 from trustjax.pipeline._dataset import Datasets as Datasets
+from trustjax.pipeline._detect import Detected as Detected
+from trustjax.pipeline._detect import detection as detection
+from trustjax.pipeline._detect_config import ERRORS as ERRORS
+from trustjax.pipeline._detect_config import DetectConfig as DetectConfig
 from trustjax.pipeline._explain import Explained as Explained
 from trustjax.pipeline._explain import explanations as explanations
 from trustjax.pipeline._explain_config import ExplainConfig as ExplainConfig

@@ -96,7 +96,7 @@ class ExplainConfig(NetworkConfig):
     def network_report(self) -> ReportConfig:
         """A report on the same network, of one score that costs nothing."""
         if self.report is not None:
-            shared = _settings_of_the_report_in(self.report)
+            shared = network_of_the_report_in(self.report)
         else:
             names = (field.name for field in dataclasses.fields(NetworkConfig))
             shared = {name: getattr(self, name) for name in names}
@@ -179,7 +179,7 @@ def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split()).casefold()
 
 
-def _settings_of_the_report_in(folder: pathlib.Path) -> dict[str, Any]:
+def network_of_the_report_in(folder: pathlib.Path) -> dict[str, Any]:
     """The network and the dataset of a report, as its options were."""
     path = folder / "metrics.json"
     if not path.is_file():

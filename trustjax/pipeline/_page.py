@@ -12,6 +12,7 @@ from trustjax.pipeline._config import (
     PredictionsConfig,
     ReportConfig,
 )
+from trustjax.pipeline._detect_config import DetectConfig
 from trustjax.pipeline._explain_config import ExplainConfig
 from trustjax.typing import ProgressFn
 
@@ -31,7 +32,11 @@ class Report(NamedTuple):
 
 
 def require_place(
-    config: ReportConfig | PredictionsConfig | ComparisonConfig | ExplainConfig,
+    config: ReportConfig
+    | PredictionsConfig
+    | ComparisonConfig
+    | ExplainConfig
+    | DetectConfig,
 ) -> None:
     """Requires a folder that can be written and holds no report of other settings.
 

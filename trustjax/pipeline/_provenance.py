@@ -16,6 +16,7 @@ from trustjax.pipeline._config import (
     PredictionsConfig,
     ReportConfig,
 )
+from trustjax.pipeline._detect_config import DetectConfig
 from trustjax.pipeline._explain_config import ExplainConfig
 from trustjax.pipeline._network import Network
 
@@ -103,8 +104,46 @@ def of_explanations(
     }
 
 
+def of_detection(
+    config: DetectConfig,
+    network: Network | None,
+    dataset: str,
+    fingerprints: Mapping[str, str],
+    notes: Sequence[str],
+    command: str,
+) -> dict[str, Any]:
+    """The record of a page about a detector.
+
+    Args:
+      config: what the page is about.
+      network: what was asked; None where there were predictions alone.
+      dataset: the name of the test set.
+      fingerprints: name of a dataset -> its fingerprint.
+      notes: of the page.
+      command: that made it.
+    """
+    packages = _WITHOUT_NETWORK if network is None else _WITH_NETWORK
+    asked = {} if network is None else network.description
+    return {
+        "command": command,
+        "dataset": dataset,
+        **({"fingerprints": dict(fingerprints)} if fingerprints else {}),
+        "seed": config.seed,
+        _SETTINGS: settings(config),
+        **asked,
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "python": platform.python_version(),
+        "versions": _versions((*packages, "scikit-learn")),
+        **({"notes": list(notes)} if notes else {}),
+    }
+
+
 def settings(
-    config: ReportConfig | PredictionsConfig | ComparisonConfig | ExplainConfig,
+    config: ReportConfig
+    | PredictionsConfig
+    | ComparisonConfig
+    | ExplainConfig
+    | DetectConfig,
 ) -> dict[str, Any]:
     """The choices that a report's numbers depend on, as JSON has them."""
     chosen = {

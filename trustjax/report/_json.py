@@ -46,7 +46,7 @@ def of_assessment(assessed: Assessment) -> dict[str, Any]:
         if assessed.other_class_order is None
         else assessed.other_class_order._asdict(),
         "best_score": assessed.best,
-        "comparison": _comparison("auroc", assessed.comparison),
+        "comparison": of_statement("auroc", assessed.comparison),
         "scores": {
             score.name: {
                 **score.numbers,
@@ -136,7 +136,7 @@ def of_networks(compared: NetworkComparison) -> dict[str, Any]:
             for one in compared.networks
         },
         "comparisons": {
-            number: _comparison(number, statement)
+            number: of_statement(number, statement)
             for number, statement in compared.statements.items()
         },
         "classes": [
@@ -194,7 +194,7 @@ def _of_map(shown: Map, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _comparison(metric: str, comparison: metrics.Comparison) -> dict[str, Any]:
+def of_statement(metric: str, comparison: metrics.Comparison) -> dict[str, Any]:
     """Differences, rows less columns, whose intervals hold together."""
     return {
         "metric": metric,

@@ -13,6 +13,8 @@ import numpy as np
 from trustjax import _files
 from trustjax.assess import Assessment, NetworkComparison, Predictions, arrays_of
 from trustjax.report import (
+    _detect_json,
+    _detect_page,
     _explain_page,
     _explain_sheet,
     _json,
@@ -20,6 +22,7 @@ from trustjax.report import (
     _page,
     _trust_report,
 )
+from trustjax.report._detected import DetectionPage
 from trustjax.report._explained import Explanations, MistakeMaps
 from trustjax.typing import ProgressFn
 
@@ -141,6 +144,39 @@ def write_comparison(
     page = _network_page.rendered(compared, run, progress)
     numbers = {**_json.of_networks(compared), "run": run}
     return _write(page, numbers, pathlib.Path(out), {})
+
+
+def write_detection(
+    found: DetectionPage,
+    out: str | os.PathLike[str],
+    *,
+    save: Callable[[pathlib.Path], object],
+    arrays: Mapping[str, np.ndarray],
+    progress: ProgressFn | None = None,
+) -> pathlib.Path:
+    """Writes a page about a detector, with `detector.npz` and `columns.npz`.
+
+    All as `write` does it.
+
+    Args:
+      found: what `trustjax detect` found.
+      out: the folder, as `write` takes it.
+      save: writes the detector to a path.
+      arrays: what it was fitted and tested on, for `columns.npz`.
+      progress: as in `write`.
+
+    Returns:
+      The path of `index.html`.
+
+    Raises:
+      OSError: if the folder cannot be made or written, or the disk is full.
+    """
+    page = _detect_page.rendered(found, progress)
+    beside: dict[str, _Writer] = {
+        "detector.npz": save,
+        "columns.npz": _arrays(arrays),
+    }
+    return _write(page, _detect_json.numbers(found), pathlib.Path(out), beside)
 
 
 def _arrays(arrays: Mapping[str, np.ndarray]) -> _Writer:
