@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from trustjax import assess, models, oracles, train
+from trustjax import assess, data, models, oracles, train
 
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
@@ -19,6 +19,8 @@ luo2021 = pytest.importorskip("experiments.luo2021")
 rise_shape = pytest.importorskip("experiments.rise_shape")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
 wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
+shifts = pytest.importorskip("experiments.shifts")
+shifts_numbers = pytest.importorskip("experiments.shifts_numbers")
 explanations = pytest.importorskip("experiments.explanations")
 explanations_games = pytest.importorskip("experiments.explanations_games")
 explanations_shared = pytest.importorskip("experiments.explanations_shared")
@@ -238,3 +240,106 @@ def test_likelihood_ratios_find_what_adds_to_a_model():
     assert found["p"] < 1e-12
     assert found["slopes"][0] > 0
     assert explanations_voice.ratio_test(correct, known, noise)["p"] > 1e-3
+
+
+def test_shifts_jackknife_of_a_mean_is_its_standard_error():
+    rng = np.random.default_rng(0)
+    correct = rng.random(60) < 0.7
+    labels = np.where(correct, 0, 1)
+    logits = np.tile([[2.0, 0.0]], (60, 1))
+    said = shifts_numbers.Said(logits, labels, {"s": rng.normal(size=60) + correct})
+    found = shifts_numbers.of_version(said, shifts_numbers.masks(60, 60))
+    # Each image a group of its own: the textbook's standard error of a mean.
+    wanted = correct.std(ddof=1) / np.sqrt(60)
+    np.testing.assert_allclose(found["accuracy"].error, wanted, rtol=1e-4)
+    pairs = said.scores["s"][correct][:, None] > said.scores["s"][~correct]
+    np.testing.assert_allclose(found["s"]["auroc"].value, pairs.mean(), rtol=1e-6)
+    best = shifts_numbers.best({"a": found["accuracy"], "b": found["accuracy"]}, 0.95)
+    assert best["may_be"] == ["a", "b"]
+    less = found["accuracy"]._replace(value=0.0, without=np.zeros(60))
+    best = shifts_numbers.best({"a": less, "b": found["accuracy"]}, 0.95)
+    assert (best["largest"], best["may_be"]) == ("b", ["b"])
+
+
+def test_shifts_adversaries_are_as_many_as_the_others():
+    score = np.zeros(90)
+    where = np.arange(90) < 30
+    numbers = shifts_numbers.detection({"s": score}, where, 10)["s"]
+    # A score that says nothing keeps all: the share of ordinary images, made a half.
+    np.testing.assert_allclose(numbers["audc_quantile"].value, 0.5, atol=1e-6)
+    np.testing.assert_allclose(numbers["auroc"].value, 0.5, atol=1e-6)
+
+
+def test_shifts_of_imagenet_reads_the_right_records(monkeypatch, tmp_path):
+    study = shifts.STUDIES["imagenet"]
+    with pytest.raises(ValueError, match=r"resnet50=FILE efficientnet_lite0=FILE"):
+        shifts.run(study)
+    for kind in study.kinds:
+        for severity in study.severities:
+            data.require_known(study.prepared[0].format(kind=kind, severity=severity))
+    data.require_known(study.adversaries[0])
+    with pytest.raises(FileNotFoundError, match="by hand"):
+        data.load("imagenet2012_corrupted/fog_3", "validation", data_dir=tmp_path)
+
+    asked = []
+    images = np.zeros((3, 224, 224, 3), np.uint8)
+
+    def load(name, split):
+        asked.append((name, split))
+        names = [str(number) for number in range(1000)]
+        return data.from_arrays(name, images, np.arange(3), names)
+
+    monkeypatch.setattr(shifts.data, "load", load)
+    corrupted = shifts.version(study, shifts.test_images(study), "fog", 3)
+    assert corrupted.fixed_shape == (224, 224, 3)
+    np.testing.assert_array_equal(data.as_arrays(corrupted)[0], images)
+    assert asked == [
+        ("imagenet2012", "validation"),
+        ("imagenet2012_corrupted/fog_3", "validation"),
+    ]
+
+    def answers(study, network, dataset, scores, key):
+        values = np.random.default_rng(len(key)).random(len(dataset))
+        logits = np.eye(1000)[:3]
+        return shifts_numbers.Said(logits, np.arange(3), {"s": values})
+
+    monkeypatch.setattr(shifts, "ask", answers)
+    small = dataclasses.replace(study, groups=3)
+    found = shifts.adversaries(small, None, None, shifts.test_images(study))
+    assert asked[-1] == ("imagenet_a", "test")
+    assert found["natural adversaries"]["count"] == 3
+
+
+@pytest.mark.exhaustive
+def test_shifts_runs_whole_in_small_and_goes_on(tmp_path, capsys):
+    study = dataclasses.replace(
+        shifts.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    made = shifts.run(study)
+    written = json.loads((tmp_path / "numbers/shifts_smoke.json").read_text())
+    assert written == made
+    rows = made["summary"]
+    assert list(rows) == ["0", "1", "5"]
+    assert (
+        rows["5"]["accuracy"]["over_images"]["value"]
+        < (rows["0"]["accuracy"]["over_images"]["value"])
+    )
+    for name in shifts.TUTORIAL:
+        for number in shifts_numbers.OF_SCORE:
+            own = rows["5"][name][number]["over_images"]
+            assert 0 <= own["low"] <= own["value"] <= own["high"] <= 1
+    assert sum(made["setups"]["on_top"]["auac_range"].values()) == 4
+    assert set(made["adversaries"]) == {"errors of resnet8", "errors of cnn itself"}
+    assert made["adversaries"]["errors of cnn itself"]["accuracy"] == 0
+    for name in ("network", "scores"):
+        figure = tmp_path / f"figures/shifts_{name}_smoke.png"
+        assert figure.stat().st_size > 10_000
+    out = capsys.readouterr().out
+    assert "Corruption errors of resnet8" in out
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*-5.npz")}
+    assert len(before) == 4
+    assert shifts.run(study) == made
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
