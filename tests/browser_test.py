@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import browser, explain_page_test, made_up
+from tests import browser, detect_page_test, explain_page_test, made_up
 from trustjax import assess, report
 
 pytestmark = [
@@ -141,6 +141,20 @@ def test_page_of_explanations_opens_whole(tab, tmp_path, width):
     for name, box_width, box_height in tab.evaluate(BOXES):
         assert box_width > 30, name
         assert box_height > 30, name
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_page_about_a_detector_opens_whole(tab, tmp_path, width):
+    page = detect_page_test.written(tmp_path, detect_page_test.page())
+    tab.open(page, width=width, height=900, dark=width < 600)
+    assert tab.complaints() == []
+    assert tab.requests() == [page.resolve().as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.evaluate(CUT_OFF) == []
+    if width > 1000:
+        assert tab.evaluate(SCROLLED) == [], "a table is wider than its card"
+    assert tab.evaluate(UNDESCRIBED) == 0
+    assert tab.evaluate(SMALLEST_TEXT) > 7.5, "text in figures must be readable"
 
 
 COLUMN = """

@@ -42,6 +42,7 @@ def page(*, kind="ridge", weights_of="ridge", gap=1.5, several=True, **changes):
         "what": "right answers from errors",
         "populations": names,
         "trusted": (True, False, False),
+        "unknown": (HOSTILE,),
         "parts": ("learning", "choosing", "test"),
         "counts": np.array([[60, 30, 120], [9, 5, 30], [20, 10, 50]]),
         "features": [
@@ -133,6 +134,12 @@ def test_one_population_and_no_linear_detector(tmp_path):
     assert "The detector is a small network and has no coefficients." in shown.text
     assert not (tmp_path / "tables/populations.csv").exists()
     assert not (tmp_path / "tables/coefficients.csv").exists()
+
+
+def test_unknown_inputs_that_were_fitted_on_are_named():
+    said = " ".join(_detect_text.verdict(page()))
+    assert f"It was fitted on other {HOSTILE}: how it takes inputs unlike" in said
+    assert "fitted on other" not in " ".join(_detect_text.verdict(page(unknown=())))
 
 
 def test_coefficients_of_another_kind_say_so():

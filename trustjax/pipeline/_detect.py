@@ -118,6 +118,7 @@ def detection(
         what=_in_words(config),
         populations=made.names,
         trusted=made.trusted,
+        unknown=[other.name for other in subject.known.others],
         parts=_detect_populations.PARTS,
         counts=made.counts(),
         features=_features(made, fitted),

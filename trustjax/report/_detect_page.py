@@ -52,6 +52,7 @@ def _marked(page: DetectionPage, names: _names.Names) -> DetectionPage:
         page,
         detection=_renamed(found, title, populations),
         populations=[populations[name] for name in page.populations],
+        unknown=[populations[name] for name in page.unknown],
         weights=[
             weight._replace(place=place[weight.place])
             if weight.place

@@ -29,14 +29,25 @@ def verdict(page: DetectionPage) -> list[str]:
     own = found.numbers[found.detector]
     auroc = own["auroc"]
     return [
-        f"{_capital(KINDS[page.kind])} on *{page.num_columns[1]:,}* of "
-        f"{page.num_columns[0]:,} columns tells {page.what} with an AUROC of "
+        f"The detector, {KINDS[page.kind]} on *{page.num_columns[1]:,}* of "
+        f"{page.num_columns[0]:,} columns, tells {page.what} with an AUROC of "
         f"*{_text.number(auroc.value or 0.0)}* "
         f"({_text.interval(auroc, _text.number)}), on examples that it has not seen.",
         _difference(found),
         f"At its balanced threshold it lets *{_percent(own['true_positive_rate'])}* of "
         "what is to be trusted pass, and stops "
         f"*{_percent(own['true_negative_rate'])}* of the rest.",
+        *_seen(page),
+    ]
+
+
+def _seen(page: DetectionPage) -> list[str]:
+    """What the numbers do not say of unknown inputs."""
+    if not page.unknown:
+        return []
+    return [
+        f"It was fitted on other {_text.listed(page.unknown)}: how it takes inputs "
+        "unlike them is not tested here."
     ]
 
 
@@ -176,10 +187,6 @@ def terms(page: DetectionPage) -> list[tuple[str, str]]:
             "change; another training of the network is not in them.",
         ),
     ]
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _percent(quantity: Quantity) -> str:

@@ -48,6 +48,7 @@ class DetectionPage:
       what: what is detected, in words.
       populations: the names of the populations.
       trusted: whether each is to be trusted.
+      unknown: the names of those that are of none of the classes.
       parts: the names of the parts of the data.
       counts: `[populations, parts]`, examples.
       features: to be drawn by population.
@@ -65,6 +66,7 @@ class DetectionPage:
     what: str
     populations: Sequence[str]
     trusted: Sequence[bool]
+    unknown: Sequence[str]
     parts: Sequence[str]
     counts: np.ndarray
     features: Sequence[Feature]
