@@ -138,8 +138,10 @@ def test_one_population_and_no_linear_detector(tmp_path):
 
 def test_unknown_inputs_that_were_fitted_on_are_named():
     said = " ".join(_detect_text.verdict(page()))
-    assert f"It was fitted on other {HOSTILE}: how it takes inputs unlike" in said
-    assert "fitted on other" not in " ".join(_detect_text.verdict(page(unknown=())))
+    assert f"Its unknown inputs are of {HOSTILE}, in the fitting part" in said
+    assert "unknown inputs are of" not in " ".join(
+        _detect_text.verdict(page(unknown=()))
+    )
 
 
 def test_coefficients_of_another_kind_say_so():

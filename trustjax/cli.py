@@ -180,8 +180,8 @@ def detect_command(
     for title in dict.fromkeys((found.detector, found.single)):
         auroc = found.numbers[title]["auroc"]
         print(f"{title}: AUROC {auroc.value:.4f}  [{auroc.low:.4f}, {auroc.high:.4f}]")
-    told = "better" if found.is_ahead else "worse" if found.is_behind else "no other"
-    print(f"beside the best single score, beyond chance: {told}")
+    told = "better than" if found.is_ahead else "worse than" if found.is_behind else ""
+    print(f"beyond chance: {told or 'not told from'} the best single score")
     print(f"detector: {made.detector}" + (f" ({made.used})" if made.used else ""))
     print(f"page: {made.page}")
 

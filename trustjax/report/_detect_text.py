@@ -46,8 +46,8 @@ def _seen(page: DetectionPage) -> list[str]:
     if not page.unknown:
         return []
     return [
-        f"It was fitted on other {_text.listed(page.unknown)}: how it takes inputs "
-        "unlike them is not tested here."
+        f"Its unknown inputs are of {_text.listed(page.unknown)}, in the fitting part "
+        "as in the test part: how it takes others is not tested here."
     ]
 
 
