@@ -18,6 +18,8 @@ from scipy import stats
 from trustjax import metrics
 
 LEVEL = 0.95
+TUTORIAL = ("max_softmax", "max_logit", "margin", "odin", "grad_trust")
+"""The scores of the tutorial's table; its "NLL" is the largest logit."""
 OF_NETWORK = ("accuracy", "net_trust_score", "calibration_error")
 RANKED = ("auroc", "auac_quantile", "aufc_quantile")
 """What orders alone decide. The range grid hangs on two images, the ends of the score,
