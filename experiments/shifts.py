@@ -382,6 +382,10 @@ def summary(study: Study, clean: Mapping[str, Any], found: Versions) -> dict[str
                 name: shifts_numbers.mean([_chosen(v, name, number) for v in versions])
                 for name in study.scores
             }
+            first = columns[study.scores[0]]
+            for name, own in columns.items():
+                gap = shifts_numbers.difference(own, first)
+                of_severity[name][number]["less_first"] = gap
             of_severity["best"][number] = shifts_numbers.best(columns, study.level)
         rows[str(severity)] = of_severity
     return rows

@@ -211,6 +211,12 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
+def difference(one: Estimate, other: Estimate) -> dict[str, float | None]:
+    """One less the other, and its ends, over images."""
+    gap = Estimate(one.value - other.value, one.without - other.without)
+    return _interval(gap.value, gap.error, len(gap.without), LEVEL)
+
+
 def over_kinds(estimates: Sequence[Estimate]) -> dict[str, float | None]:
     """The mean over kinds and its ends, as if the kinds had been drawn."""
     values = np.array([of.value for of in estimates], np.float64)

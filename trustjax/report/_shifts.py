@@ -156,7 +156,7 @@ def kinds(assessed: Assessment) -> _section.Table:
         "corruption, and the deeper a cell, the less of that is left (small: "
         "NetTrustScore; point at a cell for intervals, which hold together for each "
         "number; the file has the calibration errors).",
-        kind="heat",
+        kind="square heat",
     )
 
 
@@ -210,7 +210,7 @@ def scores(assessed: Assessment) -> _section.Table | None:
         "the column, and all whose intervals reach as high; without colour: not "
         "distinguishable from a coin; point at a cell for its interval: all hold "
         "together).",
-        kind="heat",
+        kind="square heat",
     )
 
 
