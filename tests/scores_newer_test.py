@@ -1,11 +1,16 @@
 """The newer scores of the field: against loops over their papers' equations."""
 
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tests import limits
+from tests import limits, scores_battery_test
 from trustjax import metrics, scores
+from trustjax.scores import _vim
 from trustjax.typing import LastLayer
 
 INF, NAN = np.inf, np.nan
@@ -210,9 +215,14 @@ class TestVim:
         ("width", "dimensions"), [(1, 0), (7, 3), (768, 512), (2048, 1000)]
     )
     def test_the_principal_space_of_so_many_features(self, width, dimensions):
-        points = np.random.default_rng(0).normal(size=(5, width))
-        layer = LastLayer(np.ones((width, 2)), np.zeros(2))
-        assert scores.fit_vim(points, layer).residual.shape[1] == width - dimensions
+        assert _vim.usual_dimensions(width) == dimensions
+
+    def test_the_residual_space_is_the_rest(self):
+        points = np.random.default_rng(0).normal(size=(5, 7))
+        residual = scores.fit_vim(
+            points, LastLayer(np.ones((7, 2)), np.zeros(2))
+        ).residual
+        np.testing.assert_allclose(residual.T @ residual, np.eye(4), atol=1e-6)
 
     @pytest.mark.usefixtures("without_type_checks")
     def test_bad_dimensions_are_named(self):
@@ -307,3 +317,22 @@ class TestNnguide:
         state = scores.fit_nnguide(np.eye(2), np.ones((2, 2)))
         with pytest.raises(ValueError, match="k must be an integer >= 1 and <= 2"):
             of_one(scores.nnguide, state, [1.0, 0.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gen", "max_logit_p_norm", "fdbd", "nci", "mahalanobis_plus_plus", "vim"),
+        *("react", "ash", "scaled_energy", "nnguide", "gradient_direction"),
+    ],
+)
+def test_a_batch_on_a_mesh_of_explicit_axes_needs_no_traffic(name):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    case, fn = scores_battery_test.Case(name), scores.lookup(name).fn
+    rows = jax.device_put(case.rows, NamedSharding(mesh, PartitionSpec("data")))
+    compiled = jax.jit(lambda rows: case.score(rows, fn)).lower(rows).compile()
+    program = compiled.as_text() or ""
+    assert not re.search("all-gather|all-reduce|all-to-all|collective", program)
+    np.testing.assert_allclose(
+        compiled(rows), case.score(case.rows, fn), rtol=1e-5, atol=1e-6
+    )

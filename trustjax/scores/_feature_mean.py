@@ -30,7 +30,7 @@ from trustjax.ingredients import (
     Ingredient,
 )
 from trustjax.scores._distance import check_fit, check_queries
-from trustjax.scores._head import check_last_layer
+from trustjax.scores._head import check_last_layer, weights_of
 from trustjax.scores._score import Score
 from trustjax.typing import LastLayer
 
@@ -123,7 +123,7 @@ def fdbd(
     # By differences, and not by products: equal weights are no distance apart.
     weights, unit = in_units_of_largest(layer.kernel.T.ravel())
     rows = weights.reshape(layer.kernel.shape[1], -1)
-    apart = rows[predicted][:, None] - rows[None]
+    apart = weights_of(predicted, rows.T)[:, None] - rows[None]
     distance = safe_sqrt(jnp.sum(apart**2, axis=-1)) * unit[0]
     counted = others & (distance > 0)
     quotients = jnp.where(counted, divide_no_nan(lead, distance), 0.0)
@@ -189,9 +189,8 @@ def nci(
     centred, _ = in_units_of_largest(h - state.mean[None])
     direction = divide_no_nan(centred, safe_norm(centred)[:, None])
     known = in_range(classes, layer.kernel.shape[1])
-    weights = layer.kernel.T[jnp.where(known, classes, 0)]
-    weights = jnp.where(known[:, None], weights, jnp.nan)
-    along = jnp.sum(direction * weights, axis=-1)
+    along = jnp.sum(direction * weights_of(classes, layer.kernel), axis=-1)
+    along = jnp.where(known, along, jnp.nan)
     return along + jnp.sum(alpha * jnp.abs(h), axis=-1)
 
 

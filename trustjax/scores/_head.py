@@ -31,6 +31,17 @@ def check_last_layer(
     return LastLayer(at_least_float32(kernel), at_least_float32(bias))
 
 
+def weights_of(classes: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The column of the kernel of each example's class, `[batch, features]`.
+
+    A product with zeros and a one, and so no other number: a look-up by classes that
+    are sharded would need the kernel's columns from elsewhere, to JAX's mind. Of what
+    is no class, zeros.
+    """
+    one_hot = jax.nn.one_hot(classes, kernel.shape[1], dtype=kernel.dtype)
+    return jnp.matmul(one_hot, kernel.T, precision=jax.lax.Precision.HIGHEST)
+
+
 def logits_of(features: jax.Array, layer: LastLayer, *factors: jax.Array) -> jax.Array:
     """What the layer makes of other features, `[batch, classes]`.
 

@@ -14,6 +14,7 @@ from trustjax._numerics import at_least_float32
 from trustjax.ingredients import FEATURES, LOGITS, Ingredient
 from trustjax.scores._confidence import energy
 from trustjax.scores._distance import check_fit, check_queries
+from trustjax.scores._largest import sum_of_largest
 from trustjax.scores._neighbour import to_unit_length
 from trustjax.scores._score import Score
 
@@ -121,10 +122,9 @@ def nnguide(
     _validate.same_length(features=h, logits=z)
     _validate.count("k", k, at_most=state.bank.shape[0])
     directions = to_unit_length(h)
-    # The bank first: the order in which XLA is faster on a CPU.
-    guides = jnp.matmul(state.bank, directions.T, precision=jax.lax.Precision.HIGHEST).T
+    guides = jnp.matmul(directions, state.bank.T, precision=jax.lax.Precision.HIGHEST)
     unknown = ~jnp.isfinite(h).all(axis=-1)
-    mean = jnp.mean(jax.lax.top_k(guides, k)[0], axis=-1)
+    mean = sum_of_largest(guides, k) / k
     return jnp.where(unknown, jnp.nan, energy(z) * mean)
 
 

@@ -4,8 +4,6 @@ Both are for features that are not negative, as behind a ReLU: their sum is then
 out among them, and the largest hold at most all of it.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -15,6 +13,7 @@ from trustjax._numerics import at_least_float32, in_units_of_largest
 from trustjax.ingredients import FEATURES, LAST_LAYER
 from trustjax.scores._confidence import energy
 from trustjax.scores._head import check_last_layer, logits_of
+from trustjax.scores._largest import kth_largest, sum_of_largest
 from trustjax.scores._score import Score
 from trustjax.typing import LastLayer
 
@@ -74,7 +73,7 @@ def ash(
     h, unit = _in_own_unit(features)
     left = _left(percentile, h.shape[1])
     layer = check_last_layer(last_layer, h.shape[1])
-    least = _kth_largest(h, left)
+    least = kth_largest(h, left)
     above, tied = h > least, h == least
     room = left - jnp.sum(above, axis=-1, keepdims=True)
     kept = above | (tied & (jnp.cumsum(tied, axis=-1) <= room)) | jnp.isnan(h)
@@ -132,13 +131,7 @@ def scaled_energy(
     h, unit = _in_own_unit(features)
     left = _left(percentile, h.shape[1])
     layer = check_last_layer(last_layer, h.shape[1])
-    least = _kth_largest(h, left)
-    above, tied = h > least, h == least
-    room = left - jnp.sum(above, axis=-1, keepdims=True)
-    # Of those at the last place as much as there is room for, whichever they are.
-    share = room / jnp.maximum(jnp.sum(tied, axis=-1, keepdims=True), 1)
-    weights = jnp.where(above, 1.0, jnp.where(tied, share, 0.0)).astype(h.dtype)
-    of_largest = jnp.sum(weights * h, axis=-1)
+    of_largest = sum_of_largest(h, left)
     return energy(logits_of(h, layer, unit, _factor(h, of_largest)))
 
 
@@ -163,28 +156,6 @@ def _factor(h: jax.Array, of_largest: jax.Array) -> jax.Array:
     sensible = ~(of_largest <= 0)
     ratio = jnp.sum(h, axis=-1) / jnp.where(sensible, of_largest, 1.0)
     return jnp.where(sensible, jnp.exp(ratio), 1.0)
-
-
-def _kth_largest(h: jax.Array, k: int) -> jax.Array:
-    """The k-th largest of each row, `[batch, 1]`, bit by bit from the first.
-
-    A sort takes ten times as long on a CPU.
-    """
-    size = 8 * h.dtype.itemsize
-    unsigned = jnp.dtype(f"uint{size}")
-    sign = jnp.array(1 << (size - 1), unsigned)
-    raw = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(h), unsigned)
-    # In the order of the numbers: of negative ones the larger has the smaller bits.
-    ordered = jnp.where(raw >= sign, ~raw, raw | sign)
-
-    def step(number: Any, found: jax.Array) -> jax.Array:
-        trial = found | (sign >> number.astype(unsigned))
-        enough = jnp.sum(ordered >= trial, axis=-1, keepdims=True) >= k
-        return jnp.where(enough, trial, found)
-
-    found = jax.lax.fori_loop(0, size, step, jnp.zeros_like(ordered[:, :1]))
-    raw = jnp.where(found >= sign, found ^ sign, ~found)
-    return jax.lax.bitcast_convert_type(raw, h.dtype)
 
 
 SCORES = (

@@ -75,8 +75,7 @@ def fit_vim(
     layer = check_last_layer(last_layer, points.shape[1])
     _validate.known(last_layer=layer.kernel)
     width = points.shape[1]
-    usual = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
-    principal = usual if dimensions is None else dimensions
+    principal = usual_dimensions(width) if dimensions is None else dimensions
     _validate.count("dimensions", principal, at_least=0, at_most=width - 1)
     kernel, bias = (np.asarray(a, np.float64) for a in layer)
     origin = -np.linalg.pinv(kernel.T) @ bias
@@ -143,6 +142,11 @@ def vim(
     length = safe_norm(projected) * unit[:, 0]
     unknown = ~jnp.isfinite(h).all(axis=-1)
     return jnp.where(unknown, jnp.nan, energy(z) - state.alpha * length)
+
+
+def usual_dimensions(width: int) -> int:
+    """Of the principal space of so many features, as the authors' code has them."""
+    return 1000 if width >= 2048 else 512 if width >= 768 else width // 2
 
 
 VIM_STATE = Ingredient(
