@@ -240,9 +240,11 @@ def predictions(path, count=300, *, others=60, **changes: Any):
         "logits": logits,
         "labels": labels,
         "score_mine": logits.max(axis=1),
+        "score_Margin": labels,
         "score_layer/dense/l2_norm": -logits.min(axis=1),
         "ood_noise_logits": rng.normal(size=(others, 3)),
         "ood_noise_score_mine": rng.normal(size=others),
+        "ood_noise_score_Margin": np.zeros(others),
         "ood_noise_score_layer/dense/l2_norm": rng.normal(size=others),
     }
     content |= changes
@@ -261,10 +263,13 @@ def test_predictions_of_any_framework():
     assert made.used == ""
     kept = arrays("detections/said-errors-noise/columns.npz")
     names = {n for n in kept if n.startswith("column_")}
-    assert names == {"column_margin", "column_mine", "column_layer/dense/l2_norm"}
+    assert names == {
+        *("column_margin", "column_Margin", "column_mine"),
+        "column_layer/dense/l2_norm",
+    }
     # What is called as a statistic of gradients has no side: it is no single score.
     singles = {one.title for one in made.detection.singles}
-    assert singles == {"Max softmax", "Margin", "mine"}
+    assert singles == {"Max softmax", "Margin (margin)", "Margin (Margin)", "mine"}
     assert (kept["population"] == "noise").sum() == 60
 
 
@@ -295,13 +300,15 @@ def test_a_report_on_predictions_has_their_unknowns():
         (
             {"probabilities": np.full((300, 3), 1 / 3), "logits": None}
             | {"ood_noise_logits": None, "ood_noise_score_mine": None}
-            | {"ood_noise_score_layer/dense/l2_norm": None},
+            | {"ood_noise_score_layer/dense/l2_norm": None}
+            | {"ood_noise_score_Margin": None},
             {"scores": ("energy",)},
             "said.npz: the score energy depends on a constant of the logits",
         ),
         (
             {"ood_noise_logits": np.zeros((1, 3)), "ood_noise_score_mine": np.zeros(1)}
-            | {"ood_noise_score_layer/dense/l2_norm": np.zeros(1)},
+            | {"ood_noise_score_layer/dense/l2_norm": np.zeros(1)}
+            | {"ood_noise_score_Margin": np.zeros(1)},
             {"what": ("noise",)},
             "of noise there are 1, divided into 0, 0, 1",
         ),

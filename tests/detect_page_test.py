@@ -39,7 +39,7 @@ def page(*, kind="ridge", weights_of="ridge", gap=1.5, several=True, **changes):
 
     found = {
         "detection": detection,
-        "what": "right answers from errors",
+        "errors": True,
         "populations": names,
         "trusted": (True, False, False),
         "unknown": (HOSTILE,),
@@ -106,7 +106,7 @@ def test_the_page_its_figures_tables_and_numbers(tmp_path):
     assert set(numbers["by_population"]) == {"wrong answers", HOSTILE}
     shown = Elements(text)
     for words in (
-        "tells right answers from errors with an AUROC of",
+        "tells right answers from errors and",
         "more than selection and chance explain",
         "trustjax report --detector d.npz",
         f"{MINUS}0.70",

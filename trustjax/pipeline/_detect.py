@@ -1,9 +1,10 @@
 """From a network, a report or a file of predictions to a detector and its page."""
 
+import dataclasses
 import pathlib
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ from trustjax.pipeline import (
     _page,
     _provenance,
 )
+from trustjax.pipeline._config import NetworkConfig
 from trustjax.pipeline._dataset import Datasets
-from trustjax.pipeline._detect_config import ERRORS, DetectConfig
+from trustjax.pipeline._detect_config import DetectConfig
 from trustjax.pipeline._detect_fit import Fitted
 from trustjax.pipeline._detect_populations import TEST, Populations
 from trustjax.pipeline._network import Network
@@ -111,11 +113,11 @@ def detection(
     )
     notes = tuple(dict.fromkeys((*subject.notes, *made.notes, *fitted.notes)))
     found = _assessed(made, fitted, config.seed)
-    detector = fitted.chosen.detector
+    detector, title = fitted.chosen.detector, _titles(made.scores)
     linear = fitted.linear
     page = report.DetectionPage(
         detection=found,
-        what=_in_words(config),
+        errors=config.errors,
         populations=made.names,
         trusted=made.trusted,
         unknown=[other.name for other in subject.known.others],
@@ -124,10 +126,10 @@ def detection(
         features=_features(made, fitted),
         kind=detector.kind,
         num_columns=(fitted.num_columns, len(detector.names)),
-        weights=[] if linear is None else _weights(linear.detector),
+        weights=[] if linear is None else _weights(linear.detector, title),
         weights_of="" if linear is None else linear.detector.kind,
         infos={
-            _title(name): info
+            title[name]: info
             for name, info in _provenance.captions(
                 name for name in made.scores if name in scores.names()
             ).items()
@@ -227,33 +229,26 @@ def _of_predictions(config: DetectConfig) -> _Subject:
 
 
 def _command(config: DetectConfig) -> str:
-    """How the detector scores a report on the same network."""
-    folder = str(config.report_folder / "detector.npz")
-    options = ["--detector", folder]
-    of_network = config.network_report
-    for option in ("dataset", "model", "weights", "preprocessing", "checkpoints"):
-        value = getattr(of_network, option)
-        if value is not None:
-            options += [f"--{option}", str(value)]
-    if of_network.seed:
-        options += ["--seed", str(of_network.seed)]
-    return shlex.join(["trustjax", "report", *options])
-
-
-def _in_words(config: DetectConfig) -> str:
-    """What is told apart."""
-    others = [data.short_name(n) if data.is_own(n) else n for n in config.others]
-    unknown = " and ".join(others)
-    if not others:
-        return "right answers from wrong ones"
-    if not config.errors:
-        return f"the test set from {unknown}"
-    return f"right answers from {ERRORS} and {unknown}"
+    """How the detector scores a report on the same network and data."""
+    of_network, file = config.network_report, config.report_folder / "detector.npz"
+    words = ["trustjax", "report", "--detector", str(file)]
+    for field in dataclasses.fields(NetworkConfig):
+        value = getattr(of_network, field.name)
+        if value == field.default and field.name != "dataset":
+            continue
+        option = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{option}", *map(str, values)]
+    return shlex.join(words)
 
 
 def _assessed(made: Populations, fitted: Fitted, seed: int) -> assess.Detection:
     """The numbers on the test part."""
     test = made.part == TEST
+    title = _titles(made.scores)
     chosen, baseline = fitted.chosen, scores.baseline().name
     detector = assess.Judged(
         _title_of_kind(chosen.detector.kind),
@@ -261,7 +256,7 @@ def _assessed(made: Populations, fitted: Fitted, seed: int) -> assess.Detection:
         float(chosen.detector.threshold),
     )
     single = assess.Judged(
-        _title(fitted.single), made.scores[fitted.single][test], fitted.threshold
+        title[fitted.single], made.scores[fitted.single][test], fitted.threshold
     )
     beside = []
     if baseline not in (fitted.single, *_lost(made, fitted)):
@@ -269,7 +264,7 @@ def _assessed(made: Populations, fitted: Fitted, seed: int) -> assess.Detection:
             made.scores[baseline][~test], made.targets[~test]
         )
         of_baseline = made.scores[baseline][test]
-        beside.append(assess.Judged(_title(baseline), of_baseline, threshold))
+        beside.append(assess.Judged(title[baseline], of_baseline, threshold))
     untrusted = [n for n, trusted in enumerate(made.trusted) if not trusted]
     return assess.assess_detection(
         detector,
@@ -282,11 +277,21 @@ def _assessed(made: Populations, fitted: Fitted, seed: int) -> assess.Detection:
             for one in fitted.candidates
         },
         singles={
-            _title(name): (auroc, made.scores[name][test])
+            title[name]: (auroc, made.scores[name][test])
             for name, auroc in fitted.of_fit.items()
         },
         seed=seed,
     )
+
+
+def _titles(names: Iterable[str]) -> dict[str, str]:
+    """How the page writes scores; with their names where two would be written alike."""
+    titles = {name: _title(name) for name in names}
+    written = list(titles.values())
+    return {
+        name: title if written.count(title) == 1 else f"{title} ({name})"
+        for name, title in titles.items()
+    }
 
 
 def _lost(made: Populations, fitted: Fitted) -> list[str]:
@@ -307,12 +312,14 @@ def _title_of_kind(kind: str) -> str:
     return f"detector ({kind.replace('_', ' ')})"
 
 
-def _weights(detector: detectors.Detector) -> list[report.Weight]:
+def _weights(
+    detector: detectors.Detector, title: Mapping[str, str]
+) -> list[report.Weight]:
     found = []
     for name, value in detectors.coefficients(detector).items():
         of = None if name in scores.names() else detectors.statistic_of(name)
         if of is None:
-            found.append(report.Weight("", _title(name), value))
+            found.append(report.Weight("", title[name], value))
         else:
             found.append(report.Weight(of.place, of.statistic, value))
     return found

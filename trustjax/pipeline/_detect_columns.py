@@ -203,7 +203,7 @@ def _asked(
     progress: ProgressFn | None,
 ) -> dict[str, np.ndarray]:
     """What a network says of a dataset, as arrays of a file."""
-    seen = _Watched(data.batches(dataset, size), len(dataset))
+    seen = _Watched(data.batches(dataset, size), len(dataset), dataset.fingerprint)
     results = scorer.run(
         seen,
         workdir=folder / "scoring",
@@ -229,17 +229,18 @@ class _Watched:
     Attributes:
       batches: of a dataset.
       count: of its records.
+      fingerprint: of the dataset.
       contents: uint64 `[records]`, filled as the batches go by.
     """
 
     batches: Iterable[Mapping[str, Any]]
     count: int
+    fingerprint: str
 
     def __post_init__(self):
         # Those that another process reads are like no other.
-        self.contents = np.random.default_rng(0).integers(
-            2**63, size=self.count, dtype=np.uint64
-        )
+        numbers = np.arange(self.count, dtype=np.uint64)
+        self.contents = _hash(self.fingerprint.encode()) + numbers
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         for batch in self.batches:
@@ -251,9 +252,12 @@ class _Watched:
 
 def _hashes(images: np.ndarray) -> np.ndarray:
     """A hash of each image, uint64."""
-    digests = (hashlib.blake2b(i.tobytes(), digest_size=8).digest() for i in images)
-    numbers = (int.from_bytes(digest, "little") for digest in digests)
-    return np.fromiter(numbers, np.uint64, len(images))
+    return np.fromiter((_hash(i.tobytes()) for i in images), np.uint64, len(images))
+
+
+def _hash(content: bytes) -> np.uint64:
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))
 
 
 def _single(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trustjax.assess import Tried
-from trustjax.report import _json
+from trustjax.report import _detect_text, _json
 from trustjax.report._detected import DetectionPage
 
 
@@ -12,7 +12,7 @@ def numbers(page: DetectionPage) -> dict[str, Any]:
     """Every number on the page."""
     found = page.detection
     return {
-        "what": page.what,
+        "what": _detect_text.what(page),
         "kind": page.kind,
         "num_columns": page.num_columns[0],
         "num_columns_of_detector": page.num_columns[1],

@@ -30,7 +30,7 @@ def verdict(page: DetectionPage) -> list[str]:
     auroc = own["auroc"]
     return [
         f"The detector, {KINDS[page.kind]} on *{page.num_columns[1]:,}* of "
-        f"{page.num_columns[0]:,} columns, tells {page.what} with an AUROC of "
+        f"{page.num_columns[0]:,} columns, tells {what(page)} with an AUROC of "
         f"*{_text.number(auroc.value or 0.0)}* "
         f"({_text.interval(auroc, _text.number)}), on examples that it has not seen.",
         _difference(found),
@@ -39,6 +39,16 @@ def verdict(page: DetectionPage) -> list[str]:
         f"*{_percent(own['true_negative_rate'])}* of the rest.",
         *_seen(page),
     ]
+
+
+def what(page: DetectionPage) -> str:
+    """What is told apart."""
+    if not page.unknown:
+        return "right answers from wrong ones"
+    unknown = _text.listed(page.unknown)
+    if not page.errors:
+        return f"the test set from {unknown}"
+    return f"right answers from errors and {unknown}"
 
 
 def _seen(page: DetectionPage) -> list[str]:

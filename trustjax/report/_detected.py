@@ -45,7 +45,7 @@ class DetectionPage:
 
     Attributes:
       detection: the numbers.
-      what: what is detected, in words.
+      errors: whether wrong answers are detected.
       populations: the names of the populations.
       trusted: whether each is to be trusted.
       unknown: the names of those that are of none of the classes.
@@ -63,7 +63,7 @@ class DetectionPage:
     """
 
     detection: Detection
-    what: str
+    errors: bool
     populations: Sequence[str]
     trusted: Sequence[bool]
     unknown: Sequence[str]
