@@ -159,17 +159,9 @@ PAGE = _section.Page(
             lambda subject: [[_section.Terms(_detect_text.used(subject.named))]],
             label="How to use it",
         ),
-        _section.Section(
-            "terms",
-            "How to read this",
-            lambda subject: [[_section.Terms(_detect_text.terms(subject.named))]],
-            label="How to read this",
-        ),
-        _section.Section(
-            "run",
-            "What was run",
-            lambda subject: [[_section.Groups(_run.groups(subject.named.run))]],
-            label="What was run",
+        *_section.closing(
+            lambda subject: _detect_text.terms(subject.named),
+            lambda subject: _run.groups(subject.named.run),
         ),
     ),
     footer='The detector is <a href="detector.npz">detector.npz</a>, what it was '

@@ -208,17 +208,9 @@ PAGE = _section.Page(
     verdict=lambda subject: _explain_text.verdict(subject.named, subject.classes),
     notes=lambda subject: subject.named.notes,
     sections=(
-        _section.Section(
-            "terms",
-            "How to read this",
-            lambda subject: [[_section.Terms(_explain_text.terms(subject.named))]],
-            label="How to read this",
-        ),
-        _section.Section(
-            "run",
-            "What was run",
-            lambda subject: [[_section.Groups(_run.groups(subject.named.run))]],
-            label="What was run",
+        *_section.closing(
+            lambda subject: _explain_text.terms(subject.named),
+            lambda subject: _run.groups(subject.named.run),
         ),
     ),
     footer='The raw maps are in <a href="maps/">maps</a>, all numbers in '

@@ -95,7 +95,7 @@ def _classes(subject: Subject) -> _section.Drawn:
     ]
 
 
-def _what_was_run(subject: Subject) -> _section.Drawn:
+def _what_was_run(subject: Subject) -> list[tuple[str, list[tuple[str, str]]]]:
     intervals = (
         f"{100 * subject.compared.confidence_level:g} %, "
         f"{subject.compared.num_samples:,} draws"
@@ -103,7 +103,7 @@ def _what_was_run(subject: Subject) -> _section.Drawn:
     groups = [("", _plain({**subject.run, "intervals": intervals}))]
     for one in subject.named.networks:
         groups.append((one.name, _plain(one.assessment.run)))
-    return [[_section.Groups([group for group in groups if group[1]])]]
+    return [group for group in groups if group[1]]
 
 
 def _plain(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -136,13 +136,10 @@ PAGE = _section.Page(
             label="Classes",
             lead=lambda subject: _network_text.classes(subject.named),
         ),
-        _section.Section(
-            "terms",
-            "How to read this",
-            lambda subject: [[_section.Terms(_network_text.terms(subject.named))]],
-            label="How to read this",
+        *_section.closing(
+            lambda subject: _network_text.terms(subject.named),
+            lambda subject: _what_was_run(subject),
         ),
-        _section.Section("run", "What was run", _what_was_run, label="What was run"),
     ),
     footer='Every number on this page is in <a href="metrics.json">metrics.json</a>.',
 )

@@ -272,6 +272,23 @@ class Filled(NamedTuple):
             yield from row
 
 
+def closing(
+    terms: Callable[[Any], Any],
+    run: Callable[[Any], Sequence[tuple[str, Sequence[tuple[str, str]]]]],
+) -> tuple[Section, Section]:
+    """The end of every page: how to read it, and what was run.
+
+    Args:
+      terms: subject -> words and what they mean.
+      run: subject -> groups of names and values.
+    """
+    read, done = "How to read this", "What was run"
+    return (
+        Section("terms", read, lambda s: [[Terms(terms(s))]], label=read),
+        Section("run", done, lambda s: [[Groups(run(s))]], label=done),
+    )
+
+
 def _is_there(subject: Any, part: str) -> bool:
     value = operator.attrgetter(part)(subject)
     return value is not None and (not hasattr(value, "__len__") or len(value) > 0)

@@ -290,17 +290,9 @@ PAGE = _section.Page(
                 "against the true class."
             ),
         ),
-        _section.Section(
-            "terms",
-            "How to read this",
-            lambda subject: [[_section.Terms(_text.terms(subject.named))]],
-            label="How to read this",
-        ),
-        _section.Section(
-            "run",
-            "What was run",
-            lambda subject: [[_section.Groups(_what_was_run(subject.named))]],
-            label="What was run",
+        *_section.closing(
+            lambda subject: _text.terms(subject.named),
+            lambda subject: _what_was_run(subject.named),
         ),
     ),
     footer='Every number on this page is in <a href="metrics.json">metrics.json</a>, '
