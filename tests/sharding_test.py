@@ -281,6 +281,13 @@ def test_a_shared_batch_is_finished_where_every_process_finished_it(of_two_proce
         np.testing.assert_allclose(found["resumed"], alone, atol=1e-6)
 
 
+def test_what_is_of_all_examples_is_the_same_in_every_process(of_two_processes):
+    alone = two_processes.of_all_examples(two_processes.batches_of(0, 1))
+    for found in of_two_processes:
+        for name, value in alone.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_processes_with_unequal_batches_are_refused_in_each_of_them(of_two_processes):
     for found in of_two_processes:
         number, size = found["unequal"]

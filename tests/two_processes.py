@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from tests import problems
 from trustjax import data, gradients, scoring, train
-from trustjax.ingredients import LOGITS, Ingredient
+from trustjax.ingredients import LAST_LAYER, LOGITS, Ingredient
 
 DEVICES_EACH = 2
 RECORDS, PER_BATCH = 24, 8
@@ -55,6 +55,27 @@ def batches_of(rank, processes):
             "index": index.astype(np.int32),
             "mask": np.ones(len(index), bool),
         }
+
+
+def of_all_examples(batches, **options):
+    """The sum of all gradients, and the last layer: no rows of examples."""
+
+    def network(params, x):
+        return params["scale"] * jnp.tanh(x @ params["hidden"]) @ params["dense"]
+
+    rng = np.random.default_rng(0)
+    params = {
+        "hidden": rng.normal(size=(4, 5)).astype(np.float32),
+        "dense": rng.normal(size=(5, 3)).astype(np.float32),
+        "scale": np.float32(2),
+    }
+    asked = [gradients.GRADIENT_SUM, LAST_LAYER, LOGITS]
+    found = scoring.run(asked, network, params, batches, **options).values
+    return {
+        "logits": found["logits"],
+        "kernel": found["last_layer"].kernel,
+        **found["gradient_sum"],
+    }
 
 
 def resumed_scores(mesh, out):
@@ -127,6 +148,7 @@ def main(port: str, rank: str, out: str) -> None:
         out,
         statistics=np.concatenate([rows[start] for start in sorted(rows)]),
         resumed=resumed_scores(mesh, out),
+        **of_all_examples(batches_of(int(rank), 2), sharding=batch.sharding),
         unequal=list(refusals_of_unequal_batches(mesh)),
         refusal=refusal_of_training_without_a_mesh(),
     )

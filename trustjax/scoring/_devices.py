@@ -32,12 +32,25 @@ def placed(x: Any, sharding: Sharding) -> Any:
 
 
 def local_rows(leaf: jax.Array) -> np.ndarray:
-    """The rows that this process holds, in order."""
+    """The rows that this process holds, in order; all of what every process has."""
     if leaf.is_fully_addressable:
         return np.asarray(leaf)
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf.addressable_data(0))
     # Devices that hold the same rows count once.
     shards = {shard.index[0].start or 0: shard for shard in leaf.addressable_shards}
     return np.concatenate([np.asarray(shards[start].data) for start in sorted(shards)])
+
+
+def everywhere(tree: Any, sharding: Sharding) -> Any:
+    """Results that are no rows of examples, whole on every device; inside the jit.
+
+    Axes that are explicit say by their types where everything is.
+    """
+    if sharding is None or sharding.mesh.explicit_axes:
+        return tree
+    whole = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return jax.lax.with_sharding_constraint(tree, whole)
 
 
 def padded(batch: Batch, sharding: Sharding) -> Batch:

@@ -98,7 +98,10 @@ class Scorer:
             batch = plan.batch(
                 network.model, params, x, index, network.stochastic_apply_fn, mask
             )
-            return plan.values(batch, given)
+            values = plan.values(batch, given)
+            for name in (*plan.of_network, *plan.added_up):
+                values[name] = _devices.everywhere(values[name], network.sharding)
+            return values
 
         self._step = step
 
