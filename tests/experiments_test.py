@@ -25,6 +25,8 @@ explanations = pytest.importorskip("experiments.explanations")
 explanations_games = pytest.importorskip("experiments.explanations_games")
 explanations_shared = pytest.importorskip("experiments.explanations_shared")
 explanations_voice = pytest.importorskip("experiments.explanations_voice")
+grad_trust_table = pytest.importorskip("experiments.grad_trust_table")
+representation = pytest.importorskip("experiments.representation")
 
 
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
@@ -343,3 +345,60 @@ def test_shifts_runs_whole_in_small_and_goes_on(tmp_path, capsys):
     assert len(before) == 4
     assert shifts.run(study) == made
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+@pytest.mark.exhaustive
+def test_the_table_of_grad_trust_runs_whole_in_small(tmp_path, capsys):
+    study = dataclasses.replace(
+        grad_trust_table.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    found = grad_trust_table.main(study)
+    assert "| cnn, mnist5k |" in capsys.readouterr().out
+    for said in found["networks"].values():
+        assert set(said["areas"]) == set(grad_trust_table.SCORES.values())
+        for measure, ranks in said["grad_trust"].items():
+            column = measure.replace("_quantile", "")
+            values = {title: row[column] for title, row in said["areas"].items()}
+            better = sum(v > values["GradTrust"] for v in values.values())
+            assert ranks["place"] == better + 1, measure
+            assert not set(ranks["ahead"]) & set(ranks["behind"])
+        errors = round((1 - said["accuracy"]) * said["images"])
+        for quadrants in said["quadrants"].values():
+            assert sum(q["images"] for q in quadrants.values()) == said["images"]
+            assert sum(q["errors"] for q in quadrants.values()) == errors
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 2
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("scores.npz")}
+    assert grad_trust_table.main(study) == found  # of what is kept
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.exhaustive
+def test_the_study_of_embeddings_runs_whole_in_small(tmp_path):
+    study = dataclasses.replace(
+        representation.SMOKE,
+        networks=tmp_path / "networks",
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    found = representation.main(study)
+    kinds = {f"{kind} {severity}" for kind in study.corruptions for severity in (1, 5)}
+    assert set(found["sets"]) == {"test", *study.unknown, *kinds}
+    for name, shape in found["sets"].items():
+        assert 1 <= shape["effective_rank"] <= 144
+        assert (shape["accuracy"] is None) == (name in study.unknown)
+    for name in ("test", *study.unknown):
+        spectrum = found["sets"][name]["spectrum"]
+        assert len(spectrum) == 144
+        assert spectrum == sorted(spectrum, reverse=True)
+    for number in found["rank_correlation_with_accuracy"].values():
+        assert number["low"] <= number["value"] <= number["high"]
+    medians = found["fisher"]["median_trace"]
+    assert list(medians) == ["right", "wrong", *study.unknown]
+    for row in medians.values():
+        assert list(row) == ["conv1", "conv2", "conv3", "dense", "all layers"]
+    assert (tmp_path / "figures/representation_mnist5k.png").stat().st_size > 10_000
+    assert representation.main(study) == found  # of what is kept
