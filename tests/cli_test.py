@@ -107,6 +107,7 @@ def test_a_second_report_loads_the_network_and_gives_the_same_numbers(folder, ca
     assert "score_energy" not in second
 
 
+@pytest.mark.exhaustive
 def test_all_scores_of_a_trained_network_and_an_oracle_are_in_the_report(
     folder, error_of
 ):
@@ -410,6 +411,7 @@ def test_assess_computes_the_scores_that_are_asked_for(error_of):
     assert "energy depends on a constant of the logits" in asked
 
 
+@pytest.mark.exhaustive
 def test_a_report_over_four_devices_has_the_numbers_of_one(folder, monkeypatch):
     devices = jax.local_devices()
     kept = ["--checkpoints", folder / "checkpoints/digits-mlp-0"]

@@ -130,6 +130,7 @@ t.fit(t.KILLED, workdir=sys.argv[1], checkpoint_every=2)
 KILLED = dataclasses.replace(CONFIG, epochs=12, patience=12)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
     killed_run(KILLED_RUN, tmp_path)
     resumed = fit(KILLED, workdir=tmp_path, checkpoint_every=1000)

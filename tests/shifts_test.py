@@ -374,6 +374,7 @@ def test_the_missing_extra_is_named_before_the_training(tmp_path, monkeypatch):
     assert not (tmp_path / "network").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("without_type_checks")
 def test_the_command_corrupts_what_the_network_sees(tmp_path, monkeypatch, capsys):
     """Own images, resized, by a trained network; then the same weights, brought."""

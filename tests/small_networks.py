@@ -8,7 +8,7 @@ nothing of a network is hidden behind a zero.
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -250,10 +250,10 @@ def filled(known: Small) -> models.Classifier:
     return model
 
 
-def names(of: dict[str, Small]) -> list[Any]:
-    """For `parametrize`."""
+def names(of: dict[str, Small], light: Collection[str] = LIGHT) -> list[Any]:
+    """For `parametrize`; those that are not light are tried with the exhaustive."""
     return [
-        pytest.param(name, marks=[] if name in LIGHT else pytest.mark.exhaustive)
+        pytest.param(name, marks=[] if name in light else pytest.mark.exhaustive)
         for name in of
     ]
 
