@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -498,3 +499,12 @@ def test_predictions_in_an_open_set():
 def test_as_many_scores_as_predictions():
     with pytest.raises(ValueError, match="the same length"):
         detectors.open_set_predict(np.arange(4), np.ones(2), 0.0, num_classes=5)
+
+
+@pytest.mark.parametrize("kind", ["glm", "lasso", "ridge", "elastic_net"])
+def test_a_missing_scikit_learn_is_named_with_its_command(kind, monkeypatch):
+    columns, trusted = populations()
+    for name in [n for n in sys.modules if n.partition(".")[0] == "sklearn"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'trustjax\[detect\]'"):
+        detectors.fit(kind, columns, trusted)

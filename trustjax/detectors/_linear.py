@@ -86,7 +86,8 @@ def _settled(
     strength: float, l1_ratio: float, data: Populations, seed: int
 ) -> Layers | None:
     """The regression of one strength; None if its solver does not settle."""
-    from sklearn.exceptions import ConvergenceWarning
+    with _extras.required("detect"):
+        from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
