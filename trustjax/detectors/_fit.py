@@ -1,5 +1,6 @@
 """Fitting a detector of any kind."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,7 +144,7 @@ def _with_threshold(
 ) -> Detector:
     s = _detector.score(detector, columns)
     found = metrics.balanced_threshold(s, trusted)
-    return Detector(**{**vars(detector), "threshold": np.asarray(found.threshold)})
+    return dataclasses.replace(detector, threshold=np.asarray(found.threshold))
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -304,11 +304,16 @@ class ReportConfig(NetworkConfig):
         return frozenset({NETWORK, *oracle})
 
     @functools.cached_property
+    def fitted_detector(self) -> detectors.Detector | None:
+        """The detector in the file; None for none."""
+        return None if self.detector is None else detectors.load(self.detector)
+
+    @functools.cached_property
     def detector_output(self) -> ingredients.Ingredient | None:
         """What a detector makes of a batch; None for none."""
-        if self.detector is None:
+        if self.fitted_detector is None:
             return None
-        (output,) = detectors.load(self.detector).ingredients()
+        (output,) = self.fitted_detector.ingredients()
         return output
 
     def examples_at_a_time(self, image_shape: tuple[int, ...]) -> int:

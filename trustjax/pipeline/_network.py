@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from trustjax import bridge, detectors, oracles, train
+from trustjax import bridge, oracles, train
 from trustjax.ingredients import Ingredient
 from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
@@ -125,9 +125,9 @@ def brought(
 
 def of_detector(config: ReportConfig) -> dict[str, Any]:
     """What a record of the run says of a detector, if there is one."""
-    if config.detector is None:
+    detector = config.fitted_detector
+    if detector is None:
         return {}
-    detector = detectors.load(config.detector)
     return {
         "detector_file": str(config.detector),
         "detector_kind": detector.kind,

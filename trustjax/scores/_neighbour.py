@@ -227,6 +227,7 @@ def knn_distance(
 
 
 def to_unit_length(features: jax.Array) -> jax.Array:
+    """Each row over its Euclidean length; a row of zeros stays."""
     # Once to a size whose square exists, then to the length.
     scaled, _ = in_units_of_largest(features)
     return divide_no_nan(scaled, safe_norm(scaled)[:, None])
