@@ -444,7 +444,7 @@ def test_a_report_on_a_network_without_positions_says_so(place):
     said = made_up.predictions(60, 3, full=False, images=images)
     found = assess.assess(said, num_samples=5)
     flat, params = _own_network(place, "perceptron")
-    network = _network.Network(flat, params, None, None, {}, ())
+    network = _network.Network(flat, params, None, (), {}, ())
     own = pipeline.ReportConfig(model=f"{place}/own.py:perceptron")
     mistakes = _mistakes.maps(own, network, said, found)
     assert "There are no class activation maps of this network" in mistakes.left_out
