@@ -1,5 +1,7 @@
 """Neighbour scores against scikit-learn, the authors' numbers, and their limits."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import sklearn.covariance
 import sklearn.neighbors
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests import golden_numbers
 from trustjax import scores
@@ -261,6 +264,25 @@ def test_a_class_smaller_than_k_is_measured_to_its_farthest_point():
     features, labels = ON_A_LINE
     state = scores.fit_trust_score(features, labels, alpha=0.5, k=10)
     assert state.bank.num_points == 3  # radii 1, 1 and 0: none above the median
+
+
+@pytest.mark.parametrize("name", ["knn_distance", "trust_score"])
+def test_a_batch_on_a_mesh_of_explicit_axes_stays_divided(name, training, queries):
+    features, labels = training
+    classes = jnp.arange(16) % 3
+    if name == "knn_distance":
+        of = functools.partial(scores.knn_distance, scores.fit_knn(features), k=5)
+        rows = (jnp.asarray(queries[:16]),)
+    else:
+        of = functools.partial(
+            scores.trust_score, scores.fit_trust_score(features, labels)
+        )
+        rows = (jnp.asarray(queries[:16]), classes)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    value = jax.jit(of)(*jax.device_put(rows, sharding))
+    assert value.sharding.is_equivalent_to(sharding, 1)
+    np.testing.assert_allclose(value, of(*rows), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ first.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from trustjax import _inputs, _validate
+from trustjax._meshes import in_auto_axes
 from trustjax._numerics import at_least_float32, safe_sqrt
 
 _ROWS = 16384
@@ -94,6 +96,11 @@ def nearest_distances(
 
     Where a class has fewer than `k` points, the missing distances are inf.
     """
+    of_batch = functools.partial(_nearest_distances, k=k)
+    return in_auto_axes(of_batch, bank, queries, batch=queries)
+
+
+def _nearest_distances(bank: Bank, queries: jax.Array, *, k: int) -> jax.Array:
     queries = at_least_float32(queries)
     rows, kept = bank.points.shape[1], k + _SPARE_CANDIDATES
 
