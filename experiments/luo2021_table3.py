@@ -11,7 +11,8 @@ mean and standard deviation over the seeds. Max softmax of the classifier (MCP) 
 beside the oracles, which are those of table 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,9 @@ import numpy as np
 import tyro
 
 from experiments import luo2021
-from trustjax import bridge, data
-from trustjax.typing import ApplyFn, Params
+from trustjax import bridge, data, interventions
 
 CONFIG = luo2021.Pair()
-_TONES = 9
 _TABLES = (("AUC", "TPR", "TNR"), ("FPR95", "AUPR-Error", "AUPR-Success"))
 
 
@@ -112,74 +111,19 @@ def domains(
     yield "as they are", iter([test])
     yield "negative", iter([changed(1 - x)])
     for name, attack in ATTACKS.items():
-        yield name, iter([changed(attack(apply_fn, params, x, y))])
+        attacked = jax.jit(functools.partial(attack, apply_fn))(params, x, y)
+        yield name, iter([changed(attacked)])
     for kind in kinds:
         versions = (data.corrupted(test, kind, severity=level) for level in severities)
         # Corrupted once, not each time that a network reads them.
         yield kind, (changed(data.as_arrays(version)[0]) for version in versions)
 
 
-def ascend(
-    apply_fn: ApplyFn,
-    params: Params,
-    labels: jax.Array,
-    images_of: Callable[[jax.Array], jax.Array],
-    change: jax.Array,
-    *,
-    epsilon: float,
-    steps: int,
-) -> jax.Array:
-    """Signed gradient ascent of the classifier's loss over a bounded change."""
-
-    @jax.jit
-    def step(change: jax.Array) -> jax.Array:
-        def loss(change: jax.Array) -> jax.Array:
-            log_p = jax.nn.log_softmax(apply_fn(params, images_of(change)))
-            return -jnp.take_along_axis(log_p, labels[:, None], axis=1).sum()
-
-        size = epsilon if steps == 1 else 2.5 * epsilon / steps
-        moved = change + size * jnp.sign(jax.grad(loss)(change))
-        return jnp.clip(moved, -epsilon, epsilon)
-
-    for _ in range(steps):
-        change = step(change)
-    return images_of(change)
-
-
-def fgsm(apply_fn, params, x, labels, *, epsilon: float = 0.1) -> jax.Array:
-    """One step for each pixel (Goodfellow et al. 2015)."""
-    return pgd(apply_fn, params, x, labels, epsilon=epsilon, steps=1)
-
-
-def pgd(apply_fn, params, x, labels, *, epsilon=0.1, steps: int = 10) -> jax.Array:
-    """Several steps for each pixel (Madry et al. 2018)."""
-    images_of = lambda change: jnp.clip(x + change, 0, 1)
-    return ascend(
-        apply_fn,
-        params,
-        labels,
-        images_of,
-        jnp.zeros_like(x),
-        epsilon=epsilon,
-        steps=steps,
-    )
-
-
-def tones(apply_fn, params, x, labels, *, epsilon=0.2, steps: int = 10) -> jax.Array:
-    """A curve of tones for each image: pixels of one tone all change alike."""
-    knots = jnp.linspace(0, 1, _TONES)
-
-    def images_of(change: jax.Array) -> jax.Array:
-        along = lambda image, curve: image + jnp.interp(image, knots, curve)
-        return jnp.clip(jax.vmap(along)(x, change), 0, 1)
-
-    start = jnp.zeros((len(x), _TONES))
-    return ascend(
-        apply_fn, params, labels, images_of, start, epsilon=epsilon, steps=steps
-    )
-
-
-ATTACKS = {"FGSM": fgsm, "PGD": pgd, "functional": tones}
+ATTACKS = {
+    "FGSM": functools.partial(interventions.fgsm, epsilon=0.1),
+    "PGD": functools.partial(interventions.pgd, epsilon=0.1),
+    "functional": functools.partial(interventions.functional_attack, epsilon=0.2),
+}
 
 
 if __name__ == "__main__":

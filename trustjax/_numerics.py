@@ -251,6 +251,33 @@ def softmax_entropy(z: jax.Array) -> jax.Array:
     return log_total + _sum(terms) * jnp.exp(-log_total)
 
 
+def relative_entropy(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
+    r"""Kullback and Leibler's divergence of distributions over the last axis, in nats.
+
+    .. math:: \mathrm{KL}(p \| q) = \sum_k p_k \log (p_k / q_k)
+
+    Summed from terms that are never negative, so that distributions which nearly agree
+    keep their digits. A class with p = 0 adds nothing but its share of q.
+
+    Args:
+      log_p: logarithms of p, which sums to one.
+      log_q: of q, which is nowhere 0 where p is not.
+
+    >>> log_p = jnp.log(jnp.array([0.5, 0.5, 0.0]))
+    >>> print(relative_entropy(log_p, jnp.log(jnp.array([0.25, 0.25, 0.5]))).round(3))
+    0.693
+    """
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    absent = log_p == -jnp.inf
+    lead = jnp.where(absent, 0.0, log_p - jnp.where(absent, 0.0, log_q))
+    # Over the classes, p and q both sum to one: in each term they add nothing. They
+    # make it p (lead + exp(-lead) - 1), which is never negative.
+    near = jnp.abs(lead) < 1
+    small = jnp.where(near, lead, 0.0)
+    terms = jnp.where(near & ~absent, p * (small + jnp.expm1(-small)), p * lead - p + q)
+    return jnp.sum(terms, axis=-1)
+
+
 def _behind_and_log_total(
     pieces: list[jax.Array],
 ) -> tuple[list[jax.Array], jax.Array]:

@@ -28,6 +28,7 @@ through (`masking_accuracy`, `average_drop`); whether the map points at an objec
 (`pointing_game`, `energy_in_box`).
 """
 
+from trustjax.explain._baseline import filled as filled
 from trustjax.explain._bits import huffman_bits as huffman_bits
 from trustjax.explain._cam import grad_cam as grad_cam
 from trustjax.explain._cam import grad_cam_plus_plus as grad_cam_plus_plus

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from trustjax import _validate
+from trustjax._pieces import at_once
 from trustjax.explain import _baseline
 from trustjax.explain._estimate import Estimate, gathered
 from trustjax.explain._layout import layout
@@ -20,9 +21,6 @@ from trustjax.typing import ApplyFn, Params
 
 Masks = int | Float[Array | np.ndarray, "masks ..."]
 """How many to draw, or the masks themselves, `[masks, *positions]`."""
-
-_AT_ONCE = 2**20
-"""Numbers in the masked images of one step where `microbatch` is not said."""
 
 _FEWEST = 100
 """Masks before `until` may stop: of fewer the standard error is not known well."""
@@ -130,18 +128,6 @@ class Masking(NamedTuple):
             return under_each(fill, masks, noise_keys(self.key, len(masks), first))
 
         return masked
-
-
-def at_once(microbatch: int | None, x: jax.Array, count: int) -> int:
-    """Masks of one step of `count`.
-
-    Raises:
-      ValueError: if they are said to be none, or more than there are.
-    """
-    if microbatch is None:
-        return max(1, min(count, _AT_ONCE // max(1, x.size)))
-    _validate.count("microbatch", microbatch, at_most=count)
-    return microbatch
 
 
 def under_each(

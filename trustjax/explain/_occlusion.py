@@ -11,9 +11,10 @@ from jaxtyping import Array, Float
 
 from trustjax import _inputs, _validate
 from trustjax._meshes import in_auto_axes
+from trustjax._pieces import at_once
 from trustjax.explain import _baseline
 from trustjax.explain._layout import layout
-from trustjax.explain._masking import answers, at_once, under_each
+from trustjax.explain._masking import answers, under_each
 from trustjax.explain._target import Target, asked
 from trustjax.typing import ApplyFn, Params
 

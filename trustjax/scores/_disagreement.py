@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from trustjax import _inputs
-from trustjax._numerics import softmax_entropy
+from trustjax._numerics import relative_entropy, softmax_entropy
 from trustjax.scores._softmax import entropy_unit, log_probabilities
 
 SampledLogits = Float[Array, "batch samples classes"]
@@ -137,8 +137,8 @@ def negative_mutual_information(
 
     .. math:: s(x) = -\frac{1}{S \log C} \sum_s \mathrm{KL}(p_s \| \bar p)
 
-    Summed from terms that are never negative, so that samples which nearly agree keep
-    their digits, where the difference of two entropies would be rounding error.
+    Samples which nearly agree keep their digits, where the difference of two entropies
+    would be rounding error.
 
     Args:
       sampled_logits: the logits of each sample.
@@ -168,17 +168,7 @@ def negative_mutual_information(
       (arXiv:1803.08533), eq. 3.
     """
     log_mean, log_p = _log_mean_and_samples(sampled_logits)
-    p, mean = jnp.exp(log_p), jnp.exp(log_mean)[:, None]
-    absent = log_p == -jnp.inf
-    lead = jnp.where(absent, 0.0, log_p - jnp.where(absent, 0.0, log_mean[:, None]))
-    # Over the classes, p and mean both sum to one: in each term they add nothing. They
-    # make it p (lead + exp(-lead) - 1), which is never negative.
-    near = jnp.abs(lead) < 1
-    small = jnp.where(near, lead, 0.0)
-    terms = jnp.where(
-        near & ~absent, p * (small + jnp.expm1(-small)), p * lead - p + mean
-    )
-    divergence = jnp.mean(jnp.sum(terms, axis=-1), axis=-1)
+    divergence = jnp.mean(relative_entropy(log_p, log_mean[:, None]), axis=-1)
     return -divergence / _unit(log_p, normalised)
 
 
