@@ -30,7 +30,8 @@ every number of a page, with intervals that hold together, and `report` draws it
 
 `data`, `models` and `train` bring networks to ask, `bridge` those of Flax, `weights`
 the arrays of files of any framework; `oracles` are networks trained to know when
-another is right, `detectors` models fitted on scores and statistics of gradients;
+another is right, `detectors` models fitted on scores and statistics of gradients,
+`introspection` what the last layer would have to change for every other answer;
 `explain` says where in an image an answer comes from, `interventions` what becomes of
 it where the input is changed. `pipeline` goes the whole way from a name to a page:
 `trustjax report`. Sub-packages are imported on first use.
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from trustjax import gradients as gradients
     from trustjax import ingredients as ingredients
     from trustjax import interventions as interventions
+    from trustjax import introspection as introspection
     from trustjax import losses as losses
     from trustjax import metrics as metrics
     from trustjax import models as models
@@ -78,6 +80,7 @@ _SUBPACKAGES = (
     "gradients",
     "ingredients",
     "interventions",
+    "introspection",
     "losses",
     "metrics",
     "models",
