@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def load(
             if kept is not None:
                 _check_same_shapes(kept, _shapes(model))
             state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
-            best = _Best.of(state)
+            best = train.Best.of(state)
             return _trained(model, config, best, position, shape), (state, best)
 
         found = checkpoints.newest(make)
@@ -193,19 +193,7 @@ def _check_same_shapes(
             )
 
 
-class _Best(NamedTuple):
-    """The weights and running statistics of the best epoch so far."""
-
-    params: Any
-    statistics: Any
-
-    @classmethod
-    def of(cls, state: train.TrainState) -> "_Best":
-        """Copies: the training step gives the buffers of its state away."""
-        return cls(*jax.tree.map(jnp.copy, (state.params, state.statistics)))
-
-
-class _OracleRun(train.Run):
+class _OracleRun(train.BestRun):
     """The training of an oracle."""
 
     epoch_type = OracleEpoch
@@ -246,7 +234,6 @@ class _OracleRun(train.Run):
         self.metric_fn = METRICS[config.metric]
         self.outcomes = train_outcomes
         self.validation_correct = jnp.asarray(validation_outcomes.correct)
-        self.best = _Best.of(self.state)
         outputs = train.make_outputs(model)
         # Every process measures the whole validation set.
         everywhere = None if mesh is None else jax.NamedSharding(mesh, jax.P())
@@ -256,15 +243,6 @@ class _OracleRun(train.Run):
             return outputs(state, batch["image"])[:, 0], batch["index"], batch["mask"]
 
         self.measured = measured
-
-    @property
-    def arrays(self) -> Any:
-        """What a checkpoint holds: the state, and the best weights so far."""
-        return self.state, self.best
-
-    @arrays.setter
-    def arrays(self, restored: Any) -> None:
-        self.state, self.best = restored
 
     def targets(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the classifier made of the images."""
@@ -285,20 +263,11 @@ class _OracleRun(train.Run):
             raise self.not_finite("the oracle's outputs are", self.position.step)
         return float(self.metric_fn(jnp.asarray(z), self.validation_correct))
 
-    def end_epoch(self) -> None:
-        """Measures the epoch that has ended; keeps the weights of the best."""
-        before = max(
-            (epoch.validation_metric for epoch in self.position.history), default=-1.0
-        )
-        super().end_epoch()
-        if self.position.history[-1].validation_metric > before:
-            self.best = _Best.of(self.state)
-
 
 def _trained(
     model: models.Classifier,
     config: OracleConfig,
-    best: _Best,
+    best: train.Best,
     position: train.Position,
     image_shape: Any,
 ) -> TrainedOracle:

@@ -2,17 +2,16 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from trustjax import data, models
-from trustjax.train import _checkpoint, _loop, _step
+from trustjax.train import _checkpoint, _step
 from trustjax.train._config import TrainConfig
 from trustjax.train._position import Position, TrainEpoch
+from trustjax.train._runs import ClassifierRun
 from trustjax.typing import ProgressFn
 
 
@@ -77,7 +76,7 @@ def fit(
       OSError: if a checkpoint cannot be written, as on a full disk.
     """
     model = _create(config, train.class_names, train.image_shape)
-    run = _ClassifierRun(
+    run = ClassifierRun(
         model,
         config,
         train,
@@ -95,18 +94,19 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
-      ValueError: if the checkpoint is of an oracle, of another version, or not of
-        trustjax; if none can be read. A damaged one is passed over, with a
-        `DamagedCheckpointWarning`, where one before it can be read.
+      ValueError: if the checkpoint is of something else, as an oracle, of another
+        version, or not of trustjax; if none can be read. A damaged one is passed over,
+        with a `DamagedCheckpointWarning`, where one before it can be read.
     """
     with _checkpoint.last_checkpoint(workdir) as (checkpoints, _):
 
         def make(document: dict[str, Any]) -> tuple[TrainResult, _step.TrainState]:
             identity = document["identity"]
-            if "outcomes" in identity:
-                raise ValueError(
-                    f"{checkpoints.workdir} holds an oracle, not a classifier"
-                )
+            for entry, what in _OTHERS.items():
+                if entry in identity:
+                    raise ValueError(
+                        f"{checkpoints.workdir} holds {what}, not a classifier"
+                    )
             with checkpoints.of_this_version(document):
                 config = TrainConfig(**identity["config"])
                 position = Position.from_json(document["position"])
@@ -122,29 +122,8 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
     return result
 
 
-class _ClassifierRun(_loop.Run):
-    """The training of a classifier."""
-
-    epoch_type = TrainEpoch
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.count_correct = _step.make_count_correct(self.model)
-
-    def targets(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The true classes."""
-        return {"label": batch["label"]}
-
-    def measure(self) -> float:
-        """The accuracy on the validation set, in [0, 1]."""
-        names = ("image", "label", "mask")
-        correct = [
-            self.count_correct(
-                self.state, self.put({name: batch[name] for name in names})
-            )
-            for batch in data.batches(self.validation, self.batch_size)
-        ]
-        return sum(map(int, correct)) / len(self.validation)
+_OTHERS = {"outcomes": "an oracle", "first_stage_parameters": "a second stage"}
+"""What the identity of a run holds that is of something else."""
 
 
 def _create(
