@@ -188,7 +188,9 @@ def test_what_a_frozen_embedding_needs_is_said(tmp_path):
     plain = oracles.outcomes(*network(), TRAIN, batch_size=64)
     with pytest.raises(ValueError, match=r"each of the 300 records .* got none"):
         fit(train_outcomes=plain)
-    with pytest.raises(ValueError, match="embedding must be one of frozen, trained"):
+    with pytest.raises(
+        ValueError, match="embedding must be one of cloned, frozen, trained"
+    ):
         dataclasses.replace(CONFIG, embedding="fresh")
 
 

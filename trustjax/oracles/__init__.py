@@ -10,9 +10,12 @@ scoring.run(["oracle"], apply_fn, params, batches, ingredients=trained.ingredien
 The backbone is a network of `models`, or any other: with `classifier=(apply_fn,
 params)` an oracle is a new head on the embedding of that function; both are trained,
 or, with `OracleConfig(embedding="frozen")`, the head alone, on embeddings that
-`outcomes(..., embedding=True)` has kept.
+`outcomes(..., embedding=True)` has kept. `confidnet` does one and then the other.
 """
 
+from trustjax.oracles._confidnet import ConfidNet as ConfidNet
+from trustjax.oracles._confidnet import confidnet as confidnet
+from trustjax.oracles._confidnet import confidnet_configs as confidnet_configs
 from trustjax.oracles._config import LOSSES as LOSSES
 from trustjax.oracles._config import METRICS as METRICS
 from trustjax.oracles._config import OracleConfig as OracleConfig

@@ -61,16 +61,19 @@ class OnFeatures(models.Classifier):
             )
         self.backbone = nnx.data(tree)
 
-    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch 1"]:
-        """What the head makes of the features of each image."""
+    def params(self) -> Params:
+        """What the network takes first: its own, or what they have become."""
         leaves = []
         for path in self.paths:
             node: Any = self.backbone
             for name in path or ("params",):
                 node = node[name]
             leaves.append(node[...])
-        params = jax.tree.unflatten(self.structure, leaves)
-        features = self.features_fn(params, x)
+        return jax.tree.unflatten(self.structure, leaves)
+
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch 1"]:
+        """What the head makes of the features of each image."""
+        features = self.features_fn(self.params(), x)
         return self.dense(features.reshape(features.shape[0], self.width))
 
 

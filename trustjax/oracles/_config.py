@@ -16,7 +16,7 @@ METRICS: Mapping[str, Callable] = {
 }
 """What can decide which epoch is the best one; higher is better for each."""
 
-_EMBEDDINGS = ("frozen", "trained")
+_EMBEDDINGS = ("cloned", "frozen", "trained")
 _HEADS = ("linear", "signed_distance")
 _PRECISIONS = ("bfloat16", "float32")
 
@@ -30,10 +30,14 @@ class OracleConfig(train.TrainConfig):
     the best epoch are kept.
 
     Attributes:
-      embedding: what the head stands on: `"trained"` with it, or `"frozen"`: the
+      embedding: what the head stands on: `"trained"` with it; or `"frozen"`: the
         classifier's own, computed once for each record, so that training is cheap,
-        and standardized by the training set.
-      head: `"signed_distance"` to a hyperplane, or `"linear"`.
+        and standardized by the training set; or `"cloned"`: a copy of the classifier's
+        own, trained with a head that has learnt on the frozen one (`fit`'s `start`).
+      head: `"signed_distance"` to a hyperplane, or `"linear"`: what the last layer is.
+      head_layers: dense layers from the embedding to the output, that one included;
+        5 in ConfidNet.
+      head_width: units of each before the last, which have a ReLU.
       loss: one of `LOSSES`.
       alpha_positive: of the steep slope loss, for right answers.
       alpha_negative: of the steep slope loss, for wrong answers.
@@ -61,6 +65,8 @@ class OracleConfig(train.TrainConfig):
     l2: float = 0.0
     embedding: str = "trained"
     head: str = "signed_distance"
+    head_layers: int = 1
+    head_width: int = 400
     loss: str = "steep_slope"
     alpha_positive: float = 1.0
     alpha_negative: float = 3.0
@@ -73,6 +79,8 @@ class OracleConfig(train.TrainConfig):
         super().__post_init__()
         _validate.choice("embedding", self.embedding, _EMBEDDINGS)
         _validate.choice("head", self.head, _HEADS)
+        for name in ("head_layers", "head_width"):
+            _validate.count(name, getattr(self, name))
         _validate.choice("loss", self.loss, LOSSES)
         _validate.choice("metric", self.metric, tuple(METRICS))
         _validate.choice("precision", self.precision, _PRECISIONS)

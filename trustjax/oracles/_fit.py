@@ -3,15 +3,16 @@
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from trustjax import _validate, data, models, scoring, train
 from trustjax.oracles import _network, _step
-from trustjax.oracles._backbone import OnEmbedding
+from trustjax.oracles._backbone import OnEmbedding, OnFeatures
 from trustjax.oracles._config import METRICS, OracleConfig
 from trustjax.oracles._outcomes import Outcomes, embedded
 from trustjax.oracles._trained import KeptOracle, OracleEpoch, TrainedOracle
@@ -26,6 +27,7 @@ def fit(
     train_outcomes: Outcomes,
     validation_outcomes: Outcomes,
     classifier: _network.Network | None = None,
+    start: TrainedOracle | None = None,
     workdir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 500,
     mesh: jax.sharding.Mesh | None = None,
@@ -45,7 +47,9 @@ def fit(
       classifier: the network whose backbone the oracle starts from: of the kind
         `config.model`, and trained as one; or any other, as `(apply_fn, params)`,
         trained in evaluation mode, or not at all where `config.embedding` is
-        `"frozen"`; None for fresh weights.
+        `"frozen"`; None for fresh weights. It is copied, not changed.
+      start: for a `"cloned"` embedding alone: the oracle on the frozen embedding of
+        the same classifier whose head this one goes on with.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
       mesh: devices to share each batch among, over its axis `data`.
@@ -58,12 +62,13 @@ def fit(
       NonFiniteLossError: if a loss is NaN or infinite; the message names the step,
         and the last checkpoint before it stays.
       ValueError: if the classifier makes no error, or only errors, on either set; if
-        outcomes, datasets, classifier and config do not fit each other, as a frozen
-        embedding and outcomes without one; if `workdir` holds a checkpoint of another
-        run.
+        outcomes, datasets, classifier, start and config do not fit each other, as a
+        frozen embedding and outcomes without one; if `workdir` holds a checkpoint of
+        another run.
     """
     shape = _known(train_set.image_shape)
     model = _network.create(config, shape, classifier=classifier)
+    _begin(model, config, start, shape)
     learning, kept_of_classifier = model, dict[str, Any]()
     if isinstance(classifier, tuple):
         kept_of_classifier[_BACKBONE] = _shapes(model)
@@ -155,6 +160,42 @@ def kept(workdir: str | os.PathLike[str]) -> KeptOracle:
         identity = checkpoints.document(step)["identity"]
         _require_oracle(identity, checkpoints.workdir)
         return KeptOracle(tuple(identity["image_shape"]), _BACKBONE in identity)
+
+
+def _begin(
+    model: Any,
+    config: OracleConfig,
+    start: TrainedOracle | None,
+    image_shape: tuple[int, ...],
+) -> None:
+    """Gives a clone the head that has learnt on the frozen embedding."""
+    if (start is None) != (config.embedding != "cloned"):
+        needed = "needs" if start is None else "takes no"
+        raise ValueError(
+            f"an oracle on a {config.embedding} embedding {needed} start=, an oracle "
+            "on the frozen one to go on from"
+        )
+    if start is None:
+        return
+    for name, ours in (
+        ("embedding", "frozen"),
+        *((name, getattr(config, name)) for name in _OF_HEAD),
+    ):
+        if (theirs := getattr(start.config, name)) != ours:
+            raise ValueError(f"start must have {name} {ours!r}, got {theirs!r}")
+    start.require_shape(image_shape)
+    theirs, ours = (
+        scoring.fingerprint(jax.tree.map(np.asarray, oracle.params()))
+        for oracle in (cast(OnFeatures, start.model), model)
+    )
+    if theirs != ours:
+        raise ValueError(
+            "start stands on the embedding of another classifier, or of other weights"
+        )
+    nnx.update(model.dense, _network.weights(start.model.dense))
+
+
+_OF_HEAD = ("head", "head_layers", "head_width")
 
 
 def _require_oracle(identity: Mapping[str, Any], workdir: os.PathLike[str]) -> None:

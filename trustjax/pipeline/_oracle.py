@@ -25,7 +25,9 @@ class OracleChoices:
         fresh weights; None for a head on the network's embedding.
       embedding: `"frozen"`, computed once for each record, or `"trained"`.
       loss: one of `oracles.LOSSES`.
-      head: `"signed_distance"` or `"linear"`.
+      head: `"signed_distance"` or `"linear"`: what the last layer is.
+      head_layers: dense layers from the embedding to the output; 5 in ConfidNet.
+      head_width: units of each before the last.
       alpha_positive: of the steep slope loss, for right answers.
       alpha_negative: of the steep slope loss, for wrong answers.
       gamma: of the focal loss.
@@ -44,6 +46,8 @@ class OracleChoices:
     embedding: str | None = None
     loss: str = "steep_slope"
     head: str | None = None
+    head_layers: int | None = None
+    head_width: int | None = None
     alpha_positive: float | None = None
     alpha_negative: float | None = None
     gamma: float | None = None
@@ -57,6 +61,9 @@ class OracleChoices:
     def __post_init__(self):
         if self.model is not None:
             _validate.choice("model", self.model, models.names())
+        if self.embedding is not None:
+            # A clone goes on from another oracle: `oracles.confidnet`, not one run.
+            _validate.choice("embedding", self.embedding, ("frozen", "trained"))
         self.config("cnn", seed=0)  # refuses what is out of its range
 
     def config(self, network: str, *, seed: int) -> oracles.OracleConfig:
