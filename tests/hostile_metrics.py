@@ -103,6 +103,17 @@ def fpr_at_tpr(scores, correct, tpr=0.95):
     return np.nan
 
 
+def tpr_at_fpr(scores, correct, fpr=0.5):
+    if correct.all() or not correct.any():
+        return np.nan
+    few = [
+        right / correct.sum()
+        for accepted, right in metrics_reference.operating_points(scores, correct)
+        if accepted - right <= fpr * (~correct).sum()
+    ]
+    return max(few, default=0.0)
+
+
 def rates(scores, correct, threshold=0.5):
     return (scores[correct] > threshold).mean(), (scores[~correct] < threshold).mean()
 
@@ -509,6 +520,7 @@ METRICS = {
     "aupr_success": of_ranks(metrics.aupr_success, average_precision),
     "aupr_error": of_ranks(metrics.aupr_error, lambda s, c: average_precision(-s, ~c)),
     "fpr_at_tpr": of_ranks(metrics.fpr_at_tpr, fpr_at_tpr),
+    "tpr_at_fpr": of_ranks(functools.partial(metrics.tpr_at_fpr, fpr=0.5), tpr_at_fpr),
     "tpr_tnr": of_ranks(metrics.tpr_tnr, rates),
     "detection_error": of_ranks(
         metrics.detection_error, lambda s, c: 1 - balanced(s, c)[1]

@@ -82,6 +82,7 @@ METRICS = {
     "aupr_success": of_scores(metrics.aupr_success),
     "aupr_error": of_scores(metrics.aupr_error),
     "fpr_at_tpr": of_scores(metrics.fpr_at_tpr),
+    "tpr_at_fpr": of_scores(metrics.tpr_at_fpr, fpr=0.2),
     "tpr_tnr": of_scores(metrics.tpr_tnr),
     "detection_error": of_scores(metrics.detection_error),
     "balanced_threshold": of_scores(metrics.balanced_threshold),

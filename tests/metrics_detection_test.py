@@ -1,3 +1,4 @@
+import functools
 import inspect
 
 import jax
@@ -46,6 +47,15 @@ def test_fpr_at_tpr_agrees_with_scikit_learn(problem, tpr):
     expected = false[true >= tpr].min()
     got = metrics.fpr_at_tpr(jnp.array(scores), jnp.array(correct), tpr=tpr)
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(tied_problems(), st.sampled_from([0.0, 0.01, 0.2, 1 / 3, 1.0]))
+def test_tpr_at_fpr_agrees_with_scikit_learn(problem, fpr):
+    scores, correct = problem
+    false, true, _ = sklearn_metrics.roc_curve(correct, scores, drop_intermediate=False)
+    got = metrics.tpr_at_fpr(jnp.array(scores), jnp.array(correct), fpr=fpr)
+    np.testing.assert_allclose(got, true[false <= fpr + 1e-12].max(), atol=1e-6)
 
 
 @pytest.mark.parametrize("variant", FAILURES)
@@ -106,6 +116,8 @@ def test_hand_worked_areas():
         (metrics.aupr_error, [0, 0, 0], 1.0),
         (metrics.fpr_at_tpr, [1, 1, 1], np.nan),
         (metrics.fpr_at_tpr, [0, 0, 0], np.nan),
+        (functools.partial(metrics.tpr_at_fpr, fpr=0.5), [1, 1, 1], np.nan),
+        (functools.partial(metrics.tpr_at_fpr, fpr=0.5), [0, 0, 0], np.nan),
         (metrics.aurc, [1, 1, 1], 0.0),
         (metrics.aurc, [0, 0, 0], 1.0),
         (metrics.aurc, [0], 1.0),
@@ -123,6 +135,8 @@ def test_one_kind_of_outcome(metric, correct, expected):
         (metrics.aupr_success, 0.75),
         (metrics.aupr_error, 0.25),
         (metrics.fpr_at_tpr, 1.0),
+        (functools.partial(metrics.tpr_at_fpr, fpr=0.9), 0.0),
+        (functools.partial(metrics.tpr_at_fpr, fpr=1.0), 1.0),
         (metrics.aurc, 0.25),
     ],
 )
@@ -168,6 +182,8 @@ def test_rank_metrics_name_bad_input():
         metrics.auroc(jnp.zeros(0), jnp.zeros(0, bool))
     with pytest.raises(ValueError, match=r"tpr must be in \[0, 1\], got 95.0"):
         metrics.fpr_at_tpr(scores, jnp.array([1, 0, 0]), tpr=95.0)
+    with pytest.raises(ValueError, match=r"fpr must be in \[0, 1\], got -0.1"):
+        metrics.tpr_at_fpr(scores, jnp.array([1, 0, 0]), fpr=-0.1)
     with pytest.raises(ValueError, match="one of none, linear"):
         metrics.fpr_at_tpr(scores, jnp.array([1, 0, 0]), interpolation="cubic")
 

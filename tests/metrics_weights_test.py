@@ -18,6 +18,7 @@ RANK_METRICS = {
     "aupr_success": metrics.aupr_success,
     "aupr_error": metrics.aupr_error,
     "fpr_at_tpr": metrics.fpr_at_tpr,
+    "tpr_at_fpr": lambda *a, **k: metrics.tpr_at_fpr(*a, fpr=0.2, **k),
     "detection_error": metrics.detection_error,
     "balanced_threshold": metrics.balanced_threshold,
     "aurc": metrics.aurc,
@@ -69,6 +70,8 @@ def test_weighted_areas_are_those_of_scikit_learn(dtype):
     enough = fpr[np.argmax(tpr >= 0.8)]
     got = metrics.fpr_at_tpr(s, c, tpr=0.8, weights=w)
     np.testing.assert_allclose(got, enough, rtol=1e-6)
+    most = metrics.tpr_at_fpr(s, c, fpr=0.2, weights=w)
+    np.testing.assert_allclose(most, tpr[fpr <= 0.2].max(), rtol=1e-6)
     balanced = metrics.balanced_threshold(s, c, weights=w).balanced_accuracy
     np.testing.assert_allclose(balanced, ((tpr + 1 - fpr) / 2).max(), rtol=1e-6)
 

@@ -10,7 +10,9 @@ due to the choice of the member (`predictive_uncertainty`); or how far a part of
 input is enough for the answer (`sufficiency`), and how far it is needed (`necessity`).
 
 A negative intervention is one against the network: a small change after which it is
-wrong (`fgsm`, `pgd`, `functional_attack`).
+wrong (`fgsm`, `pgd`, `functional_attack`), or the question whether an example was among
+those it learned from (`label_log_odds`, `lira`, `attack_columns`), asked with the help
+of networks that were trained alike (`train.fit_many`).
 """
 
 from trustjax.interventions._attacks import fgsm as fgsm
@@ -22,6 +24,10 @@ from trustjax.interventions._effects import sufficiency as sufficiency
 from trustjax.interventions._family import Family as Family
 from trustjax.interventions._family import given as given
 from trustjax.interventions._family import masked as masked
+from trustjax.interventions._membership import Shadows as Shadows
+from trustjax.interventions._membership import attack_columns as attack_columns
+from trustjax.interventions._membership import label_log_odds as label_log_odds
+from trustjax.interventions._membership import lira as lira
 from trustjax.interventions._uncertainty import (
     PredictiveUncertainty as PredictiveUncertainty,
 )

@@ -53,6 +53,7 @@ from trustjax.metrics._detection import aupr_error as aupr_error
 from trustjax.metrics._detection import aupr_success as aupr_success
 from trustjax.metrics._detection import auroc as auroc
 from trustjax.metrics._detection import fpr_at_tpr as fpr_at_tpr
+from trustjax.metrics._detection import tpr_at_fpr as tpr_at_fpr
 from trustjax.metrics._guarantee import GuaranteedSelection as GuaranteedSelection
 from trustjax.metrics._guarantee import (
     selection_with_guaranteed_risk as selection_with_guaranteed_risk,

@@ -8,7 +8,14 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from trustjax import _inputs, _numerics, _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, rank, share, strictest_to_reach
+from trustjax.metrics._ranking import (
+    Ranking,
+    as_fraction,
+    rank,
+    reaches,
+    share,
+    strictest_to_reach,
+)
 
 
 @_inputs.take_arrays
@@ -226,6 +233,57 @@ def fpr_at_tpr(
     return fpr_at_tpr_of(rank(scores, correct, weights), tpr, interpolation)
 
 
+@_inputs.take_arrays
+def tpr_at_fpr(
+    scores: Shaped[Array, " n"],
+    correct: Shaped[Array, " n"],
+    *,
+    fpr: float,
+    weights: Shaped[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    r"""Share of the right answers that are trusted while few of the errors are.
+
+    .. math:: \max_t \{ \mathrm{TPR}(t) : \mathrm{FPR}(t) \le \mathrm{fpr} \}
+
+    The number by which an attack on membership is judged, with members in the place of
+    right answers: few are found, but those for sure.
+
+    Args:
+      scores: higher = more trust.
+      correct: whether the prediction is right: boolean, or 0 and 1.
+      fpr: the share of errors that may be trusted. With fewer than 1 / fpr errors it
+        is none of them.
+      weights: what each example counts, see `trustjax.metrics`; 1 if None.
+
+    Returns:
+      The true positive rate, in [0, 1]; higher = better, `fpr` for a score that says
+      nothing and ties nowhere.
+
+    Raises:
+      ValueError: if the lengths differ, a known score is NaN, or `fpr` is not in
+        [0, 1].
+
+    ===============================  =====
+    Edge case                        Value
+    ===============================  =====
+    all right or all wrong           NaN
+    fpr = 1                          1
+    all scores equal, fpr < 1        0
+    a NaN score                      ValueError; NaN under a transformation
+    ===============================  =====
+
+    >>> scores = jnp.array([0.9, 0.8, 0.7, 0.6])
+    >>> print(tpr_at_fpr(scores, jnp.array([1, 0, 1, 0]), fpr=0.01))
+    0.5
+
+    References:
+      Carlini et al. 2022 (arXiv:2112.03570), section IV; their code takes what lies
+      strictly below `fpr`.
+    """
+    _validate.fraction("fpr", fpr)
+    return tpr_at_fpr_of(rank(scores, correct, weights), fpr)
+
+
 @jax.jit
 def auroc_of(ranking: Ranking) -> jax.Array:
     """See `auroc`: trapezoids between the groups of equal scores."""
@@ -268,3 +326,14 @@ def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array
     nothing_right = ranking.num_successes == 0
     value = share(errors, ranking.num_errors)
     return ranking.if_known(jnp.where(nothing_right, jnp.nan, value))
+
+
+@functools.partial(jax.jit, static_argnames="fpr")
+def tpr_at_fpr_of(ranking: Ranking, fpr: float) -> jax.Array:
+    """See `tpr_at_fpr`."""
+    spared = ranking.num_errors - ranking.errors
+    few = ranking.last & reaches(spared, ranking.num_errors, 1 - as_fraction(fpr))
+    successes = jnp.max(jnp.where(few, ranking.successes, 0))
+    nothing_wrong = ranking.num_errors == 0
+    value = share(successes, ranking.num_successes)
+    return ranking.if_known(jnp.where(nothing_wrong, jnp.nan, value))

@@ -1,0 +1,190 @@
+"""Attacks on membership against loops in NumPy and SciPy."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from scipy import special, stats
+
+from trustjax import interventions, losses
+from trustjax.interventions import Shadows
+
+NAN, INF = np.nan, np.inf
+NETWORKS, EXAMPLES = 12, 16
+
+
+@pytest.fixture
+def made():
+    """Members answer larger numbers, by which networks differ little."""
+    rng = np.random.default_rng(0)
+    members = np.stack([rng.permutation(NETWORKS) < 5 for _ in range(EXAMPLES)], axis=1)
+    hardness = rng.normal(0, 3, EXAMPLES)
+    values = hardness + 1.5 * members + rng.gumbel(0, 1, (NETWORKS, EXAMPLES))
+    asked = hardness + rng.normal(0, 2, EXAMPLES)
+    return asked, values, members
+
+
+def by_loop(asked, values, members, online, fixed, released):
+    middle, ddof = (np.median, 0) if released else (np.mean, 1)
+    floor = (lambda s: s + 1e-30) if released else (lambda s: max(s, 1e-6))
+    kinds = {}
+    for kind, kept in (("in", members), ("out", ~members)):
+        columns = [v[k] for v, k in zip(values.T, kept.T, strict=True)]
+        if not fixed:
+            deviations = [np.std(c, ddof=ddof) for c in columns]
+        elif released:
+            deviations = [np.std(np.concatenate(columns))] * EXAMPLES
+        else:
+            squares = sum(np.sum((c - c.mean()) ** 2) for c in columns)
+            freedom = sum(len(c) - 1 for c in columns)
+            deviations = [np.sqrt(squares / freedom)] * EXAMPLES
+        kinds[kind] = [middle(c) for c in columns], [floor(s) for s in deviations]
+    if released and fixed and online:
+        kinds["out"] = kinds["out"][0], kinds["in"][1]
+    density = {kind: stats.norm.logpdf(asked, *of) for kind, of in kinds.items()}
+    if online:
+        return density["in"] - density["out"]
+    if released:
+        return -density["out"]
+    return stats.norm.cdf(asked, *kinds["out"])
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("reading", ["paper", "released"])
+def test_lira_is_that_of_a_loop(made, online, fixed, reading):
+    asked, values, members = made
+    found = interventions.lira(
+        jnp.asarray(asked),
+        Shadows(jnp.asarray(values), jnp.asarray(members)),
+        online=online,
+        fixed_variance=fixed,
+        reading=reading,
+    )
+    expected = by_loop(asked, values, members, online, fixed, reading == "released")
+    if not online and reading == "paper":
+        found = special.ndtr(np.float64(found))
+    if not online and reading == "released":
+        expected = expected - np.log(2 * np.pi) / 2  # a constant, which ranks nothing
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-4)
+
+
+def test_lira_finds_members_that_a_threshold_does_not(made):
+    _, values, members = made
+    shadows = Shadows(jnp.asarray(values[1:]), jnp.asarray(members[1:]))
+    found = interventions.lira(jnp.asarray(values[0]), shadows)
+    by_threshold, by_lira = (
+        stats.mannwhitneyu(s[members[0]], s[~members[0]]).statistic
+        for s in (values[0], np.asarray(found))
+    )
+    assert by_lira > by_threshold
+
+
+def test_a_jitted_and_sharded_lira_is_the_same(made):
+    asked, values, members = (jnp.asarray(array) for array in made)
+    of = lambda asked, values, members: interventions.lira(
+        asked, Shadows(values, members)
+    )
+    alone = of(asked, values, members)
+    for kind in AxisType.Auto, AxisType.Explicit:
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+        rows, columns = (NamedSharding(mesh, p) for p in (P("data"), P(None, "data")))
+        found = jax.jit(of)(
+            jax.device_put(asked, rows), *jax.device_put((values, members), columns)
+        )
+        assert found.sharding.is_equivalent_to(rows, 1)
+        np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_networks_that_answer_alike_make_no_infinite_score():
+    members = jnp.array([[True], [True], [False], [False]])
+    shadows = Shadows(jnp.array([[1.0], [1.0], [0.0], [0.0]]), members)
+    found = interventions.lira(jnp.array([1.0]), shadows)
+    assert np.isfinite(found).all()
+    assert found > 0
+
+
+def test_under_jit_too_few_networks_give_nan(made):
+    asked, values, members = made
+    members = members.copy()
+    members[:, 3] = False
+    members[0, 3] = True
+    of = jax.jit(lambda m: interventions.lira(jnp.asarray(asked), Shadows(values, m)))
+    found = of(jnp.asarray(members))
+    assert np.isnan(found[3])
+    assert np.isfinite(np.delete(found, 3)).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, jnp.bfloat16])
+def test_log_odds_are_those_of_the_true_label(kind):
+    rng = np.random.default_rng(1)
+    z = np.asarray(jnp.asarray(rng.normal(0, 5, (20, 6)), kind), np.float64)
+    labels = rng.integers(0, 6, 20)
+    found = interventions.label_log_odds(jnp.asarray(z, kind), jnp.asarray(labels))
+    p = special.softmax(z, axis=-1)[range(20), labels]
+    np.testing.assert_allclose(found, special.logit(p), rtol=1e-4, atol=1e-5)
+    loss = losses.cross_entropy(jnp.asarray(z, jnp.float32), jnp.asarray(labels))
+    np.testing.assert_allclose(-np.log1p(np.exp(-np.float64(found))), -loss, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("z", "label", "expected"),
+    [
+        ([500.0, 0.0, 0.0], 0, 500 - np.log(2)),
+        ([0.0, 500.0], 0, -500.0),
+        ([3.0], 0, INF),
+        ([NAN, 0.0], 1, NAN),
+    ],
+)
+def test_edge_case_of_log_odds(z, label, expected):
+    of = interventions.label_log_odds
+    np.testing.assert_allclose(of(jnp.array([z]), jnp.array([label])), [expected])
+
+
+def test_columns_of_an_attack_are_those_of_a_loop():
+    rng = np.random.default_rng(2)
+    z, labels = rng.normal(0, 2, (9, 4)).astype(np.float32), rng.integers(0, 4, 9)
+    found = interventions.attack_columns(jnp.asarray(z), jnp.asarray(labels))
+    p = special.softmax(z, axis=-1)
+    for rank in range(4):
+        np.testing.assert_allclose(
+            found[f"probability_{rank + 1}"], np.sort(p)[:, ::-1][:, rank], rtol=1e-5
+        )
+    own = p[range(9), labels]
+    np.testing.assert_allclose(found["label_probability"], own, rtol=1e-5)
+    np.testing.assert_array_equal(found["label_rank"], (p > own[:, None]).sum(1))
+    np.testing.assert_allclose(found["label_log_odds"], special.logit(own), rtol=1e-4)
+    compiled = jax.jit(interventions.attack_columns)(z, labels)
+    chex.assert_trees_all_close(compiled, found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reading": "mean"}, "reading must be one of paper, released, got 'mean'"),
+        (
+            {"members": np.ones((NETWORKS, EXAMPLES), bool)},
+            "2 or more shadow networks without each example, got 0 for example 0",
+        ),
+        (
+            {"members": np.zeros((NETWORKS, EXAMPLES), bool)},
+            r"shadow networks with each example, got 0 for example 0 \(16 such\)",
+        ),
+        ({"members": np.ones((NETWORKS, 3), bool)}, "must have the same shape"),
+        ({"asked": np.zeros(3)}, "values has 3, examples_of_shadows has 16"),
+    ],
+)
+def test_bad_input_is_named(made, change, message):
+    asked, values, members = made
+    given = {"asked": asked, "members": members} | change
+    attack = functools.partial(
+        interventions.lira, reading=change.get("reading", "paper")
+    )
+    with pytest.raises(ValueError, match=message):
+        attack(given["asked"], Shadows(jnp.asarray(values), given["members"]))
