@@ -15,6 +15,8 @@ from trustjax.train._fit import fit as fit
 from trustjax.train._fit import load as load
 from trustjax.train._loop import NonFiniteLossError as NonFiniteLossError
 from trustjax.train._loop import Run as Run
+from trustjax.train._many import TrainedMany as TrainedMany
+from trustjax.train._many import fit_many as fit_many
 from trustjax.train._position import Position as Position
 from trustjax.train._position import TrainEpoch as TrainEpoch
 from trustjax.train._runs import Best as Best

@@ -76,6 +76,31 @@ def make_train_step(
       `(state, train_step)`; `train_step` is jitted and gives its input state away, so
       a state is used once. The model is left as it is.
     """
+    state, seeded_step = make_seeded_train_step(
+        model,
+        config,
+        steps_per_epoch=steps_per_epoch,
+        loss_fn=loss_fn,
+        compute_dtype=compute_dtype,
+    )
+    # The seed is an argument and no constant: runs that differ in it share a program,
+    # and find it in JAX's compilation cache.
+    return state, functools.partial(seeded_step, jax.random.key(config.seed))
+
+
+def make_seeded_train_step(
+    model: nnx.Module,
+    config: TrainConfig,
+    *,
+    steps_per_epoch: int,
+    loss_fn: BatchLossFn = cross_entropy,
+    compute_dtype: Any = None,
+) -> tuple[TrainState, Callable[..., TrainState]]:
+    """As `make_train_step`, with the key that all draws come from as an argument.
+
+    Returns:
+      `(state, train_step)`, `train_step(key, state, batch, scale)`.
+    """
     graph, *states = nnx.split(
         _in_training_mode(model, compute_dtype),
         nnx.Param,
@@ -150,9 +175,7 @@ def make_train_step(
         loss_sum=jnp.float32(0),
         first_bad_step=jnp.int32(-1),
     )
-    # The seed is an argument and no constant: runs that differ in it share a program,
-    # and find it in JAX's compilation cache.
-    return state, functools.partial(train_step, jax.random.key(config.seed))
+    return state, train_step
 
 
 def make_outputs(
