@@ -66,15 +66,14 @@ ALLOWED = {
     "passes": ENGINE,
     "scores": PASSES,
     "explain": PASSES,
-    "introspection": METHODS,
+    "introspection": METHODS | {"train", "data", "scoring"},
     "interventions": METHODS | {"scores", "explain", "metrics"},
     "oracles": METHODS | {"train", "data", "metrics", "scores", "scoring"},
     "detectors": METHODS | {"metrics", "scores"},
     "train": METHODS | {"data"},
     "assess": FOUNDATION | {"metrics", "scores", "statistics"},
     "report": FOUNDATION | {"assess", "metrics", "statistics"},
-    "scoring": METHODS
-    | {"data", "scores", "explain", "introspection", "detectors", "metrics"},
+    "scoring": METHODS | {"data", "scores", "explain", "detectors", "metrics"},
 }
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)

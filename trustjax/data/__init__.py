@@ -14,6 +14,7 @@ from trustjax.data._corruptions import corrupt as corrupt
 from trustjax.data._corruptions import corrupted as corrupted
 from trustjax.data._corruptions import corruptions_named as corruptions_named
 from trustjax.data._dataset import NO_CLASS as NO_CLASS
+from trustjax.data._dataset import ArraySource as ArraySource
 from trustjax.data._dataset import Dataset as Dataset
 from trustjax.data._dataset import as_arrays as as_arrays
 from trustjax.data._dataset import from_arrays as from_arrays
