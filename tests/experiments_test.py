@@ -1,12 +1,14 @@
 import dataclasses
 import functools
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy import stats
 
 from trustjax import assess, data, models, oracles, train
 
@@ -27,6 +29,7 @@ explanations_shared = pytest.importorskip("experiments.explanations_shared")
 explanations_voice = pytest.importorskip("experiments.explanations_voice")
 grad_trust_table = pytest.importorskip("experiments.grad_trust_table")
 representation = pytest.importorskip("experiments.representation")
+lee2021_open_set = pytest.importorskip("experiments.lee2021_open_set")
 
 
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
@@ -402,3 +405,60 @@ def test_the_study_of_embeddings_runs_whole_in_small(tmp_path):
         assert list(row) == ["conv1", "conv2", "conv3", "dense", "all layers"]
     assert (tmp_path / "figures/representation_mnist5k.png").stat().st_size > 10_000
     assert representation.main(study) == found  # of what is kept
+
+
+@pytest.mark.exhaustive
+def test_open_set_recognition_runs_whole_in_small(tmp_path):
+    study = dataclasses.replace(
+        lee2021_open_set.SMOKE.study, workdir=tmp_path, numbers=tmp_path / "numbers"
+    )
+    setting = dataclasses.replace(lee2021_open_set.SMOKE, study=study)
+    found = lee2021_open_set.run(setting)
+    for one in found["divisions"]:
+        assert len(one["known"]) == 6
+        assert set(one["first"]) < set(one["known"])
+    for judge, own in found["judges"].items():
+        assert list(own) == [lee2021_open_set.CLASSES, "letters", "uniform_noise"]
+        for of_unknown in own.values():
+            learned = judge in lee2021_open_set.LEARNED
+            assert ("accuracy, .95" in of_unknown) == learned
+            for number in of_unknown.values():
+                assert len(number["divisions"]) == 2
+                assert all(0 <= value <= 1 for value in number["divisions"])
+    assert f"| {lee2021_open_set.DETECTOR}, .95 |" in lee2021_open_set.tables(found)
+    written = json.loads(
+        (tmp_path / "numbers/lee2021_open_set_mnist5k.json").read_text()
+    )
+    assert written.keys() == found.keys()
+    assert lee2021_open_set.run(setting) == found  # of what is kept
+
+
+def test_an_open_set_is_divided_into_classes_that_are_known_and_not():
+    one = lee2021_open_set.division(10, 0)
+    assert (len(one.known), len(one.first)) == (6, 4)
+    assert set(one.first) < set(one.known)
+    assert lee2021_open_set.division(10, 0) == one != lee2021_open_set.division(10, 1)
+
+
+def test_differences_of_an_open_set_hold_together():
+    detector, *rivals = (lee2021_open_set.DETECTOR, "a", "b")
+    apart = np.array([0.1, 0.2, 0.15, 0.12])
+    splits = [
+        {detector: {"x": {"auroc": 0.5 + own}}}
+        | {name: {"x": {"auroc": 0.5}} for name in rivals}
+        for own in apart
+    ]
+    found = lee2021_open_set.differences(splits)["x"]
+    # Of two statements each holds at 97.5 %.
+    wanted = stats.t.interval(0.975, 3, apart.mean(), stats.sem(apart))
+    for name in rivals:
+        ends = found[name]["low"], found[name]["high"]
+        np.testing.assert_allclose(ends, wanted)
+
+
+def test_the_page_of_the_open_set_has_the_tables_of_its_numbers():
+    folder = pathlib.Path(lee2021_open_set.__file__).parent
+    found = json.loads((folder / "numbers/lee2021_open_set_mnist5k.json").read_text())
+    text = (folder / "lee2021_open_set.md").read_text()
+    for table in lee2021_open_set.tables(found).split("\n\n"):
+        assert table in text
