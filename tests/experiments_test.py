@@ -19,6 +19,7 @@ score_table = pytest.importorskip("experiments.score_table")
 oberdiek2018_train = pytest.importorskip("experiments.oberdiek2018_train")
 luo2021 = pytest.importorskip("experiments.luo2021")
 rise_shape = pytest.importorskip("experiments.rise_shape")
+luo2021_losses = pytest.importorskip("experiments.luo2021_losses")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
 wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
 shifts = pytest.importorskip("experiments.shifts")
@@ -114,6 +115,16 @@ def test_luo2021_study_runs_whole_from_one_command(tmp_path, capsys):
     assert "<mlp, mlp> on digits" in out
     assert "AUC of SS less that of: CE" in out
     assert "figure4 took" in out
+
+
+def test_the_curves_of_oracle_losses(tmp_path):
+    found = luo2021_losses.main(tmp_path)
+    assert found["right, SS (1, 3)"]["slope"] == pytest.approx(-1)
+    assert found["wrong, SS (1, 3)"]["slope"] == pytest.approx(3)
+    # What a wrong answer's true class was given is all the distrust that TCP asks for.
+    least = found["wrong, TCP, p = 0.4"]["least_at"]
+    assert least == pytest.approx(np.log(0.4 / 0.6), abs=0.02)
+    assert (tmp_path / "luo2021_losses.png").stat().st_size > 10_000
 
 
 def test_a_rescaling_changes_the_range_grid_alone():
