@@ -184,9 +184,16 @@ def _prepared(
             return dataset
         return data.convert(dataset, (*size, channels))
 
+    learnt_from = {
+        name: None if dataset is None else prepared(dataset)
+        for name, dataset in (
+            ("train", datasets.train),
+            ("validation", datasets.validation),
+        )
+    }
     return datasets._replace(
         test=prepared(datasets.test),
-        train=None if datasets.train is None else prepared(datasets.train),
+        **learnt_from,
         others={name: prepared(other) for name, other in datasets.others.items()},
     )
 
@@ -228,10 +235,13 @@ def _placed(
     """The datasets under the classes of the network."""
     known = _known_classes(config, num_classes)
     test, notes = _classes.placed(datasets.test, num_classes, known, config.class_map)
-    train = datasets.train
-    if train is not None:
-        train, _ = _classes.placed(train, num_classes, known, config.class_map)
-    return datasets._replace(test=test, train=train), notes
+    train, validation = (
+        None
+        if dataset is None
+        else _classes.placed(dataset, num_classes, known, config.class_map)[0]
+        for dataset in (datasets.train, datasets.validation)
+    )
+    return datasets._replace(test=test, train=train, validation=validation), notes
 
 
 def _known_classes(config: ReportConfig, num_classes: int) -> _classes.Known:

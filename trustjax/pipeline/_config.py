@@ -182,6 +182,9 @@ class ReportConfig(NetworkConfig):
       scores: names of registered scores; `standard`, those of one pass over the test
         set; or `all` that one trained network offers: also those of neighbours in the
         training set, of dropout masks and of shifted inputs.
+      introspective: whether the page is on two stages: the network, and a second stage
+        that is trained on its introspective features (`introspection.fit`) and answers
+        in its place.
       oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
         others under the name `oracle`; None for none.
       detector: the file of a detector (`trustjax detect`, `detectors.save`), to score
@@ -207,6 +210,7 @@ class ReportConfig(NetworkConfig):
     """
 
     scores: tuple[str, ...] = (STANDARD,)
+    introspective: bool = False
     oracle: pathlib.Path | None = None
     detector: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
@@ -232,6 +236,12 @@ class ReportConfig(NetworkConfig):
                 f"severities must be some of {known}, got {self.severities}"
             )
         _require_registered(self.scores)
+        for name in ("oracle", "detector"):
+            if self.introspective and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name} is of the first stage alone, --introspective answers by "
+                    "two: give one of them"
+                )
         brought = (
             (self.oracle, scores.ORACLE_OUTPUT, "--oracle, a trained oracle's folder"),
             (self.detector, scores.DETECTOR_OUTPUT, "--detector, a fitted one's file"),
@@ -330,6 +340,12 @@ class ReportConfig(NetworkConfig):
         sets = {STANDARD: self._of_one_pass, ALL: offers}
         return expanded([*self.scores, *own], sets)
 
+    @property
+    def second_stage_folder(self) -> pathlib.Path:
+        """Where the second stage is kept."""
+        there = self.checkpoint_folder
+        return there.with_name(f"{there.name}-introspective")
+
     def asks_training_set(self) -> bool:
         """Whether a score is fitted on the training set."""
         without = self.offers(dropout=True, training_set=False)
@@ -341,7 +357,8 @@ class ReportConfig(NetworkConfig):
     @property
     def report_folder(self) -> pathlib.Path:
         """Where the report is written."""
-        return self.out or pathlib.Path("reports", self.name)
+        stages = "-introspective" if self.introspective else ""
+        return self.out or pathlib.Path("reports", f"{self.name}{stages}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,15 +67,25 @@ def load_to_ask(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
     """What a network that is trained already is asked about; images of any sizes.
 
     The training set is read only if scores are fitted on one. Where it cannot be, those
-    scores are left out and the test set's notes say so, unless one was named.
+    scores are left out and the test set's notes say so, unless one was named. A second
+    stage needs the training set, and the validation set, in any case.
 
     Raises:
       ValueError: if a score that is named needs a training set that is not there.
     """
     note = ()
+    if config.introspective:
+        if _is_all(config):
+            raise ValueError(
+                f"--introspective: the test set is all of {config.dataset}, and "
+                "nothing is left for the second stage to learn from"
+            )
+        splits = (config.train_split, config.validation_split, config.test_split)
+        train, validation, test = load_parts(config, splits, progress)
+        return Datasets(train, validation, test, {})
     if config.asks_training_set():
         try:
-            if data.is_own(config.dataset) and "all" in config.test_split.split("+"):
+            if _is_all(config):
                 raise ValueError(f"the test set is all of {config.dataset}")
             return _to_ask(config, (config.train_split, config.test_split), progress)
         except ValueError as error:
@@ -84,6 +94,11 @@ def load_to_ask(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
     datasets = _to_ask(config, (config.test_split,), progress)
     test = dataclasses.replace(datasets.test, notes=(*datasets.test.notes, *note))
     return datasets._replace(test=test)
+
+
+def _is_all(config: ReportConfig) -> bool:
+    """Whether the test set is everything that there is."""
+    return data.is_own(config.dataset) and "all" in config.test_split.split("+")
 
 
 def _to_ask(

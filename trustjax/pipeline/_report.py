@@ -7,6 +7,7 @@ from trustjax import assess, data
 from trustjax.pipeline import (
     _brought,
     _dataset,
+    _introspective,
     _mistakes,
     _network,
     _outputs,
@@ -107,6 +108,7 @@ def _made(
     command: str,
 ) -> Report:
     """The report, in a place that is there, on a network that takes the images."""
+    network = _introspective.with_second_stage(config, datasets, network, progress)
     scored = _scored.scored(config, network, datasets, progress)
     shared = None
     if datasets.train is not None:
