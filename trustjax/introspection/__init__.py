@@ -13,6 +13,8 @@ norms, products, and a second stage that answers by them. The outer product itse
 classes times width, is nowhere.
 """
 
+from trustjax.introspection._acquisition import badge as badge
+from trustjax.introspection._acquisition import least_trusted as least_trusted
 from trustjax.introspection._algebra import inner_products as inner_products
 from trustjax.introspection._algebra import linear as linear
 from trustjax.introspection._algebra import maximum as maximum
