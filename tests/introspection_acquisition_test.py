@@ -46,6 +46,7 @@ def test_badge_is_k_means_plus_plus_on_whole_gradients():
         assert ours == by_loop(*pool(), 9, KEY, available)
 
 
+@pytest.mark.exhaustive
 def test_badge_takes_one_of_each_kind_before_a_second():
     logits = jnp.zeros((9, 3)).at[jnp.arange(9), jnp.arange(9) % 3].set(0.1)
     embedding = jnp.ones((9, 2))
@@ -56,7 +57,9 @@ def test_badge_takes_one_of_each_kind_before_a_second():
         assert sorted((chosen[:3] % 3).tolist()) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_badge_of_a_sharded_pool(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     placed = jax.device_put(pool(), NamedSharding(mesh, PartitionSpec("data")))

@@ -128,7 +128,9 @@ def test_sums_of_nothing_or_of_nan_are_refused():
         introspection.standardization(bad)
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_sums_of_a_sharded_batch(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     found = introspection.features_of(*network(), IMAGES[:64])
@@ -269,6 +271,7 @@ def test_it_is_cut_at_its_own_last_layer():
     assert introspection.features_of(found.apply_fn, found.params, IMAGES)
 
 
+@pytest.mark.exhaustive
 def test_maps_and_gradients_reach_through_both_stages():
     found = trained()
     maps = explain.saliency(found.apply_fn, found.params, IMAGES[:4])
@@ -303,7 +306,9 @@ def test_jit_vmap_and_a_batch_of_one():
     close(found.apply_fn(found.params, IMAGES[3:4]), together[3:4])
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_sharded_is_unsharded(kind):
     found = trained()
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))

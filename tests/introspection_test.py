@@ -294,6 +294,7 @@ def test_other_layers_are_those_of_class_gradients():
     np.testing.assert_allclose(introspection.maximum(found), largest, rtol=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_a_temperature_belongs_to_the_last_layer():
     dense, cooled = networks.get("dense"), networks.get("temperature")
     params = dense.params
@@ -362,7 +363,9 @@ def test_jit_and_vmap_and_single_examples():
     assert_close(alone, jax.tree.map(lambda a: a[3:4], together))
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_sharded_is_unsharded_and_stays_sharded(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
@@ -380,7 +383,9 @@ def test_sharded_is_unsharded_and_stays_sharded(kind):
     assert_close(pairs(*placed), pairs(*given), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_a_sharded_network_is_asked_as_another(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     apply_fn, params, x = problems.get("mlp")

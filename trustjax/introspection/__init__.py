@@ -9,8 +9,8 @@ made.apply_fn, made.params                                # a network like any o
 
 In come logits and embeddings, or a network that is cut at its embedding; out go the two
 factors of the gradient in the last layer, for each example, and what is made of them:
-norms, products, and a second stage that answers by them. The outer product itself,
-classes times width, is nowhere.
+norms, products, a second stage that answers by them, and which records of a pool to ask
+a label for (`badge`). The outer product itself, classes times width, is nowhere.
 """
 
 from trustjax.introspection._acquisition import badge as badge
