@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import os
 import pathlib
 import resource
@@ -22,6 +23,8 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Programs of one operation are made by the thousand: none needs to know its callers.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Before jax starts. `.ci/run` gives flags for the newest Python's tests.
 os.environ["XLA_FLAGS"] = compiler.flags(os.environ.get("XLA_FLAGS", ""))
 
@@ -35,21 +38,34 @@ jaxtyping.install_import_hook("trustjax", f"{typecheck.__name__}.typechecked")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_finish():
+    """What is imported by now stays: the collector need not walk through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    _AFTER_THE_LAST[0] = _resident()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_one_module():
-    """Lets go of a module's compiled programs: those of all take gigabytes."""
+    """Lets go of a module's compiled programs: those of all take gigabytes.
+
+    Where they have taken little they stay, for the next module needs many of the same.
+    """
     yield
-    _let_go()
+    if _grown(unknown=math.inf) > 0.4e9:
+        _let_go()
 
 
 @pytest.fixture(autouse=True)
 def programs_in_memory():
     """Lets go of them within a module, too, where they have taken a gigabyte."""
     yield
-    if _resident() - _AFTER_THE_LAST[0] > 1e9:
+    if _grown(unknown=0.0) > 1e9:
         _let_go()
 
 
+_STATM = pathlib.Path("/proc/self/statm")
 _AFTER_THE_LAST = [0.0]
 """Bytes in memory after programs were last let go."""
 
@@ -64,12 +80,16 @@ def _let_go() -> None:
     _AFTER_THE_LAST[0] = _resident()
 
 
+def _grown(unknown: float) -> float:
+    """By how many bytes since then; as is given where the system does not say."""
+    return _resident() - _AFTER_THE_LAST[0] if _STATM.exists() else unknown
+
+
 def _resident() -> float:
     """Bytes of this process in memory; 0 where the system does not say."""
-    pages = pathlib.Path("/proc/self/statm")
-    if not pages.exists():
+    if not _STATM.exists():
         return 0.0
-    return int(pages.read_text().split()[1]) * resource.getpagesize()
+    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.fixture
