@@ -73,7 +73,7 @@ def test_what_is_far_apart_is_told_apart_and_twins_are_not(found):
 
 def test_a_network_is_not_told_apart_from_itself(networks):
     same = assess.compare(
-        {"a": networks["good"], "b": networks["good"]}, num_samples=50
+        {"a": networks["good"], "b": networks["good"]}, num_samples=200
     )
     for number, statement in same.statements.items():
         assert statement.may_be_best == ("a", "b"), number
@@ -170,7 +170,7 @@ def test_the_gap_of_confidence_has_an_interval():
 
 def test_nothing_is_said_of_a_network_with_few_errors(labels, networks):
     sure = network(50.0, labels=labels, seed=6)
-    found = assess.compare({"sure": sure, "poor": networks["poor"]}, num_samples=20)
+    found = assess.compare({"sure": sure, "poor": networks["poor"]}, num_samples=200)
     assert found.networks[0].numbers["confidence_gap"].not_defined
     for number, statement in found.statements.items():
         assert "sure" in statement.reasons, number
@@ -183,7 +183,7 @@ def test_a_class_without_an_example_has_no_differences(networks, labels):
         name: assess.Predictions(said.logits[kept], labels[kept])
         for name, said in networks.items()
     }
-    found = assess.compare(part, num_samples=20)
+    found = assess.compare(part, num_samples=200)
     empty = found.classes[1]
     assert empty.count == 0
     assert np.isnan([empty.differences, empty.low, empty.high]).all()
@@ -195,7 +195,7 @@ def test_a_class_without_an_example_has_no_differences(networks, labels):
 def test_class_names_of_one_file_are_those_of_all(networks):
     names = tuple("abcd")
     named = dataclasses.replace(networks["poor"], class_names=names)
-    found = assess.compare({"good": networks["good"], "poor": named}, num_samples=20)
+    found = assess.compare({"good": networks["good"], "poor": named}, num_samples=200)
     assert tuple(c.name for c in found.classes) == names
     for one in found.networks:
         assert tuple(c.name for c in one.assessment.classes) == names
@@ -204,7 +204,7 @@ def test_class_names_of_one_file_are_those_of_all(networks):
 def test_what_is_known_of_a_network_is_kept(networks):
     run = {"num_parameters": 12, "dataset_fingerprint": "x"}
     known = dataclasses.replace(networks["good"], run=run)
-    found = assess.compare({"a": known, "b": networks["poor"]}, num_samples=20)
+    found = assess.compare({"a": known, "b": networks["poor"]}, num_samples=200)
     assert [one.num_parameters for one in found.networks] == [12, None]
 
 
@@ -259,7 +259,7 @@ def test_one_network_is_not_compared(networks):
 def test_progress_is_heard(networks):
     heard = []
     assess.compare(
-        networks, num_samples=20, progress=lambda *facts: heard.append(facts[:3])
+        networks, num_samples=200, progress=lambda *facts: heard.append(facts[:3])
     )
     assert heard == [("comparing", done, 3) for done in (1, 2, 3)]
 
@@ -267,6 +267,6 @@ def test_progress_is_heard(networks):
 def test_a_made_up_network_with_infinite_scores_is_compared():
     found = assess.compare(
         {str(seed): made_up.predictions(seed=0, full=seed > 0) for seed in (0, 1)},
-        num_samples=20,
+        num_samples=200,
     )
     assert len(found.statements["best_auroc"].names) == 2

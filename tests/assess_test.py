@@ -26,7 +26,7 @@ def test_headline_by_hand():
     # Probabilities .9, .8, .6, .7 of the answers 0, 0, 1, 1; the second is wrong.
     answers = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
     said = assess.Predictions(np.log(answers), np.array([0, 1, 1, 1]))
-    headline = assess.assess(said, num_samples=50).headline
+    headline = assess.assess(said, num_samples=200).headline
     values = {name: quantity.value for name, quantity in headline.items()}
     assert values == {
         "accuracy": 0.75,
@@ -79,7 +79,7 @@ def test_few_errors_prove_nothing(errors):
     said = made_up.predictions(40, 3, full=False)
     labels = said.predicted.copy()
     labels[:errors] = (labels[:errors] + 1) % 3
-    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=50)
+    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=200)
     assert found.comparison.reason.endswith("and it takes 10")
     assert all(score.may_be_best for score in found.scores)
     for score in found.scores:
@@ -103,10 +103,10 @@ def test_confidences_that_round_to_1_keep_their_order():
     )
     assert (said.confidence == 1).all()
     np.testing.assert_allclose(said.log_odds, gaps)
-    score = assess.assess(said, num_samples=20).by_name["max_softmax"]
+    score = assess.assess(said, num_samples=200).by_name["max_softmax"]
     assert score.numbers["auroc"].value == 1
     rounded = dataclasses.replace(said, scores={"max_softmax": np.ones(40)})
-    score = assess.assess(rounded, num_samples=20).by_name["max_softmax"]
+    score = assess.assess(rounded, num_samples=200).by_name["max_softmax"]
     assert score.numbers["auroc"].value == 1
 
 
@@ -232,7 +232,7 @@ def test_gallery_shows_the_extremes(said, found):
 
 def test_all_right_is_said_not_computed(said):
     found = assess.assess(
-        dataclasses.replace(said, labels=said.predicted), num_samples=20
+        dataclasses.replace(said, labels=said.predicted), num_samples=200
     )
     accuracy = found.headline["accuracy"]
     assert accuracy[:3] == (1, pytest.approx(0.025 ** (1 / 300)), 1)
@@ -251,7 +251,7 @@ def test_all_right_is_said_not_computed(said):
 
 def test_all_wrong_is_said_not_computed(said):
     labels = (said.predicted + 1) % 5
-    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=20)
+    found = assess.assess(dataclasses.replace(said, labels=labels), num_samples=200)
     assert found.headline["accuracy"].value == 0
     assert found.headline["confidence_when_right"].not_defined == "no answer is right"
     for score in found.scores:
@@ -260,7 +260,7 @@ def test_all_wrong_is_said_not_computed(said):
 
 def test_one_example(said):
     one = assess.Predictions(said.logits[:1], said.predicted[:1])
-    found = assess.assess(one, num_samples=20)
+    found = assess.assess(one, num_samples=200)
     value = found.headline["net_trust_score"].value
     assert value == pytest.approx(one.confidence[0], rel=1e-6)
     low, _, high = made_up.ends(found.headline["net_trust_score"])
@@ -272,7 +272,7 @@ def test_one_example(said):
 def test_an_empty_class_is_excluded_and_said(said):
     labels = np.where(said.labels == 4, 0, said.labels)
     found = assess.assess(
-        assess.Predictions(said.logits, labels, scores=said.scores), num_samples=20
+        assess.Predictions(said.logits, labels, scores=said.scores), num_samples=200
     )
     assert found.classes[4].count == 0
     assert found.classes[4].trust.not_defined == "no example has this label"
@@ -328,7 +328,7 @@ def test_calibration_error_is_told_from_what_chance_adds():
 
 def in_another_order(order, logits, labels):
     return assess.assess(
-        assess.Predictions(logits[:, order], labels), num_samples=5
+        assess.Predictions(logits[:, order], labels), num_samples=200
     ).other_class_order
 
 
@@ -358,7 +358,7 @@ def test_no_order_of_the_classes_is_proposed_that_fits_noise():
 def test_alpha_and_beta_weigh_the_two_mistakes_by_hand():
     answers = np.array([[0.9, 0.1], [0.8, 0.2]])
     said = assess.Predictions(np.log(answers), np.array([0, 1]))
-    found = assess.assess(said, num_samples=50, alpha=2.0, beta=0.5)
+    found = assess.assess(said, num_samples=200, alpha=2.0, beta=0.5)
     trust = found.headline["net_trust_score"].value
     assert trust == pytest.approx((0.9**2 + (1 - 0.8) ** 0.5) / 2)
     assert (found.alpha, found.beta) == (2.0, 0.5)
@@ -368,5 +368,5 @@ def test_alpha_and_beta_weigh_the_two_mistakes_by_hand():
 
 def test_progress_hears_of_every_part(said):
     heard = []
-    assess.assess(said, num_samples=50, progress=lambda *call: heard.append(call))
+    assess.assess(said, num_samples=200, progress=lambda *call: heard.append(call))
     assert heard == [("assessing", done, 6, {}) for done in range(1, 7)]

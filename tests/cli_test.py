@@ -267,6 +267,7 @@ def test_list_names_what_is_here(capsys):
         assert name in listed
 
 
+@pytest.mark.exhaustive
 def test_softmax_under_the_key_logits_is_said_on_the_page_and_in_the_terminal(capsys):
     logits = np.random.default_rng(0).normal(size=(40, 3))
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -306,7 +307,12 @@ def test_a_masked_class_is_taken(capsys):
             [0.9, 0.2, 0.6, 0.1],
             "taken as the probabilities [1 - p, p]",
         ),
-        ("logits", [0.9, 0.2, 0.6, 0.1], "taken as the probabilities [1 - p, p]"),
+        pytest.param(
+            "logits",
+            [0.9, 0.2, 0.6, 0.1],
+            "taken as the probabilities [1 - p, p]",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_one_output_is_two_classes_and_that_is_said(name, one, said, capsys):
@@ -330,6 +336,7 @@ def test_one_output_is_two_classes_and_that_is_said(name, one, said, capsys):
     assert ("score_max_logit" in arrays) == ("logits [0, z]" in said)
 
 
+@pytest.mark.exhaustive
 def test_logits_that_float32_saturates_or_cannot_hold_keep_their_order():
     leads = np.array([20.0, 22.0, 30.0, 21.0, 25.0, 35.0])
     labels = np.array([1, 1, 0, 1, 0, 0])  # float32 softmax is 1 for all of them
@@ -372,7 +379,7 @@ def test_folders_and_the_network_follow_from_dataset_and_seed():
 
 def test_a_report_of_other_settings_is_not_overwritten_unasked(error_of, capsys):
     rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(30, 3)), np.arange(30) % 3
+    logits, labels = rng.normal(size=(40, 3)), np.arange(40) % 3
     np.savez("said.npz", logits=logits, labels=labels)
     run("assess", "said.npz")
     before = pathlib.Path("reports/said/metrics.json").read_bytes()
@@ -395,9 +402,9 @@ def test_a_report_of_other_settings_is_not_overwritten_unasked(error_of, capsys)
 
 
 def test_assess_computes_the_scores_that_are_asked_for(error_of):
-    logits = np.random.default_rng(0).normal(size=(30, 3))
+    logits = np.random.default_rng(0).normal(size=(40, 3))
     np.savez(
-        "said.npz", logits=logits, labels=np.arange(30) % 3, score_mine=logits[:, 0]
+        "said.npz", logits=logits, labels=np.arange(40) % 3, score_mine=logits[:, 0]
     )
     run("assess", "said.npz", "--scores", "margin", "energy")
     _, arrays = read(pathlib.Path("reports/said"))
@@ -406,7 +413,7 @@ def test_assess_computes_the_scores_that_are_asked_for(error_of):
     asked = error_of("assess", "said.npz", "--scores", "knn_distance")
     assert "needs knn_state, features, which predictions do not give" in asked
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.savez("softmax.npz", probabilities=softmax, labels=np.arange(30) % 3)
+    np.savez("softmax.npz", probabilities=softmax, labels=np.arange(40) % 3)
     asked = error_of("assess", "softmax.npz", "--scores", "energy")
     assert "energy depends on a constant of the logits" in asked
 

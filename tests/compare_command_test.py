@@ -44,7 +44,7 @@ def compared(*paths):
 
 @pytest.fixture
 def folder(said):
-    report.write(assess.assess(said, num_samples=5), said, "reports/cnn-0")
+    report.write(assess.assess(said), said, "reports/cnn-0")
     return "reports/cnn-0"
 
 
@@ -70,6 +70,7 @@ def test_a_report_and_files_are_compared_on_one_page(said, folder, capsys):
     assert equal[0][2] == equal[2][0] == 0, "the same answers"
 
 
+@pytest.mark.exhaustive
 def test_scores_that_the_outputs_determine_are_compared(said):
     paths = [saved("a.npz", said), saved("b.npz", said)]
     found = compared(*paths)
@@ -79,6 +80,7 @@ def test_scores_that_the_outputs_determine_are_compared(said):
     assert "GradTrust" in titles
 
 
+@pytest.mark.exhaustive
 def test_files_of_one_name_are_told_apart_by_their_paths(said):
     for name in ("one", "two"):
         pathlib.Path(name).mkdir()

@@ -256,6 +256,7 @@ def of_file(*what, file="said.npz", **options: Any):
     return pipeline.DetectConfig(what=what, predictions=pathlib.Path(file), **options)
 
 
+@pytest.mark.exhaustive
 def test_predictions_of_any_framework():
     predictions("said.npz")
     made = pipeline.detection(of_file("errors", "noise"))

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from sklearn import linear_model, metrics
 
 from tests import problems
+from tests.programs import jitted
 from trustjax import detectors, gradients, ingredients, passes, scores, scoring
 
 EXAMPLES = 400
@@ -98,9 +99,10 @@ def test_the_battery(fitted):
         atol=1e-6,
     )
     halves = {name: column.reshape(2, -1) for name, column in columns.items()}
-    by_half = jax.vmap(detectors.score, in_axes=(None, 0))(fitted, halves)
+    by_half = jax.jit(jax.vmap(detectors.score, in_axes=(None, 0)))(fitted, halves)
     np.testing.assert_allclose(by_half.reshape(-1), s, rtol=1e-5, atol=1e-6)
-    slopes = jax.grad(lambda columns: detectors.score(fitted, columns).sum())(columns)
+    total = lambda columns: detectors.score(fitted, columns).sum()
+    slopes = jax.jit(jax.grad(total))(columns)
     for name in fitted.names:
         assert np.isfinite(slopes[name]).all()
         assert np.any(slopes[name] != 0)
@@ -276,8 +278,14 @@ def test_columns_of_a_network_are_its_scores_and_statistics():
     assert set(columns) == set(names)
     for name in NAMES:
         np.testing.assert_array_equal(columns[name], found[name])
-    for group in gradients.GROUPINGS:
-        expected = gradients.gradient_statistics(apply_fn, params, x, group=group)
+    _, by_group = jitted(
+        gradients.outputs_and_grouped_statistics,
+        apply_fn,
+        params,
+        x,
+        groups=gradients.GROUPINGS,
+    )
+    for group, expected in by_group.items():
         assert gradients.groups(params, group) == expected.groups
         assert not any(n.startswith(group) and n.endswith("/mean") for n in names)
         for name, column in detectors.columns_of(expected, group).items():
@@ -285,7 +293,7 @@ def test_columns_of_a_network_are_its_scores_and_statistics():
                 np.testing.assert_allclose(
                     columns[name], column, rtol=1e-4, atol=1e-6, err_msg=name
                 )
-    norms = passes.confounding_gradients(apply_fn, params, x, group="tensor")
+    norms = jitted(passes.confounding_gradients, apply_fn, params, x, group="tensor")
     for name, column in detectors.columns_of(norms, "confounding").items():
         np.testing.assert_allclose(columns[name], column, rtol=1e-4, err_msg=name)
 

@@ -33,6 +33,7 @@ representation = pytest.importorskip("experiments.representation")
 lee2021_open_set = pytest.importorskip("experiments.lee2021_open_set")
 
 
+@pytest.mark.exhaustive
 def test_oberdiek2018_train_runs_and_learns(tmp_path, capsys):
     config = train.TrainConfig(epochs=2)
     accuracy = oberdiek2018_train.main("mnist5k", config, tmp_path)
@@ -127,6 +128,7 @@ def test_the_curves_of_oracle_losses(tmp_path):
     assert (tmp_path / "luo2021_losses.png").stat().st_size > 10_000
 
 
+@pytest.mark.exhaustive
 def test_a_rescaling_changes_the_range_grid_alone():
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(400, 3)).astype(np.float32) * 3)
@@ -172,6 +174,7 @@ def test_luo2021_studies_of_the_papers_data_are_valid(name):
         assert pair.classifier_config(pair.classifier).model == pair.classifier
 
 
+@pytest.mark.exhaustive
 def test_wong2020_table1_says_where_accuracy_and_trust_part():
     labels = np.arange(600) % 3
     right = 6.0 * np.eye(3)[labels]
@@ -204,6 +207,7 @@ def test_wong2020_table1_names_the_weights_that_are_missing():
     assert not wong2020_table1.missing(wong2020_table1.STUDIES["fashion_mnist"], {})
 
 
+@pytest.mark.exhaustive
 def test_the_networks_of_wong2020_have_the_weights_of_its_table():
     """Without the last layer and with the running statistics, and 1 to 4 % less."""
     study = wong2020_table1.STUDIES["imagenet2012"]

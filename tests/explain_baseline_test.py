@@ -67,11 +67,14 @@ def test_channels_first_is_channels_last(baseline):
     np.testing.assert_allclose(jnp.moveaxis(first, 1, -1), last, atol=1e-6)
 
 
+filled = jax.jit(_baseline.filled, static_argnums=2)
+
+
 @pytest.mark.parametrize("baseline", _baseline.NAMES)
 def test_what_is_kept_whole_stays(baseline):
     key = jax.random.key(0)
     for x in (X, CLIP):
-        found = _baseline.filled(x, jnp.ones(x.shape[:-1]), baseline, key=key)
+        found = filled(x, jnp.ones(x.shape[:-1]), baseline, key=key)
         np.testing.assert_allclose(found, x, atol=1e-6)
 
 
@@ -116,7 +119,7 @@ def test_imputation_solves_the_system(name):
     keep = MASKS[name].astype(np.float32)
     smooth = ndimage.gaussian_filter(np.random.default_rng(4).random((41, 50, 3)), 2)
     x = (smooth / smooth.std()).astype(np.float32)
-    imputed = _baseline.filled(jnp.asarray(x[None]), jnp.asarray(keep[None]), "impute")
+    imputed = filled(jnp.asarray(x[None]), jnp.asarray(keep[None]), "impute")
     expected = solved(x.astype(np.float64), keep.astype(np.float64))
     np.testing.assert_allclose(imputed[0], expected, atol=0.01)
 

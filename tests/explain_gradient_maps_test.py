@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from tests.programs import jitted
 from trustjax import explain, gradients, losses, scores
 from trustjax.explain import _smooth_grad
 from trustjax.typing import SplitModel
@@ -97,8 +98,13 @@ def test_captums_maps_of_one_gradient():
     ],
 )
 def test_captums_integrated_gradients(method, captums, share):
-    got = explain.integrated_gradients(
-        apply_fn, params(), images(), baseline=0.0, method=method
+    got = jitted(
+        explain.integrated_gradients,
+        apply_fn,
+        params(),
+        images(),
+        baseline=0.0,
+        method=method,
     )
     assert_close(share * got.map, f"ig50_{captums}")
     total = got.map.sum((1, 2, 3))
@@ -107,8 +113,13 @@ def test_captums_integrated_gradients(method, captums, share):
 
 
 def test_captums_integrated_gradients_from_a_random_image():
-    got = explain.integrated_gradients(
-        apply_fn, params(), images(), baseline=of_golden("ig_baseline_random"), steps=20
+    got = jitted(
+        explain.integrated_gradients,
+        apply_fn,
+        params(),
+        images(),
+        baseline=of_golden("ig_baseline_random"),
+        steps=20,
     )
     assert_close(got.map, "ig20_gausslegendre_randombaseline")
 
@@ -118,7 +129,7 @@ def test_captums_smooth_grad(monkeypatch):
     given = lambda key, number, x: units[number]
     monkeypatch.setattr(_smooth_grad, "_unit_noise", given)
     found = functools.partial(
-        *(explain.smooth_grad, apply_fn, params(), images()),
+        *(jitted, explain.smooth_grad, apply_fn, params(), images()),
         key=jax.random.key(0),
         samples=8,
         microbatch=3,
@@ -130,19 +141,17 @@ def test_captums_smooth_grad(monkeypatch):
     assert_close(found(each=jnp.abs).map, "smoothgrad_of_abs")
 
 
-@pytest.mark.filterwarnings("ignore:grad_cam. the map of image . is zero")
 def test_captums_guided_grad_cam():
     """captum brings Grad-CAM to the size of the image by repeating its pixels."""
     p, x = params(), images()
     split = SplitModel(features_fn, head_fn)
-    cam = explain.grad_cam(split, p, x, size=(16, 16))
+    cam = jitted(explain.grad_cam, split, p, x, size=(16, 16))
     cam = np.repeat(np.repeat(cam, 2, 1), 2, 2)[..., None]
-    guided = explain.guided_backprop(apply_fn, p, x)
+    guided = jitted(explain.guided_backprop, apply_fn, p, x)
     assert_close(cam * guided, "guided_gradcam")
-    smooth = explain.grad_cam(split, p, x)[..., None]
-    np.testing.assert_allclose(
-        explain.guided_grad_cam(apply_fn, p, x), smooth * guided, rtol=1e-5, atol=1e-7
-    )
+    smooth = jitted(explain.grad_cam, split, p, x)[..., None]
+    got = jitted(explain.guided_grad_cam, apply_fn, p, x)
+    np.testing.assert_allclose(got, smooth * guided, rtol=1e-5, atol=1e-7)
 
 
 X = np.array([[1.0, -0.5, 2.0], [0.3, 0.7, -1.0]], np.float32)
@@ -216,7 +225,7 @@ def test_integrated_gradients_are_a_loop_over_the_points():
         )
         expected.append((row - start) * total)
     found = functools.partial(
-        *(explain.integrated_gradients, vectors, W, X), baseline=start, steps=5
+        *(jitted, explain.integrated_gradients, vectors, W, X), baseline=start, steps=5
     )
     for microbatch in (1, 2, 99):
         got = found(microbatch=microbatch)
@@ -230,7 +239,9 @@ def test_integrated_gradients_are_a_loop_over_the_points():
 @pytest.mark.parametrize("method", ["gauss_legendre", "trapezoid", "middle"])
 def test_the_residual_falls_with_the_steps(method):
     found = functools.partial(
-        *(explain.integrated_gradients, vectors, W, X), baseline=0.0, method=method
+        *(jitted, explain.integrated_gradients, vectors, W, X),
+        baseline=0.0,
+        method=method,
     )
     few, many = (np.abs(found(steps=n).residual).max() for n in (2, 200))
     assert few > 5e-3
@@ -242,7 +253,7 @@ def test_the_baseline_of_an_image_is_its_own_mean():
     images = images.astype(np.float32)
     linear = lambda params, x: x.reshape(len(x), 4) @ params
     weights = np.arange(8.0, dtype=np.float32).reshape(4, 2)
-    got = explain.integrated_gradients(linear, weights, images, target=0)
+    got = jitted(explain.integrated_gradients, linear, weights, images, target=0)
     np.testing.assert_allclose(got.map[0], 0, atol=1e-6)
     sign = np.array([[1.0, -1.0], [-1.0, 1.0]])
     expected = sign * 0.5 * weights[:, 0].reshape(2, 2)
@@ -252,9 +263,8 @@ def test_the_baseline_of_an_image_is_its_own_mean():
 def test_smooth_grad_is_a_loop_over_the_samples():
     key = jax.random.key(3)
     spread = X.max(1) - X.min(1)
-    units = [
-        jax.random.normal(jax.random.fold_in(key, number), (3,)) for number in range(7)
-    ]
+    unit = jax.jit(lambda n: jax.random.normal(jax.random.fold_in(key, n), (3,)))
+    units = [np.asarray(unit(number)) for number in range(7)]
     loop = np.array(
         [
             [gradient_of_row(row + 0.2 * s * unit, 0) for unit in units]
@@ -262,7 +272,7 @@ def test_smooth_grad_is_a_loop_over_the_samples():
         ]
     )
     found = functools.partial(
-        *(explain.smooth_grad, vectors, W, X),
+        *(jitted, explain.smooth_grad, vectors, W, X),
         key=key,
         target=0,
         noise=0.2,
@@ -311,10 +321,11 @@ def test_each_example_stops_when_it_is_sure():
 
 def test_edge_cases_of_noise():
     constant = np.full((1, 3), 2.0, np.float32)
-    got = explain.smooth_grad(vectors, W, constant, key=jax.random.key(0), samples=3)
-    np.testing.assert_allclose(got.map, explain.saliency(vectors, W, constant))
+    noisy = functools.partial(jitted, explain.smooth_grad, key=jax.random.key(0))
+    got = noisy(vectors, W, constant, samples=3)
+    np.testing.assert_allclose(got.map, jitted(explain.saliency, vectors, W, constant))
     np.testing.assert_allclose(got.standard_error, np.zeros((1, 3)), atol=1e-6)
-    got = explain.smooth_grad(vectors, W, X, key=jax.random.key(0), samples=1)
+    got = noisy(vectors, W, X, samples=1)
     assert np.isnan(got.standard_error).all()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests import golden_numbers, problems
+from tests.programs import jitted
 from trustjax import explain, scores
 from trustjax.explain import _masks
 
@@ -38,8 +39,15 @@ def test_masks_are_the_authors(name):
 def test_maps_are_the_authors(name):
     params, images = golden_numbers.params(GOLDEN), jnp.asarray(GOLDEN["images"])
     masks, p = jnp.asarray(GOLDEN[f"{name}/masks"]), float(GOLDEN[f"{name}/N_s_p1"][2])
-    maps = lambda x, **options: explain.rise_and_shape(
-        golden_network, params, x, masks=masks, p=p, baseline="zero", **options
+    maps = lambda x, **options: jitted(
+        explain.rise_and_shape,
+        golden_network,
+        params,
+        x,
+        masks=masks,
+        p=p,
+        baseline="zero",
+        **options,
     )
     found = maps(images, microbatch=7)
     for map_, theirs in ((found.rise.map, "rise"), (found.shape.map, "shape")):
@@ -105,17 +113,18 @@ def test_a_loop_over_masks(network, centred):
     x, p, count = x[:2], 0.3, 37
     size = x.shape[1:-1]
     options = {"cells": 3, "p": p}
-    found = explain.rise_and_shape(
-        apply_fn, params, x, key=KEY, masks=count, centred=centred, microbatch=5,
-        baseline=0.25, **options,
+    found = jitted(
+        explain.rise_and_shape, apply_fn, params, x, key=KEY, masks=count,
+        centred=centred, microbatch=5, baseline=0.25, **options,
     )  # fmt: skip
     masks = np.asarray(explain.random_masks(KEY, count, size, **options), np.float64)
-    clean = jax.nn.softmax(apply_fn(params, x))
+    answers = jax.jit(lambda x: jax.nn.softmax(apply_fn(params, x)))
+    clean = answers(x)
     for i, image in enumerate(x):
         label = int(np.argmax(clean[i]))
-        keep = jnp.asarray(masks, x.dtype)[..., None]
-        shown = keep * image[None] + (1 - keep) * 0.25
-        values = jax.nn.softmax(apply_fn(params, shown))[:, label]
+        keep = masks[..., None].astype(x.dtype)
+        shown = keep * np.asarray(image)[None] + (1 - keep) * np.float32(0.25)
+        values = answers(shown)[:, label]
         maps, errors = loop(
             np.asarray(values, np.float64),
             float(clean[i, label]),
@@ -156,24 +165,35 @@ def test_one_alone_is_one_of_both():
 def test_the_two_maps_are_affine_in_one_another_but_for_the_mean_mask():
     apply_fn, params, x = problems.get("cnn")
     options = {"cells": 4, "p": 0.2}
-    found = explain.rise_and_shape(apply_fn, params, x, key=KEY, masks=50, **options)
+    found = jitted(
+        explain.rise_and_shape, apply_fn, params, x, key=KEY, masks=50, **options
+    )
     masks = explain.random_masks(KEY, 50, (8, 8), **options)
-    whole = jax.nn.softmax(apply_fn(params, x))
+    answers = jax.jit(lambda x: jax.nn.softmax(apply_fn(params, x)))
+    whole = np.asarray(answers(x))
     f0 = whole.max(-1)[:, None, None]
     label = whole.argmax(-1)
+    masks, images = np.asarray(masks), np.asarray(x)
     keep = masks[:, None, ..., None]
-    mean = x.mean((1, 2), keepdims=True)[None]
-    shown = keep * x[None] + (1 - keep) * mean
-    values = jax.vmap(lambda x: jax.nn.softmax(apply_fn(params, x)))(shown)
-    fbar = values[:, jnp.arange(8), label].mean(0)[:, None, None]
+    mean = images.mean((1, 2), keepdims=True)[None]
+    shown = keep * images[None] + (1 - keep) * mean
+    values = np.stack([answers(images) for images in shown])
+    fbar = values[:, np.arange(8), label].mean(0)[:, None, None]
     m = masks.mean(0)[None]
     expected = (0.2 * found.rise.map + f0 * (1 - m) - fbar) / 0.8
     np.testing.assert_allclose(found.shape.map, expected, atol=1e-6)
-    centred = explain.rise_and_shape(
-        apply_fn, params, x, key=KEY, masks=50, centred=True, **options
+    centred = jitted(
+        explain.rise_and_shape,
+        apply_fn,
+        params,
+        x,
+        key=KEY,
+        masks=50,
+        centred=True,
+        **options,
     )
     # p RISE - (1 - p) SHAPE of the centred maps: no mask is left in it.
-    expected = jnp.broadcast_to(fbar - 0.8 * f0, (8, 8, 8))
+    expected = np.broadcast_to(fbar - 0.8 * f0, (8, 8, 8))
     ours = 0.2 * centred.rise.map - 0.8 * centred.shape.map
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
@@ -242,7 +262,7 @@ def test_centring_takes_away_the_noise_of_the_mean_mask():
         brightness, 4.0, x, key=KEY, masks=200, cells=4, p=0.1, target=0,
         baseline=-1.0, centred=centred,
     )  # fmt: skip
-    plain, centred = ask(False), ask(True)
+    plain, centred = (jax.jit(ask, static_argnums=0)(how) for how in (False, True))
     assert centred.standard_error.mean() < plain.standard_error.mean() / 2
 
 
@@ -271,9 +291,10 @@ def test_until_stops_each_image_when_its_map_is_sure():
     np.testing.assert_allclose(alone.map[0], found.map[0], atol=1e-6)
     assert alone.samples[0] == found.samples[0]
     rows = explain.random_masks(KEY, int(found.samples[0]), (12, 12), cells=4)
-    as_many = explain.rise(
-        brightness, 2.0, x[:1], masks=rows, target=0, centred=True, baseline="zero"
-    )
+    as_many = jitted(
+        explain.rise, brightness, 2.0, x[:1], masks=rows, target=0, centred=True,
+        baseline="zero",
+    )  # fmt: skip
     np.testing.assert_allclose(as_many.map[0], found.map[0], atol=1e-6)
 
 
@@ -305,7 +326,7 @@ def test_a_nan_is_in_the_map_of_its_image_alone():
     ask = lambda x: explain.rise_and_shape(
         apply_fn, params, x, key=KEY, masks=20, cells=4, target=0
     )
-    found, plain = ask(spoiled), ask(x)
+    found, plain = map(jax.jit(ask), (spoiled, x))
     for ours, expected in zip(found, plain, strict=True):
         assert np.isnan(ours.map[1]).all()
         np.testing.assert_array_equal(ours.map[0], expected.map[0])
@@ -314,16 +335,17 @@ def test_a_nan_is_in_the_map_of_its_image_alone():
 def test_what_does_not_depend_on_the_image():
     constant = lambda params, x: jnp.zeros((len(x), 4))
     x = jnp.ones((1, 6, 6, 1))
-    ask = lambda **options: explain.rise_and_shape(
-        constant, None, x, key=KEY, masks=64, cells=3, **options
+    ask = lambda **options: jitted(
+        explain.rise_and_shape, constant, None, x, key=KEY, masks=64, cells=3, **options
     )
     masks = explain.random_masks(KEY, 64, (6, 6), cells=3)
-    np.testing.assert_allclose(ask().rise.map[0], 0.25 * masks.mean(0) / 0.5, rtol=1e-5)
-    np.testing.assert_allclose(ask(centred=True).rise.map, 0.25, rtol=1e-6)
-    for estimate in (ask().shape, ask(centred=True).shape):
+    plain, centred = ask(), ask(centred=True)
+    np.testing.assert_allclose(plain.rise.map[0], 0.25 * masks.mean(0) / 0.5, rtol=1e-5)
+    np.testing.assert_allclose(centred.rise.map, 0.25, rtol=1e-6)
+    for estimate in (plain.shape, centred.shape):
         np.testing.assert_allclose(estimate.map, 0, atol=1e-7)
         np.testing.assert_allclose(estimate.standard_error, 0, atol=1e-7)
-    np.testing.assert_allclose(ask(centred=True).rise.standard_error, 0, atol=1e-7)
+    np.testing.assert_allclose(centred.rise.standard_error, 0, atol=1e-7)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])

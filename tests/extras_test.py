@@ -5,14 +5,16 @@ import sys
 
 import pytest
 
+exhaustive = pytest.mark.exhaustive
+
 
 @pytest.mark.parametrize(
     ("package", "missing", "extra"),
     [
         ("data", "grain", "data"),
-        ("data", "tensorflow_datasets", "data"),
-        ("data", "importlib_resources", "data"),
-        ("report", "matplotlib", "report"),
+        pytest.param("data", "tensorflow_datasets", "data", marks=exhaustive),
+        pytest.param("data", "importlib_resources", "data", marks=exhaustive),
+        pytest.param("report", "matplotlib", "report", marks=exhaustive),
         ("report", "jinja2", "report"),
         ("train", "orbax", "train"),
         ("cli", "tyro", "cli"),
@@ -25,7 +27,9 @@ def test_a_missing_extra_names_the_install_command(package, missing, extra):
     assert f"run: pip install 'trustjax[{extra}]'" in run.stderr
 
 
-@pytest.mark.parametrize("missing", ["torch", "torchax"])
+@pytest.mark.parametrize(
+    "missing", ["torch", pytest.param("torchax", marks=exhaustive)]
+)
 def test_torch_is_missed_where_it_is_asked_for(missing):
     code = (
         f"import sys; sys.modules['{missing}'] = None; from trustjax import bridge;"

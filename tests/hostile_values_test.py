@@ -26,6 +26,7 @@ SUBJECTS = {
 @pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize("name", SUBJECTS)
 class TestHostileValues:
+    @pytest.mark.exhaustive
     def test_outside_jit(self, name):
         assert not hostile.complaints(SUBJECTS[name])
 

@@ -12,6 +12,8 @@ from tests import metrics_reference as reference
 from tests.metrics_problems import FAILURES, failures, golden
 from trustjax import metrics
 
+exhaustive = pytest.mark.exhaustive
+
 
 def multiclass():
     """Golden probabilities of six classes: confidence, outcome, and everything."""
@@ -154,7 +156,8 @@ def test_proper_scores_agree_with_scikit_learn():
 @pytest.mark.parametrize("bins", [1, 15])
 def test_brier_parts_add_up(bins):
     _, probabilities, labels = multiclass()
-    parts = metrics.brier_decomposition(probabilities, labels, bins=bins)
+    decomposition = jax.jit(metrics.brier_decomposition, static_argnames="bins")
+    parts = decomposition(probabilities, labels, bins=bins)
     total = parts.reliability - parts.resolution + parts.uncertainty + parts.within_bins
     np.testing.assert_allclose(
         total, metrics.brier_score(probabilities, labels), rtol=1e-6
@@ -165,7 +168,7 @@ def test_brier_parts_add_up(bins):
     np.testing.assert_allclose(parts.uncertainty, np.sum(rate * (1 - rate)), rtol=1e-6)
     # One probability in each bin hides nothing.
     coarse = (jnp.minimum(jnp.floor(probabilities * 4), 3) + 0.5) / 4
-    parts = metrics.brier_decomposition(coarse, labels, bins=4)
+    parts = decomposition(coarse, labels, bins=4)
     np.testing.assert_allclose(parts.within_bins, 0.0, atol=1e-6)
 
 
@@ -238,14 +241,15 @@ def test_totals_merge_to_the_whole():
         metrics.CalibrationTotals.of_batch(confidence[p], correct[p]) for p in parts
     ]
     merged = calibration[0].merge(*calibration[1:])
+    whole = jax.jit(functools.partial(metrics.expected_calibration_error, norm=2.0))
     np.testing.assert_allclose(
         merged.expected_calibration_error(norm=2.0),
-        metrics.expected_calibration_error(confidence, correct, norm=2.0),
+        whole(confidence, correct),
         rtol=1e-5,
     )
     chex.assert_trees_all_close(
         merged.reliability_curve(),
-        metrics.reliability_curve(confidence, correct),
+        jax.jit(metrics.reliability_curve)(confidence, correct),
         rtol=1e-6,
     )
     trusts = [
@@ -274,7 +278,9 @@ def test_totals_merge_to_the_whole():
         chex.assert_trees_all_close(got, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bins", [25, 29, 31, 41, 100, 1000])
+@pytest.mark.parametrize(
+    "bins", [29, 100, *(pytest.param(n, marks=exhaustive) for n in (25, 31, 41, 1000))]
+)
 def test_a_value_on_an_edge_is_in_the_lower_bin_for_every_number_of_bins(bins):
     edges = (np.arange(1, bins + 1) / bins).astype(np.float32)
     curve = metrics.reliability_curve(

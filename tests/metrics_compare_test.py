@@ -36,6 +36,7 @@ def drawn_rows(size):
 def obvious_statement(scores, correct, level):
     """Rows, scikit-learn's AUROC, and the studentised maximum, by loops."""
     auroc = sklearn.metrics.roc_auc_score
+    scores = {name: np.asarray(score) for name, score in scores.items()}
     values = [auroc(correct[name], scores[name]) for name in scores]
     samples = np.array(
         [

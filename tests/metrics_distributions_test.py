@@ -113,7 +113,7 @@ def test_smooth_areas_have_the_right_slopes(metric):
     scores = jax.random.normal(jax.random.key(0), (12,))
     correct = jnp.arange(12) % 3 != 0
     check_grads(
-        lambda s: metric(jnp.asarray(s), correct, temperature=0.5),
+        jax.jit(lambda s: metric(s, correct, temperature=0.5)),
         (scores,),
         order=1,
         modes=["fwd", "rev"],
@@ -123,7 +123,7 @@ def test_smooth_areas_have_the_right_slopes(metric):
     )
     # A step along the slope improves the exact area.
     sign = 1 if metric is metrics.smooth_auroc else -1
-    slope = jax.grad(lambda s: metric(s, correct, temperature=0.5))(scores)
+    slope = jax.jit(jax.grad(lambda s: metric(s, correct, temperature=0.5)))(scores)
     better = scores + sign * 3 * slope
     assert metrics.auroc(better, correct) > metrics.auroc(scores, correct)
 
@@ -179,7 +179,9 @@ def rank_metrics(scores, correct):
     return jnp.stack([metrics.auroc(scores, correct), metrics.aurc(scores, correct)])
 
 
-@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("percentile", marks=pytest.mark.exhaustive), "bca"]
+)
 def test_paired_intervals_tell_scores_apart(method):
     scores, correct = (array[:400] for array in failures("cont")[1:])
     noise = jax.random.normal(jax.random.key(1), scores.shape)
@@ -246,7 +248,9 @@ def test_noise_with_one_error_is_not_told_apart():
     assert jnp.isnan(difference.low)
 
 
-@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("percentile", marks=pytest.mark.exhaustive), "bca"]
+)
 def test_bootstrap_draws_only_what_has_weight(method):
     scores, correct = (array[:100] for array in failures("cont")[1:])
     run = functools.partial(

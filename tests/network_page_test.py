@@ -175,6 +175,7 @@ def test_networks_that_are_right_more_often_and_trusted_less_are_named(found):
     assert "trusted less" not in " ".join(_network_text.verdict(unsure))
 
 
+@pytest.mark.exhaustive
 def test_few_errors_are_said_and_nothing_is_claimed():
     labels = np.arange(60) % 4
     sure = network(50.0, labels=labels, seed=1)
@@ -188,6 +189,7 @@ def test_few_errors_are_said_and_nothing_is_claimed():
     assert not any(cell.kind == "near" for row in table.rows for cell in row.cells)
 
 
+@pytest.mark.exhaustive
 def test_many_classes_are_lines_and_a_choice_of_rows():
     generator = np.random.default_rng(0)
     labels = generator.integers(60, size=1500)

@@ -190,7 +190,16 @@ def test_eight_devices_train_like_one(uninterrupted):
     )
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet8", "vit_micro"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cnn",
+        *(
+            pytest.param(n, marks=pytest.mark.exhaustive)
+            for n in ("resnet8", "vit_micro")
+        ),
+    ],
+)
 def test_a_step_of_each_network_is_the_same_on_eight_devices(name):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     config = oracles.OracleConfig(model=name, optimizer="sgd", learning_rate=0.1)

@@ -644,6 +644,7 @@ def test_scores_that_are_fitted_need_a_training_set(digits_file):
     assert "Scores fitted on a training set were left out: uniform_noise has no" in note
 
 
+@exhaustive
 def test_a_softmax_behind_the_logits_leaves_out_what_it_has_lost(digits_file, tmp_path):
     file = tmp_path / "softmax_net.py"
     file.write_text(

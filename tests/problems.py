@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax import lax
 
 BATCH = 8
@@ -494,5 +495,17 @@ ALL: dict[str, Callable[[], Problem]] = {
         video,
     )
 }
+LIGHT = frozenset({"branching", "cnn", "conv_variants", "transformer"})
+"""Those that `make test` takes where each costs seconds of the compiler."""
+
+
+def light_or_exhaustive():
+    """For `parametrize`: all, of which those that are not light are exhaustive."""
+    return [
+        pytest.param(name, marks=[] if name in LIGHT else pytest.mark.exhaustive)
+        for name in ALL
+    ]
+
+
 IMAGES = [name for name in ALL if name not in ("several_inputs", "mlp", "audio")]
 """The problems whose input is one batch of images or clips."""

@@ -101,6 +101,7 @@ def test_short_names_fit_and_stay_different(longest):
     assert max(map(_names.width, short)) <= longest + 1
 
 
+@pytest.mark.exhaustive
 def test_many_classes_are_named_beside_their_line():
     names = tuple(f"{number} {CLASSES[number % 12]}" for number in range(60))
     said = made_up.predictions(300, 60, class_names=names, full=False)

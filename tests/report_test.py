@@ -33,7 +33,7 @@ def said():
 
 @pytest.fixture(scope="module")
 def found(said):
-    return assess.assess(said, num_samples=50)
+    return assess.assess(said, num_samples=200)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_metrics_are_strict_json(folder, found):
 
 def test_what_is_not_defined_is_null_with_a_reason(said):
     all_right = dataclasses.replace(said, labels=said.predicted)
-    found = assess.assess(all_right, num_samples=5)
+    found = assess.assess(all_right, num_samples=200)
     numbers = json.loads(_json.to_text(_json.of_assessment(found)))
     assert numbers["scores"]["coin"]["auroc"] == {
         "value": None,
@@ -211,7 +211,7 @@ def test_parts_without_data_are_left_out():
     scores = {"margin": plain.scores["margin"]}
     plain = dataclasses.replace(plain, scores=scores)
     page = Elements(
-        _trust_report.rendered(assess.assess(plain, num_samples=50), plain).html
+        _trust_report.rendered(assess.assess(plain, num_samples=200), plain).html
     )
     assert sections(page) == {"headline", "scores", "classes", "terms", "run"}
     figures = {attributes.get("id") for attributes in page.named("figure")}
@@ -227,7 +227,9 @@ def test_what_is_not_defined_is_said_on_the_page(said, case):
     odd = dataclasses.replace(said, labels=labels)
     if case == "one example":
         odd = assess.Predictions(said.logits[:1], labels[:1])
-    page = Elements(_trust_report.rendered(assess.assess(odd, num_samples=5), odd).html)
+    page = Elements(
+        _trust_report.rendered(assess.assess(odd, num_samples=200), odd).html
+    )
     assert not re.search(r"\bnan\b(?!</td>)|None", page.text.replace("rate nan", ""))
     reason = "no answer is right" if case == "all wrong" else "no answer is wrong"
     assert f"not defined: {reason}" in page.text
@@ -238,7 +240,9 @@ def test_an_empty_class_is_said_on_the_page(said):
     labels = np.where(said.labels == 4, 0, said.labels)
     names = ("ant", "bee", "cat", "dog", "yeti")
     odd = assess.Predictions(said.logits, labels, class_names=names)
-    page = Elements(_trust_report.rendered(assess.assess(odd, num_samples=5), odd).html)
+    page = Elements(
+        _trust_report.rendered(assess.assess(odd, num_samples=200), odd).html
+    )
     assert "Trust in yeti is not defined: no example has such a label." in page.text
 
 
@@ -334,7 +338,7 @@ def test_a_page_of_other_sections_is_another_list():
 
 def test_files_that_the_new_report_has_not_go_with_the_old_one(said, tmp_path):
     plain = made_up.predictions(full=False)
-    full_found, plain_found = (assess.assess(s, num_samples=5) for s in (said, plain))
+    full_found, plain_found = (assess.assess(s, num_samples=200) for s in (said, plain))
     report.write(full_found, said, tmp_path)
     mine = (tmp_path / "figures/mine.svg", tmp_path / "tables/mine.csv")
     for path in mine:
@@ -452,7 +456,7 @@ def test_a_page_with_one_error_claims_nothing():
     labels[0] = (labels[0] + 1) % 3
     said = dataclasses.replace(said, labels=labels)
     page = Elements(
-        _trust_report.rendered(assess.assess(said, num_samples=20), said).html
+        _trust_report.rendered(assess.assess(said, num_samples=200), said).html
     )
     assert "1 answer is wrong, and it takes 10" in page.text
     assert "behind by more than chance" not in page.text

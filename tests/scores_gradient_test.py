@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests import golden_numbers, problems, reference
+from tests.programs import jitted
 from tests.scores_samples_test import net_a
 from trustjax import gradients, losses, passes, scores, targets
 from trustjax.statistics import GradientStatistics
@@ -32,11 +33,6 @@ def network():
         "dense": {"kernel": 2 * normal(keys[2], (6, 4)), "bias": normal(keys[3], (4,))},
     }
     return params, normal(keys[4], (8, 3))
-
-
-def jitted(fn, apply_fn, *args, **options):
-    """The same value from one compilation: less work than one for each operation."""
-    return jax.jit(lambda *a: fn(apply_fn, *a, **options))(*args)
 
 
 def squared_error(logits, labels):
@@ -94,9 +90,8 @@ def test_of_the_last_layer_it_is_the_closed_form(network, top_k):
         top_k=top_k,
         wrt=lambda path: path == "dense/kernel",
     )
-    np.testing.assert_allclose(
-        value, scores.grad_trust(mlp(params, x), top_k=top_k), rtol=1e-4
-    )
+    closed_form = lambda params, x: scores.grad_trust(mlp(params, x), top_k=top_k)
+    np.testing.assert_allclose(value, jax.jit(closed_form)(params, x), rtol=1e-4)
 
 
 def test_of_the_last_layer_it_is_the_closed_form_where_the_softmax_saturates(network):
@@ -160,7 +155,7 @@ def test_scores_of_the_gradients_towards_every_class(network):
     )
     np.testing.assert_allclose(
         counterfactual_ratio(logits, towards),
-        scores.counterfactual_grad_trust(mlp, params, x),
+        jitted(scores.counterfactual_grad_trust, mlp, params, x),
         rtol=1e-4,
     )
     np.testing.assert_allclose(
@@ -177,7 +172,7 @@ def test_many_classes_go_in_turn(network):
     assert in_turn.shape == (8, 20, 1, 2)
     np.testing.assert_allclose(
         in_turn[:, :4],
-        gradients.class_gradients(mlp, params, x, labels[:, :4]).values,
+        jitted(gradients.class_gradients, mlp, params, x, labels[:, :4]).values,
         rtol=1e-4,
     )
     np.testing.assert_allclose(in_turn[:, 4:8], in_turn[:, :4], rtol=1e-5)
@@ -347,34 +342,48 @@ def test_mean_confounding_gradient_of_zeros_is_zero():
     ("call", "message"),
     [
         (
-            lambda p, x: scores.counterfactual_grad_trust(mlp, p, x, top_k=4),
+            lambda p, x: jitted(scores.counterfactual_grad_trust, mlp, p, x, top_k=4),
             "top_k must be an integer >= 1 and <= 3",
         ),
         (
-            lambda p, x: scores.counterfactual_grad_trust(mlp, p, x, ratio="up"),
+            lambda p, x: jitted(
+                scores.counterfactual_grad_trust, mlp, p, x, ratio="up"
+            ),
             "ratio must be one of counterfactual_over_predicted",
         ),
         (
             lambda p, x: scores.gradient_statistic(
-                gradients.gradient_statistics(mlp, p, x), statistic="mean"
+                jitted(gradients.gradient_statistics, mlp, p, x), statistic="mean"
             ),
             "statistic must be one of l1_norm",
         ),
         (
             lambda p, x: counterfactual_ratio(
-                mlp(p, x), gradients.class_gradients(mlp, p, x, jnp.zeros((8, 2), int))
+                mlp(p, x),
+                jitted(gradients.class_gradients, mlp, p, x, jnp.zeros((8, 2), int)),
             ),
             r"batch and classes \(8, 4\) of logits, got \(8, 2, 1, 2\)",
         ),
         (
-            lambda p, x: scores.purview(mlp, p, x, labels="ones"),
+            lambda p, x: jitted(scores.purview, mlp, p, x, labels="ones"),
             "labels must be one of",
         ),
-        (lambda p, x: scores.purview(mlp, p, x, labels=[1.0] * 3), "must broadcast to"),
-        (lambda p, x: scores.purview(mlp, p, x, labels=[2.0] * 4), r"in \[0, 1\]"),
-        (lambda p, x: scores.purview(mlp, p, x, part="half"), "part must be one of"),
         (
-            lambda p, x: scores.purview(mlp, p, x, group="network", part="late"),
+            lambda p, x: jitted(scores.purview, mlp, p, x, labels=[1.0] * 3),
+            "must broadcast to",
+        ),
+        (
+            lambda p, x: jitted(scores.purview, mlp, p, x, labels=[2.0] * 4),
+            r"in \[0, 1\]",
+        ),
+        (
+            lambda p, x: jitted(scores.purview, mlp, p, x, part="half"),
+            "part must be one of",
+        ),
+        (
+            lambda p, x: jitted(
+                scores.purview, mlp, p, x, group="network", part="late"
+            ),
             "number of groups must be an integer >= 2",
         ),
         (
@@ -390,6 +399,7 @@ def test_bad_input_is_named(network, call, message):
         call(*network)
 
 
+@pytest.mark.exhaustive
 def test_gradient_scores_of_convolutions_are_per_example_and_sharded():
     apply_fn, params, x = problems.get("cnn")
     both = jax.jit(
@@ -428,8 +438,8 @@ def test_gradient_direction_is_the_cosine_of_a_loop(name):
 def test_gradient_direction_of_a_sharded_batch(kind):
     apply_fn, params, x = problems.get("cnn")
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
-    mean = gradients.gradient_sum(apply_fn, params, x)
-    alone = scores.gradient_direction(apply_fn, params, x, mean)
+    mean = jitted(gradients.gradient_sum, apply_fn, params, x)
+    alone = jitted(scores.gradient_direction, apply_fn, params, x, mean)
     params, mean = jax.device_put((params, mean), NamedSharding(mesh, PartitionSpec()))
     x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     sharded = jitted(scores.gradient_direction, apply_fn, params, x, mean)
@@ -440,8 +450,8 @@ def test_a_tensor_without_gradient_has_no_direction():
     network = lambda params, x: x @ params["kernel"] + 0 * params["bias"].sum()
     params = {"kernel": jnp.zeros((1, 2)), "bias": jnp.ones(3)}
     x = jnp.array([[1.0], [-3.0], [0.0]])
-    mean = gradients.gradient_sum(network, params, x[:1])
-    ours = scores.gradient_direction(network, params, x, mean)
+    mean = jitted(gradients.gradient_sum, network, params, x[:1])
+    ours = jitted(scores.gradient_direction, network, params, x, mean)
     np.testing.assert_allclose(ours, [0.5, -0.5, 0.0], atol=1e-6)
 
 

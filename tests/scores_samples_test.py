@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests import golden_numbers
+from tests.programs import jitted
 from trustjax import bridge, passes, scores
 
 INF, NAN = np.inf, np.nan
@@ -46,7 +47,8 @@ def net_a(params, x):
 )
 def test_odin_agrees_with_its_authors(temperature, epsilon):
     g = golden_numbers.load("01_gradtrust")
-    value = scores.odin(
+    value = jitted(
+        scores.odin,
         net_a,
         golden_numbers.params(g),
         jnp.asarray(g["images"]),
@@ -61,7 +63,7 @@ def test_odin_agrees_with_its_authors(temperature, epsilon):
 def test_odin_of_the_demo_has_another_temperature_and_no_scale():
     g = golden_numbers.load("01_gradtrust")
     params, images = golden_numbers.params(g), jnp.asarray(g["images"])
-    value = scores.odin(net_a, params, images, temperature=100.0)
+    value = jitted(scores.odin, net_a, params, images, temperature=100.0)
     np.testing.assert_allclose(value, g["f64/demo/odin"], rtol=1e-5)
 
 
@@ -98,8 +100,8 @@ def test_odin_steps_in_float32_from_bfloat16_inputs():
 def test_odin_without_a_step_is_max_softmax():
     x = jax.random.normal(jax.random.key(0), (5, 3))
     np.testing.assert_array_equal(
-        scores.odin(linear, jnp.eye(3), x, temperature=2.0, epsilon=0.0),
-        scores.max_softmax(x, temperature=2.0),
+        jitted(scores.odin, linear, jnp.eye(3), x, temperature=2.0, epsilon=0.0),
+        jax.jit(lambda x: scores.max_softmax(x, temperature=2.0))(x),
     )
 
 
@@ -212,21 +214,20 @@ def test_mc_dropout_is_the_score_of_its_samples_one_pass_each(dropout_net):
     stochastic_apply_fn, params = dropout_net
     x, key = jax.random.normal(jax.random.key(1), (8, 6)), jax.random.key(2)
     fold = jax.random.fold_in
-    samples = [
-        [
-            stochastic_apply_fn(params, x[i : i + 1], fold(fold(key, i), s))[0]
-            for s in range(5)
-        ]
-        for i in range(8)
-    ]
+    one_pass = jax.jit(
+        lambda i, s: stochastic_apply_fn(
+            params, jax.lax.dynamic_slice_in_dim(x, i, 1), fold(fold(key, i), s)
+        )[0]
+    )
+    samples = [[one_pass(i, s) for s in range(5)] for i in range(8)]
     options = {"key": key, "num_samples": 5}
-    value = scores.mc_dropout(stochastic_apply_fn, params, x, **options)
+    value = jitted(scores.mc_dropout, stochastic_apply_fn, params, x, **options)
     expected = by_scipy(np.array(samples))
     np.testing.assert_allclose(
         value, expected["negative_predictive_entropy"], rtol=1e-5
     )
-    disagreement = scores.mc_dropout_mutual_information(
-        stochastic_apply_fn, params, x, **options
+    disagreement = jitted(
+        scores.mc_dropout_mutual_information, stochastic_apply_fn, params, x, **options
     )
     np.testing.assert_allclose(
         disagreement, expected["negative_mutual_information"], rtol=1e-4
@@ -237,7 +238,7 @@ def test_masks_are_drawn_by_example_and_not_by_place(dropout_net):
     stochastic_apply_fn, params = dropout_net
     x = jax.random.normal(jax.random.key(1), (8, 6))
     score = functools.partial(
-        scores.mc_dropout, stochastic_apply_fn, params, key=jax.random.key(2)
+        jitted, scores.mc_dropout, stochastic_apply_fn, params, key=jax.random.key(2)
     )
     order = jnp.array([3, 0, 7])
     alone = score(x[order], index=order)
@@ -252,12 +253,12 @@ def test_mc_dropout_is_the_same_sharded_and_jitted(dropout_net):
         stochastic_apply_fn, params, x, key=key, num_samples=3
     )
     chex.clear_trace_counter()
-    jitted = jax.jit(chex.assert_max_traces(score, n=1))
+    compiled = jax.jit(chex.assert_max_traces(score, n=1))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     expected = score(x, key)
-    np.testing.assert_allclose(jitted(x, key), expected, rtol=1e-5)
-    assert not np.allclose(jitted(x, jax.random.key(3)), expected)
+    np.testing.assert_allclose(compiled(x, key), expected, rtol=1e-5)
+    assert not np.allclose(compiled(x, jax.random.key(3)), expected)
     sharded = jax.jit(score)(jax.device_put(x, sharding), key)
     assert sharded.sharding.is_equivalent_to(sharding, 1)
     np.testing.assert_allclose(sharded, expected, rtol=1e-5)
@@ -335,12 +336,8 @@ def test_test_time_augmentation_changes_the_input_with_each_key():
         linear, jnp.eye(3), x, augment_fn=shift, key=key, num_samples=4
     )
     fold = jax.random.fold_in
-    looped = jnp.array(
-        [
-            [shift(x[i : i + 1], fold(fold(key, i), s))[0] for s in range(4)]
-            for i in range(3)
-        ]
-    )
+    one = jax.jit(lambda row, i, s: shift(row, fold(fold(key, i), s))[0])
+    looped = np.array([[one(x[i : i + 1], i, s) for s in range(4)] for i in range(3)])
     np.testing.assert_allclose(samples, looped, rtol=1e-6)
     order = jnp.array([2, 0])
     reordered = passes.augmented_logits(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.programs import jitted
 from tests.scoring_test import CLASSES, INPUTS, SPLIT, made_batches
 from tests.scoring_test import params as params  # a fixture
 from trustjax import gradients, passes, scores, scoring
@@ -60,20 +61,19 @@ def test_every_score_comes_from_one_plan_and_is_its_function(params, scorer, giv
     chex.assert_tree_all_finite(results.values["trust_score"])
     x = jnp.asarray(images)
     logits, features = SPLIT.apply_fn(params, x), SPLIT.features_fn(params, x)
+    of_network = lambda fn, *args: jitted(fn, SPLIT.apply_fn, *args)
     expected = {
         "grad_norm": scores.grad_norm(logits, features),
         "trust_score": scores.trust_score(
             given["trust_score_state"], features, jnp.argmax(logits, axis=-1)
         ),
         "knn_distance": scores.knn_distance(given["knn_state"], features),
-        "odin": scores.odin(SPLIT.apply_fn, params, x),
-        "deep_ensemble": scores.deep_ensemble(
-            SPLIT.apply_fn, given["ensemble_params"], x
-        ),
-        "fisher_trace": -gradients.fisher_trace(SPLIT.apply_fn, params, x),
-        "purview": scores.purview(SPLIT.apply_fn, params, x),
-        "counterfactual_grad_trust": scores.counterfactual_grad_trust(
-            SPLIT.apply_fn, params, x
+        "odin": of_network(scores.odin, params, x),
+        "deep_ensemble": of_network(scores.deep_ensemble, given["ensemble_params"], x),
+        "fisher_trace": -of_network(gradients.fisher_trace, params, x),
+        "purview": of_network(scores.purview, params, x),
+        "counterfactual_grad_trust": of_network(
+            scores.counterfactual_grad_trust, params, x
         ),
     }
     for name, value in expected.items():
@@ -253,7 +253,9 @@ def test_what_is_added_up_leaves_out_padding(params, devices, tmp_path):
     )
     images, batches = made_batches(records=61)
     found = scorer.fit(batches, workdir=tmp_path).given["mean_gradient"]
-    each = gradients.per_example_gradients(SPLIT.apply_fn, params, jnp.asarray(images))
+    each = jitted(
+        gradients.per_example_gradients, SPLIT.apply_fn, params, jnp.asarray(images)
+    )
     for layer in ("hidden", "dense"):
         mean = np.mean(each[layer]["kernel"], axis=0)
         np.testing.assert_allclose(found[f"{layer}/kernel"], mean, atol=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from tests.programs import jitted
 from trustjax import gradients, passes, scores, scoring
 from trustjax.ingredients import FEATURES, KEY, LOGITS, Ingredient
 from trustjax.typing import SplitModel
@@ -70,8 +71,13 @@ def test_the_network_runs_once_however_many_scores_ask(params):
     calls = chex.assert_max_traces(features_fn, n=1)
     split = SplitModel(calls, head_fn)
     asked = [*scores.names(computable_from={"logits"}), "features", "logits"]
-    out = scoring.score_batch(asked, split, params, jnp.ones((4, INPUTS)))
-    assert list(out) == asked
+
+    def ask(x):
+        out = scoring.score_batch(asked, split, params, x)
+        assert list(out) == asked
+        return out
+
+    jax.eval_shape(ask, jnp.ones((4, INPUTS)))
 
 
 def products_of(names, params, **options):
@@ -92,9 +98,11 @@ def test_statistics_by_every_grouping_are_of_one_backward_pass(params):
     one = products_of(["gradient_statistics"], params)
     assert products_of([*every, "logits"], params) == one
     x = jnp.asarray(made_batches()[0])
-    out = scoring.score_batch(every, SPLIT, params, x)
+    out = jax.jit(lambda x: scoring.score_batch(every, SPLIT, params, x))(x)
     for group, ingredient in zip(gradients.GROUPINGS, every, strict=True):
-        expected = gradients.gradient_statistics(SPLIT.apply_fn, params, x, group=group)
+        expected = jitted(
+            gradients.gradient_statistics, SPLIT.apply_fn, params, x, group=group
+        )
         assert out[ingredient.name].groups == expected.groups
         chex.assert_trees_all_close(
             out[ingredient.name], expected, rtol=1e-4, atol=1e-6
@@ -110,11 +118,12 @@ def test_gradient_statistics_of_ones_own_do_not_run_the_engine(params):
 
 def test_scores_are_those_of_the_functions(params):
     x = jnp.asarray(made_batches()[0])
-    out = scoring.score_batch(NAMES, SPLIT, params, x)
+    out = jax.jit(lambda x: scoring.score_batch(NAMES, SPLIT, params, x))(x)
     logits = SPLIT.apply_fn(params, x)
-    np.testing.assert_allclose(out["max_softmax"], scores.max_softmax(logits))
-    np.testing.assert_allclose(out["grad_trust"], scores.grad_trust(logits))
-    np.testing.assert_allclose(out["logits"], logits)
+    for name in ("max_softmax", "grad_trust"):
+        expected = jax.jit(getattr(scores, name))(logits)
+        np.testing.assert_allclose(out[name], expected, rtol=1e-5)
+    np.testing.assert_allclose(out["logits"], logits, rtol=1e-6)
     assert out["gradient_statistics"].groups == ("dense/kernel", "hidden/kernel")
 
 
@@ -123,7 +132,8 @@ def test_results_are_in_record_order_without_padding(params):
     results = scoring.run(NAMES, SPLIT, params, batches)
     np.testing.assert_array_equal(results.index, np.arange(len(images)))
     np.testing.assert_array_equal(results.labels, np.arange(len(images)) % CLASSES)
-    expected = scoring.score_batch(NAMES, SPLIT, params, jnp.asarray(images))
+    score = jax.jit(lambda x: scoring.score_batch(NAMES, SPLIT, params, x))
+    expected = score(jnp.asarray(images))
     chex.assert_trees_all_close(results.values, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -143,7 +153,9 @@ def noise(x, key):
     return x + jax.random.normal(key, x.shape)
 
 
-@pytest.mark.parametrize("batch_size", [1, 6, 11])
+@pytest.mark.parametrize(
+    "batch_size", [1, pytest.param(6, marks=pytest.mark.exhaustive), 11]
+)
 def test_a_batch_that_devices_cannot_divide_is_padded(params, batch_size):
     _, batches = made_batches(batch_size=batch_size)
     mesh = jax.make_mesh((4, 2), ("data", "other"), axis_types=(AxisType.Auto,) * 2)
@@ -386,8 +398,8 @@ def test_an_unknown_name_says_what_exists(params):
 def test_a_network_in_one_piece_is_cut_before_its_last_layer(params, names):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, INPUTS)))
     whole, parts = (
-        scoring.score_batch([*names, "logits"], model, params, x)
-        for model in (SPLIT.apply_fn, SPLIT)
+        jax.jit(lambda x, m=m: scoring.score_batch([*names, "logits"], m, params, x))(x)
+        for m in (SPLIT.apply_fn, SPLIT)
     )
     chex.assert_trees_all_close(whole, parts, rtol=1e-6)
 
@@ -517,10 +529,11 @@ def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
         "gradient_statistics",
     ]
     x = jnp.asarray(made_batches()[0])
-    got = scoring.score_batch(names, model, more, x)
-    chex.assert_trees_all_close(
-        got, scoring.score_batch(names, SPLIT.apply_fn, params, x), rtol=1e-4
+    got, expected = (
+        jax.jit(lambda p, x, m=m: scoring.score_batch(names, m, p, x))(p, x)
+        for m, p in ((model, more), (SPLIT.apply_fn, params))
     )
+    chex.assert_trees_all_close(got, expected, rtol=1e-4)
 
 
 def test_all_variables_of_a_linen_network_are_refused_for_gradients(params):

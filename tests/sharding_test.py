@@ -44,6 +44,15 @@ def auto_mesh():
     return jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
 
+exhaustive = pytest.mark.exhaustive
+# Of the two kinds, the one that a user gets is enough for `make test`.
+explicit = pytest.mark.parametrize(
+    "mesh",
+    ["Explicit", pytest.param("Auto", marks=exhaustive)],
+    indirect=True,
+)
+
+
 def collectives_in(program):
     return set(COLLECTIVE.findall(program))
 
@@ -71,7 +80,7 @@ def assert_statistics_are_of_a_loop(result, name):
     assert_statistics_close(result.values, expected)
 
 
-@pytest.mark.parametrize("name", problems.ALL)
+@pytest.mark.parametrize("name", problems.light_or_exhaustive())
 def test_statistics(name, mesh):
     apply_fn, params, x = problems.get(name)
     result, collectives = run_sharded(
@@ -84,7 +93,13 @@ def test_statistics(name, mesh):
     assert collectives == OF_THE_NETWORK.get(name, set())
 
 
-@pytest.mark.parametrize("name", ["cnn", "several_inputs", "transformer"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cnn",
+        *(pytest.param(n, marks=exhaustive) for n in ("several_inputs", "transformer")),
+    ],
+)
 def test_gradients_in_bfloat16(name, mesh):
     apply_fn, params, x = problems.get(name)
     halved = lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a
@@ -103,6 +118,7 @@ def test_gradients_in_bfloat16(name, mesh):
     assert not collectives
 
 
+@explicit
 def test_statistics_in_float64(mesh):
     """To the last digits, of an embedding and a convolution."""
     apply_fn, params, x = problems.get("several_inputs")
@@ -128,6 +144,7 @@ def dense():
     return lambda params, x: jnp.tanh(x @ params["w"]), params, x
 
 
+@explicit
 def test_every_gradient(mesh):
     apply_fn, params, x = dense()
     split = SplitModel(lambda params, x: 2 * x, apply_fn)
@@ -173,7 +190,9 @@ def test_the_collectives_are_those_of_the_forward_pass(name, auto_mesh):
     assert collectives == OF_THE_NETWORK[name]
 
 
-@pytest.mark.parametrize("name", ["cnn", *OF_THE_NETWORK])
+@pytest.mark.parametrize(
+    "name", ["cnn", *(pytest.param(n, marks=exhaustive) for n in OF_THE_NETWORK)]
+)
 def test_inside_shard_map(name, mesh):
     """With `check_vma`, as is the default: each device has examples of its own."""
     apply_fn, params, x = problems.get(name)
@@ -188,6 +207,7 @@ def test_inside_shard_map(name, mesh):
     assert not collectives
 
 
+@explicit
 def test_scores_of_gradients(mesh):
     """Each from gradients towards one class, every class, or all classes at once."""
     apply_fn, params, x = problems.get("cnn")
@@ -207,7 +227,7 @@ def test_scores_of_gradients(mesh):
     assert not collectives
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet"])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("resnet", marks=exhaustive)])
 def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
     apply_fn, params, x = problems.get(name)
 

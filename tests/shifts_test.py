@@ -152,6 +152,7 @@ def test_intervals_of_mean_aurocs_hold_as_often_as_they_say():
     assert held >= 0.95 * draws
 
 
+@pytest.mark.exhaustive
 def test_where_every_answer_is_right_auroc_is_not_defined_and_the_page_is_drawn(
     said, tmp_path
 ):
@@ -215,6 +216,7 @@ def test_the_section_has_its_figure_tables_and_numbers(said, found, tmp_path):
     assert set(fog["auroc"]) == {"max_softmax", "margin", "coin"}
 
 
+@pytest.mark.exhaustive
 def test_without_corruptions_there_is_no_section(tmp_path):
     said = made_up.predictions(count=240, full=False)
     found = assess.assess(said, num_samples=DRAWS)

@@ -67,7 +67,9 @@ class StopError(Exception):
     """Raised from the progress callback, to end a run between two checkpoints."""
 
 
-@pytest.mark.parametrize("last_step", [5, 10])
+@pytest.mark.parametrize(
+    "last_step", [pytest.param(5, marks=pytest.mark.exhaustive), 10]
+)
 def test_a_stopped_run_goes_on_to_the_same_end(tmp_path, uninterrupted, last_step):
     def stop(task, done, total, facts):
         assert (task, total) == ("training", 20)

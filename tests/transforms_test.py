@@ -73,7 +73,16 @@ def test_values_are_the_same_bit_for_bit_without_jit(name):
     )
 
 
-@pytest.mark.parametrize("name", ["cnn", "conv_variants", "scanned"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cnn",
+        *(
+            pytest.param(n, marks=pytest.mark.exhaustive)
+            for n in ("conv_variants", "scanned")
+        ),
+    ],
+)
 def test_higher_derivatives_are_those_of_the_network(name):
     """Forward, reverse over reverse, forward over reverse and reverse over forward."""
     apply_fn, params, x = problems.get(name)
