@@ -177,6 +177,7 @@ def test_nothing_is_said_of_a_network_with_few_errors(labels, networks):
         assert not np.asarray(statement.behind).any()
 
 
+@pytest.mark.exhaustive
 def test_a_class_without_an_example_has_no_differences(networks, labels):
     kept = labels != 1
     part = {

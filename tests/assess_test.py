@@ -332,6 +332,7 @@ def in_another_order(order, logits, labels):
     ).other_class_order
 
 
+@pytest.mark.exhaustive
 def test_another_order_of_the_classes_is_noticed():
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(12), 20)

@@ -162,7 +162,9 @@ def test_score_table_has_a_row_for_each_score():
     assert row == f"| Margin | 50.00 [40.00, 62.50] = | {middle} | - |"
 
 
-@pytest.mark.parametrize("name", ["cifar10", "imagenet2012"])
+@pytest.mark.parametrize(
+    "name", ["cifar10", pytest.param("imagenet2012", marks=pytest.mark.exhaustive)]
+)
 def test_luo2021_studies_of_the_papers_data_are_valid(name):
     for pair in luo2021_study.STUDIES[name]:
         assert pair.dataset == name

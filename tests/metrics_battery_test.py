@@ -242,7 +242,15 @@ def test_every_metric_is_in_the_battery():
     assert functions - NOT_OF_A_DATA_SET == {name for name in METRICS if name.islower()}
 
 
-@pytest.mark.parametrize("how", ["masked", "permuted", "sharded", "vmapped"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "masked",
+        "permuted",
+        "sharded",
+        pytest.param("vmapped", marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize("name", METRICS)
 def test_same_result(name, how):
     got, wanted = computed(how)[name], expected()[name]
