@@ -35,10 +35,10 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from experiments import oberdiek2018, oberdiek2018_study
+from experiments.lee2021_open_set_tables import CLASSES, DETECTOR, tables
 from experiments.oberdiek2018 import Study
 from experiments.oberdiek2018_columns import Asker
 from experiments.oberdiek2018_judges import balanced
-from experiments.oberdiek2018_page import SHORT
 from trustjax import _files, data, detectors, metrics, scores
 
 LEVEL = 0.95
@@ -56,8 +56,6 @@ PAPER = {
 }
 """CIFAR-10; accuracy among ImageNet and LSUN, resized and cropped."""
 
-CLASSES = "unknown classes"
-DETECTOR = "confounding labels"
 LEARNED = {
     DETECTOR: ("purview", ("confounding/",)),
     "gradients of the prediction": ("network", ("layer/", "network/")),
@@ -342,78 +340,6 @@ def differences(splits: Sequence[Numbers]) -> dict[str, Any]:
             ends = {"low": mean - width, "high": mean + width}
             of_unknown[other] = {"value": mean, **ends}
     return found
-
-
-def tables(found: Mapping[str, Any]) -> str:
-    """The page's tables, in Markdown: per cent, and points of a per cent."""
-    judges: Mapping[str, Any] = found["judges"]
-    unknowns = list(judges[DETECTOR])
-    foreign = [name for name in unknowns if name != CLASSES]
-    heads, of_foreign = (
-        [SHORT.get(name) or name for name in some] for some in (unknowns, foreign)
-    )
-    of_classes = list(judges[DETECTOR][CLASSES])
-    thresholds = [n for n in of_classes if n.startswith("accuracy")]
-    return "\n\n".join(
-        [
-            _lines(
-                ["Against unknown classes", "AUROC", *of_classes[1:]],
-                {
-                    judge: [_range(own[CLASSES].get(name)) for name in of_classes]
-                    for judge, own in judges.items()
-                },
-            ),
-            _lines(
-                ["AUROC", *heads],
-                {
-                    judge: [_range(own[unknown]["auroc"]) for unknown in unknowns]
-                    for judge, own in judges.items()
-                },
-            ),
-            _lines(
-                ["N+1-way accuracy", *of_foreign],
-                {
-                    f"{judge}, {name.removeprefix('accuracy, ')}": [
-                        _range(own[unknown][name]) for unknown in foreign
-                    ]
-                    for judge, own in judges.items()
-                    for name in thresholds
-                    if name in own[CLASSES]
-                },
-            ),
-            _lines(
-                [f"AUROC of {DETECTOR}, less that of", *heads],
-                {
-                    other: [
-                        _points(found["less_rivals"][unknown][other])
-                        for unknown in unknowns
-                    ]
-                    for other in judges
-                    if other != DETECTOR
-                },
-            ),
-        ]
-    )
-
-
-def _lines(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    cells = [heads, ["---"] * len(heads), *([name, *row] for name, row in rows.items())]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _range(number: Mapping[str, Any] | None) -> str:
-    """The mean, and the lowest and highest of the divisions."""
-    if number is None:
-        return ""
-    low, high = (100 * end(number["divisions"]) for end in (min, max))
-    return f"{100 * number['value']:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _points(number: Mapping[str, float]) -> str:
-    value, low, high = (100 * number[part] for part in ("value", "low", "high"))
-    if high - low > 100:
-        return f"{value:+.1f} (nothing is proven)"
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def main(
