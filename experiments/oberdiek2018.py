@@ -49,6 +49,7 @@ class Study:
       known_unknowns: how many images of a concept a meta-classifier may know.
       neighbours: how many training images the scores of neighbours look among, as
         many of each class.
+      without: scores that are not asked, for they take long.
       epochs: the most of a training; it ends sooner at the last plateau.
       learning_rate: at the start of a training.
       num_samples: bootstrap samples.
@@ -67,6 +68,7 @@ class Study:
     meta_seeds: int = 5
     known_unknowns: int = 200
     neighbours: int = 1000
+    without: tuple[str, ...] = ()
     epochs: int = 100
     learning_rate: float = 0.1
     num_samples: int = 2000

@@ -45,6 +45,18 @@ CLAIMS = {
         "network paper uniform_noise",
         "network last_layer uniform_noise",
     ),
+    "network of logarithms, less network of columns as they are": (
+        "network_signed_log paper none",
+        "network paper none",
+    ),
+    "the same where both know uniform noise and letters": (
+        "network_signed_log paper uniform_noise+letters",
+        "network paper uniform_noise+letters",
+    ),
+    "network of logarithms, less entropy": (
+        "network_signed_log paper none",
+        "Entropy",
+    ),
     "network that knows artificial wrong answers, less uniform noise": (
         "network paper mixed+shuffled+inverted",
         "network paper uniform_noise",
@@ -71,6 +83,13 @@ def combinations(study: Study, found: Sequence[Populations]) -> dict[str, Judgem
     # LASSO takes minutes where a hundred columns say nearly the same.
     few = ("paper", "scores", "scores+gradients")
     metas += [Meta("lasso", features, FREE) for features in few]
+    # Norms of gradients span decades, and those of unknown images go beyond what is
+    # seen in training: a logarithm keeps a network within what it knows.
+    metas += [
+        Meta("network", features, of, transform="signed_log")
+        for features in ("paper", "scores+gradients", "everything")
+        for of in ((), FREE)
+    ]
     return {meta.name: judges.trained(study, found, meta) for meta in metas}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import oberdiek2018
+from experiments import oberdiek2018, oberdiek2018_oracle
 from experiments.oberdiek2018 import Study
 from trustjax import (
     _files,
@@ -23,6 +23,7 @@ from trustjax import (
     ingredients,
     scoring,
     statistics,
+    train,
     transforms,
 )
 
@@ -60,11 +61,13 @@ SCORES = (
     "scaled_energy",
     "nnguide",
     "odin",
+    "counterfactual_grad_trust",
+    "fisher_trace",
+    oberdiek2018_oracle.NAME,
 )
-"""What one network and its training set say in a pass or two.
+"""What one network and its training set say, and an oracle of it.
 
-Without dropout, ensembles and a gradient for each class, which take many, and without
-an oracle, which is another network.
+Without dropout and ensembles, which take many passes or networks.
 """
 GRADIENTS = ("layer", "network", "confounding")
 STATISTICS = tuple(statistic.__name__ for statistic in statistics.DEFAULT)
@@ -141,7 +144,8 @@ def _answers(
     asked: Mapping[str, data.Dataset],
 ) -> dict[str, dict[str, np.ndarray]]:
     """Logits, labels and columns by population, each made once."""
-    asker = Asker(study, resplit, parts)
+    scores = tuple(name for name in SCORES if name not in study.without)
+    asker = Asker(study, resplit, parts, scores)
     return {name: asker(name, dataset) for name, dataset in asked.items()}
 
 
@@ -172,15 +176,28 @@ class Asker:
         self._activations = (ACTIVATIONS,) if activations else ()
 
     @functools.cached_property
-    def _scorer(self) -> scoring.Scorer:
+    def _trained(self) -> train.TrainResult:
         """The network, trained or loaded when it is first asked."""
-        trained = oberdiek2018.network(self._study, self._parts, self._resplit)
-        apply_fn, params = bridge.from_nnx(trained.model)
+        return oberdiek2018.network(self._study, self._parts, self._resplit)
+
+    @functools.cached_property
+    def _oracles(self) -> oberdiek2018_oracle.Halves | None:
+        if oberdiek2018_oracle.NAME not in self._scores:
+            return None
+        return oberdiek2018_oracle.halves(
+            self._study, self._parts, self._trained, self._resplit
+        )
+
+    @functools.cached_property
+    def _scorer(self) -> scoring.Scorer:
+        apply_fn, params = bridge.from_nnx(self._trained.model)
         training_set = _as_many_of_each(self._parts.train, self._study.neighbours)
+        others = [name for name in self._scores if name != oberdiek2018_oracle.NAME]
         columns = detectors.features(
-            detectors.names_for(params, scores=self._scores, kinds=GRADIENTS)
+            detectors.names_for(params, scores=others, kinds=GRADIENTS)
         )
         asked = [ingredients.LOGITS, columns, *self._activations]
+        asked += self._oracles.asked if self._oracles else ()
         scorer = scoring.Scorer(asked, apply_fn, params)
         return scorer.fit(data.batches(training_set, BATCH_SIZE))
 
@@ -207,6 +224,8 @@ class Asker:
             **found.values["columns"],
             **found.values.get(ACTIVATIONS.name, {}),
         }
+        if self._oracles:
+            made |= self._oracles.column(name, found.values)
         folder.mkdir(parents=True, exist_ok=True)
         with _files.written_whole(path) as part:
             np.savez(part, **made)

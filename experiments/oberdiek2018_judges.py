@@ -69,17 +69,22 @@ class Meta:
       features: a name of `features`.
       known: the unknown concepts of which it has seen some images, as wrong answers.
       seeds: how often it is trained.
+      transform: of the columns, as `detectors.fit` takes it.
     """
 
     kind: str
     features: str = "paper"
     known: tuple[str, ...] = ()
     seeds: int = 1
+    transform: str = "none"
 
     @property
     def name(self) -> str:
         """In tables and files."""
-        return " ".join((self.kind, self.features, "+".join(self.known) or "none"))
+        kind = (
+            self.kind if self.transform == "none" else f"{self.kind}_{self.transform}"
+        )
+        return " ".join((kind, self.features, "+".join(self.known) or "none"))
 
 
 def features(found: Populations, name: str) -> tuple[str, ...]:
@@ -140,7 +145,7 @@ def trained(study: Study, found: Sequence[Populations], meta: Meta) -> Judgement
     trust, thresholds = [], []
     for number, one in enumerate(found):
         columns, right = training_rows(one, meta)
-        options = OPTIONS.get(meta.kind, {})
+        options = {**OPTIONS.get(meta.kind, {}), "transform": meta.transform}
         of_resplit, of_thresholds = [], []
         for seed in range(meta.seeds):
             folder = study.folder(number) / "judged"

@@ -80,7 +80,12 @@ def readable(judge: str) -> str:
     features, known = rest
     of = "" if features == "paper" else f", {features.replace('_', ' ')}"
     seen = known.replace("_noise", " noise").replace("+", ", ")
-    names = {"glm": "GLM", "lasso": "LASSO", "elastic_net": "elastic net"}
+    names = {
+        "glm": "GLM",
+        "lasso": "LASSO",
+        "elastic_net": "elastic net",
+        "network_signed_log": "network of logarithms",
+    }
     return f"{names.get(kind, kind)}{of}; knows {seen}"
 
 

@@ -77,9 +77,16 @@ FEWER = dataclasses.replace(
 _SMOKE = pathlib.Path("checkpoints/oberdiek2018-smoke")
 SMOKE = dataclasses.replace(
     MNIST5K,
-    sizes=(500, 500, 500),
+    sizes=(500, 250, 250),
+    # Those that meta-classifiers may know, and one that is a shift.
+    unknowns={
+        name: split
+        for name, split in MNIST5K.unknowns.items()
+        if name not in ("fashion_mnist", "faces")
+    },
     most=200,
-    resplits=2,
+    without=("counterfactual_grad_trust", "fisher_trace"),
+    resplits=1,
     meta_seeds=1,
     known_unknowns=40,
     epochs=3,
@@ -152,7 +159,7 @@ def run(study: Study, level: float) -> dict[str, Any]:
       study: the settings.
       level: of each family of statements.
     """
-    start = time.monotonic()
+    start = time.process_time()
     found = [columns.populations(study, number) for number in range(study.resplits)]
     resampler = Resampler(study, found)
     say = _stopwatch(study, start)
@@ -207,8 +214,8 @@ def _write(study: Study, made: dict[str, Any]) -> None:
 
 def _stopwatch(study: Study, start: float):
     def say(what: str) -> None:
-        took = time.monotonic() - start
-        print(f"{study.known}, {took:.0f} s: {what}", flush=True)
+        took = time.process_time() - start
+        print(f"{study.known}, {took:.0f} s of processor time: {what}", flush=True)
 
     return say
 

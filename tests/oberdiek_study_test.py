@@ -7,13 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from trustjax import data, metrics
+from trustjax import data, ingredients, metrics
 
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 oberdiek2018 = pytest.importorskip("experiments.oberdiek2018")
 columns = pytest.importorskip("experiments.oberdiek2018_columns")
 judges = pytest.importorskip("experiments.oberdiek2018_judges")
+oracle = pytest.importorskip("experiments.oberdiek2018_oracle")
 page = pytest.importorskip("experiments.oberdiek2018_page")
 resampled = pytest.importorskip("experiments.oberdiek2018_resampled")
 study = pytest.importorskip("experiments.oberdiek2018_study")
@@ -228,6 +229,29 @@ def test_features_and_training_rows():
     last = rows["negative_entropy"][30:]
     expected = found.columns["letters"]["negative_entropy"][[0, 1, 7]]
     np.testing.assert_array_equal(last, expected)
+
+
+def test_an_oracle_does_not_say_what_it_has_learned():
+    asked = ingredients.Ingredient("one"), ingredients.Ingredient("two")
+    halves = oracle.Halves(asked, of_first=np.array([True, False]))
+    values = {"one": np.array([[1.0], [2.0]]), "two": np.array([[3.0], [5.0]])}
+    assert halves.column("validation", values)[oracle.NAME].tolist() == [3, 2]
+    assert halves.column("letters", values)[oracle.NAME].tolist() == [2, 3.5]
+
+
+def test_meta_classifiers_are_named_by_what_they_are():
+    known = ("uniform_noise", "letters")
+    metas = [judges.Meta("lasso"), judges.Meta("network", known=known)]
+    metas += [judges.Meta("network", "scores", known, transform="signed_log")]
+    names = [meta.name for meta in metas]
+    assert names == [
+        "lasso paper none",
+        "network paper uniform_noise+letters",
+        "network_signed_log scores uniform_noise+letters",
+    ]
+    assert page.readable(names[2]) == (
+        "network of logarithms, scores; knows uniform noise, letters"
+    )
 
 
 @pytest.mark.parametrize("setting", list(study.SETTINGS))
