@@ -62,6 +62,19 @@ STEEPNESS: Mapping[str, tuple[float, float]] = {
 FIGURES = pathlib.Path("experiments/figures")
 """Where the figures go, each with the name of the dataset in its own."""
 
+NUMBERS = pathlib.Path("experiments/numbers")
+"""Where the numbers go, in JSON."""
+
+LEVEL = 0.95
+"""The chance that not one statement of the page is false."""
+
+STATEMENTS = 19
+"""Families of differences that share it: AUC and TNR of seven pairs and of two data
+sets of `luo2021_confidnet`, and AUC over alpha+."""
+
+LEVEL_OF_EACH = 1 - (1 - LEVEL) / STATEMENTS
+"""The level of each family, so that all hold together."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -79,6 +92,7 @@ class Pair:
       image_shape: what images of other sizes are converted to; None for their own.
       classifier_epochs: None for `CLASSIFIER_EPOCHS`, or the classifier's own recipe.
       oracle_epochs: the most passes over the oracle's images.
+      oracle_batch: images of each of its steps.
       schedule: of the learning rate. With `"plateau"` it falls after `patience` epochs
         without a better validation AUC, and then the run ends; with `"cosine"` every
         oracle takes all its epochs, which suits a few of them.
@@ -97,6 +111,7 @@ class Pair:
     image_shape: tuple[int, int, int] | None = None
     classifier_epochs: int | None = None
     oracle_epochs: int = 30
+    oracle_batch: int = 256
     schedule: str = "plateau"
     patience: int = 5
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -123,6 +138,7 @@ class Pair:
         return oracles.OracleConfig(
             model=self.oracle,
             epochs=self.oracle_epochs,
+            batch_size=self.oracle_batch,
             schedule=self.schedule,
             patience=self.patience,
             seed=seed,

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from matplotlib.axes import Axes
 
 from experiments import luo2021
 from trustjax import metrics
@@ -57,21 +58,26 @@ def draw(
         squeeze=False,
         layout="constrained",
     )
-    bins = np.linspace(0, 1, 41)
     for axis, (loss, runs) in zip(axes[0], confidence.items(), strict=True):
-        for name, colour, which in (
-            ("right", "tab:blue", correct),
-            ("wrong", "tab:orange", ~correct),
-        ):
-            values = runs[0][which]
-            share = np.full(len(values), 100 / len(values))
-            axis.hist(values, bins, weights=share, alpha=0.6, color=colour, label=name)
-        axis.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
+        panel(axis, runs[0], correct)
         axis.set(title=loss, xlabel="confidence", xlim=(0, 1))
     axes[0, 0].set_ylabel("% of either kind")
     axes[0, 0].legend(title="classifier is", loc="upper left")
     canvas.suptitle(f"{pair} on {pair.dataset}")
     luo2021.save(canvas, figure)
+
+
+def panel(axis: Axes, confidence: np.ndarray, correct: np.ndarray) -> None:
+    """The confidences of right and of wrong answers, each in per cent of its kind."""
+    bins = np.linspace(0, 1, 41).tolist()
+    for name, colour, which in (
+        ("right", "tab:blue", correct),
+        ("wrong", "tab:orange", ~correct),
+    ):
+        values = confidence[which]
+        share = np.full(len(values), 100 / max(len(values), 1))
+        axis.hist(values, bins, weights=share, alpha=0.6, color=colour, label=name)
+    axis.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
 
 
 def separability(right: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:

@@ -24,7 +24,8 @@ CONFIG = luo2021.Pair()
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 ALPHAS = (1.0, 2.0, 3.0, 5.0, 7.0)
 HEADS = ("signed_distance", "linear")
-_GRID = np.linspace(0.1, 1, 91)
+GRID = np.linspace(0.1, 1, 91)
+"""The coverages of the curves."""
 
 
 def main(
@@ -53,11 +54,14 @@ def main(
     print("| Score | " + " | ".join(f"{c:.0%}" for c in COVERAGES) + " |")
     print("|---" * (1 + len(COVERAGES)) + "|")
     for name, runs in risks.items():
-        at = [[np.interp(c, _GRID, run) for c in COVERAGES] for run in runs]
+        at = [[np.interp(c, GRID, run) for c in COVERAGES] for run in runs]
         print(f"| {name} | " + " | ".join(luo2021.cells(np.array(at))) + " |")
 
     part = dataclasses.replace(pair, oracle_split=sweep_split or pair.oracle_split)
-    swept = sweep(part, alphas, heads)
+    swept = {
+        head: {negative: values for (_, negative), values in of_head.items()}
+        for head, of_head in sweep(part, [(1.0, a) for a in alphas], heads).items()
+    }
     print("\n| Head | alpha- | Loss | AUC | TPR | TNR |\n|---|---|---|---|---|---|")
     for head, by_alpha in swept.items():
         for alpha, values in by_alpha.items():
@@ -72,7 +76,7 @@ def risks_of(pair: luo2021.Pair, losses: Sequence[str]) -> dict[str, np.ndarray]
 
     def risk(scores: np.ndarray) -> np.ndarray:
         curve = metrics.risk_coverage_curve(jnp.asarray(scores), correct)
-        return 100 * np.interp(_GRID, curve.coverage, curve.risk)
+        return 100 * np.interp(GRID, curve.coverage, curve.risk)
 
     scores = {loss: luo2021.outputs(pair, loss) for loss in losses}
     scores["MCP"] = luo2021.max_softmax(luo2021.dataset(pair, "test"), pair)[0][None]
@@ -82,13 +86,13 @@ def risks_of(pair: luo2021.Pair, losses: Sequence[str]) -> dict[str, np.ndarray]
 
 
 def sweep(
-    pair: luo2021.Pair, alphas: Sequence[float], heads: Sequence[str]
-) -> dict[str, dict[float, np.ndarray]]:
-    """Loss, AUC, TPR and TNR of steep slope oracles by head and alpha-."""
+    pair: luo2021.Pair, alphas: Sequence[tuple[float, float]], heads: Sequence[str]
+) -> dict[str, dict[tuple[float, float], np.ndarray]]:
+    """Loss, AUC, TPR and TNR of steep slope oracles by head and (alpha+, alpha-)."""
     correct = luo2021.outcomes(pair, "test").correct
 
-    def rows(head: str, alpha: float) -> np.ndarray:
-        slopes = {"alpha_positive": 1.0, "alpha_negative": alpha}
+    def rows(head: str, alpha: tuple[float, float]) -> np.ndarray:
+        slopes = dict(zip(("alpha_positive", "alpha_negative"), alpha, strict=True))
         runs = luo2021.outputs(pair, "SS", head=head, **slopes)
         thresholds = luo2021.oracle_thresholds(pair, "SS")
 
@@ -113,7 +117,7 @@ def draw(
     by_coverage, values_of_loss, rates, areas = axes.flat
     for name, runs in risks.items():
         style = {"color": "black", "linestyle": "--"} if name == "MCP" else {}
-        by_coverage.plot(_GRID, runs.mean(axis=0), label=name, **style)
+        by_coverage.plot(GRID, runs.mean(axis=0), label=name, **style)
     by_coverage.set(
         title=f"{pair} on {pair.dataset}", xlabel="coverage", ylabel="risk, %"
     )

@@ -14,7 +14,7 @@ answers, so its column of table 1 cannot be compared.
 Expected and obtained numbers: README.md beside this file.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,8 @@ def main(
     }
     print(luo2021.table(rows))
     if "SS" in z:
-        ahead = [f"{name} {lead}" for name, lead in leads("SS", runs, correct).items()]
+        of_each = differences("SS", runs, correct, mean_auroc)
+        ahead = [f"{name} {lead(*found)}" for name, found in of_each.items()]
         print(f"AUC of SS less that of: {'; '.join(ahead)}.")
     return rows
 
@@ -128,34 +129,66 @@ def best_statistic(
     return best, float(np.sign(areas[best] - 0.5)), f"{groups[group]} {names[name]}"
 
 
-def leads(
-    ours: str, runs: Mapping[str, np.ndarray], correct: np.ndarray
-) -> dict[str, str]:
-    """How much larger our mean AUC is than each other's, with intervals of 95 %.
+def differences(
+    ours: str,
+    runs: Mapping[str, np.ndarray],
+    correct: np.ndarray,
+    metric: Callable[..., jax.Array],
+    level: float = 0.95,
+    num_samples: int = 500,
+) -> dict[str, tuple[float, float, float]]:
+    """How much larger our metric is than each other's, and both ends, in per cent.
 
-    They hold together for all pairs of rows.
+    The intervals hold together for all pairs of rows. They are of the images that were
+    drawn, for the networks that were trained: of the seeds they know nothing.
+
+    Args:
+      ours: the name that the others are compared with.
+      runs: `[seeds, images]` of each name.
+      correct: whether the classifier was right.
+      metric: `(runs [images, seeds], correct) -> []`.
+      level: of all intervals together.
+      num_samples: bootstrap samples.
     """
     found = metrics.compare(
         {name: of.T for name, of in runs.items()},
         correct,
-        metric=mean_auroc,
+        metric=metric,
+        level=level,
         key=jax.random.key(0),
-        num_samples=500,
+        num_samples=num_samples,
     )
     place = found.names.index(ours)
     numbers = (found.differences, found.low, found.high)
+    columns = (100 * np.asarray(of[place], np.float64) for of in numbers)
     return {
-        name: f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-        for name, value, low, high in zip(
-            found.names, *(100 * np.asarray(of[place]) for of in numbers), strict=True
+        name: (value, low, high)
+        for name, *(value, low, high) in zip(
+            found.names, *map(np.ndarray.tolist, columns), strict=True
         )
         if name != ours
     }
 
 
-def mean_auroc(runs: jax.Array, correct: jax.Array) -> jax.Array:
+def lead(value: float, low: float, high: float) -> str:
+    """A difference and its interval."""
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def mean_auroc(
+    runs: jax.Array, correct: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
     """The mean over runs, `[images, runs]`."""
-    return jnp.mean(jax.vmap(metrics.auroc, (1, None))(runs, correct))
+    of_run = lambda run: metrics.auroc(run, correct, weights=weights)
+    return jnp.mean(jax.vmap(of_run, 1)(runs))
+
+
+def mean_tnr(
+    runs: jax.Array, correct: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """The share of wrong answers below 0, a mean over runs, `[images, runs]`."""
+    wrong = jnp.where(correct, 0.0, 1.0 if weights is None else weights)
+    return jnp.sum(wrong[:, None] * (runs < 0)) / (jnp.sum(wrong) * runs.shape[1])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ score_table = pytest.importorskip("experiments.score_table")
 oberdiek2018_train = pytest.importorskip("experiments.oberdiek2018_train")
 luo2021 = pytest.importorskip("experiments.luo2021")
 rise_shape = pytest.importorskip("experiments.rise_shape")
+luo2021_confidnet = pytest.importorskip("experiments.luo2021_confidnet")
 luo2021_losses = pytest.importorskip("experiments.luo2021_losses")
+luo2021_pairs = pytest.importorskip("experiments.luo2021_pairs")
 luo2021_study = pytest.importorskip("experiments.luo2021_study")
 wong2020_table1 = pytest.importorskip("experiments.wong2020_table1")
 shifts = pytest.importorskip("experiments.shifts")
@@ -116,6 +118,42 @@ def test_luo2021_study_runs_whole_from_one_command(tmp_path, capsys):
     assert "<mlp, mlp> on digits" in out
     assert "AUC of SS less that of: CE" in out
     assert "figure4 took" in out
+
+
+@pytest.mark.exhaustive
+def test_luo2021_pairs_and_confidnet_on_the_smallest_data(tmp_path, capsys):
+    smallest = dataclasses.replace(luo2021_pairs.SMOKE.swept, workdir=tmp_path)
+    study = dataclasses.replace(
+        luo2021_pairs.SMOKE,
+        pairs=(smallest,),
+        swept=smallest,
+        numbers=tmp_path / "pairs.json",
+        figures=tmp_path,
+    )
+    made = luo2021_pairs.main(study)
+    assert list(made["pairs"]) == ["<mlp, mlp>"]
+    first = made["pairs"]["<mlp, mlp>"]
+    assert list(first["rows"]) == ["CE", "SS", "MCP"]
+    assert first["rows"]["MCP"]["AUC"][0] > 70
+    value, low, high = first["SS less"]["AUC"]["MCP"]
+    assert low < value < high
+    ours, theirs = (first["rows"][name]["AUC"][0] for name in ("SS", "MCP"))
+    assert value == pytest.approx(ours - theirs, abs=1e-3)
+    assert list(made["alpha_plus"]["mean"]) == ["1", "3"]
+    assert list(made["unseen"]["domains"]) == ["as they are", "contrast", "letters"]
+    assert made["unseen"]["domains"]["letters"]["right"] == 0
+    for name in ("risks", "alpha_plus", "unseen"):
+        assert (tmp_path / f"luo2021_{name}_digits.png").stat().st_size > 5000
+
+    study = dataclasses.replace(
+        luo2021_confidnet.SMOKE, pairs=(smallest,), numbers=tmp_path / "confidnet.json"
+    )
+    rows = luo2021_confidnet.main(study)["datasets"]["digits"]["rows"]
+    assert list(rows)[:4] == ["TCP head", "TCP cloned", "SS head", "SS cloned"]
+    assert rows["SS cloned"]["AUC"][0] > 70
+    written = json.loads((tmp_path / "confidnet.json").read_text())
+    assert written["datasets"]["digits"]["rows"] == rows
+    assert "AUC of SS cloned less that of: TCP head" in capsys.readouterr().out
 
 
 def test_the_curves_of_oracle_losses(tmp_path):
