@@ -57,9 +57,8 @@ def test_badge_takes_one_of_each_kind_before_a_second():
         assert sorted((chosen[:3] % 3).tolist()) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_badge_of_a_sharded_pool(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     placed = jax.device_put(pool(), NamedSharding(mesh, PartitionSpec("data")))

@@ -85,9 +85,13 @@ def test_a_second_stage_on_a_network_that_is_brought():
     assert any("mlp, left as it is" in note for note in made.notes)
 
 
-def test_what_a_second_stage_needs_is_said():
+def test_an_oracle_is_of_one_stage():
     with pytest.raises(ValueError, match="--oracle is of the first stage alone"):
         pipeline.ReportConfig(introspective=True, oracle=pathlib.Path("oracle"))
+
+
+@pytest.mark.exhaustive
+def test_what_a_second_stage_needs_is_said():
     model = models.create(
         "mlp", num_classes=10, image_shape=(8, 8, 1), rngs=nnx.Rngs(0)
     )

@@ -108,7 +108,9 @@ def test_closed_forms_are_the_gradient_of_the_last_layer(loss):
         np.testing.assert_allclose(whole(found), expected, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("target", ["all_ones", "each_class"])
+@pytest.mark.parametrize(
+    "target", ["all_ones", pytest.param("each_class", marks=pytest.mark.exhaustive)]
+)
 def test_any_other_loss_is_differentiated(target):
     """By its own gradient; of one that has a closed form, to the same numbers."""
     loss_fn = lambda z, asked: jax.vmap(squared_error_of)(z, asked)
@@ -120,13 +122,18 @@ def test_any_other_loss_is_differentiated(target):
 
 def test_all_ones_hold_every_class():
     """Row Q towards Q under the squared error, the sum under the cross entropy."""
+
+    @functools.partial(jax.jit, static_argnums=(2, 3))
+    def change(z, h, loss, target):
+        return introspection.features(z, h, loss=loss, target=target).change
+
     given = logits_and_embedding()
-    each = introspection.features(*given, target="each_class").change
-    ones = introspection.features(*given).change
-    np.testing.assert_array_equal(ones, jnp.diagonal(each, axis1=1, axis2=2))
-    each = introspection.features(*given, loss="cross_entropy", target="each_class")
-    ones = introspection.features(*given, loss="cross_entropy").change
-    np.testing.assert_allclose(ones, each.change.sum(axis=1), atol=1e-5)
+    each = change(*given, "squared_error", "each_class")
+    ones = change(*given, "squared_error", "all_ones")
+    np.testing.assert_array_equal(ones, np.diagonal(each, axis1=1, axis2=2))
+    each = change(*given, "cross_entropy", "each_class")
+    ones = change(*given, "cross_entropy", "all_ones")
+    np.testing.assert_allclose(ones, np.asarray(each).sum(axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -355,12 +362,19 @@ def assert_close(ours, expected, rtol=1e-5):
 
 def test_jit_and_vmap_and_single_examples():
     given = logits_and_embedding()
-    together = everything(*given)
-    assert_close(jax.jit(everything)(*given), together)
-    by_example = jax.vmap(lambda z, h: everything(z[None], h[None]))(*given)
-    assert_close(jax.tree.map(lambda a: a[:, 0], by_example), together)
-    alone = everything(*(a[3:4] for a in given))
-    assert_close(alone, jax.tree.map(lambda a: a[3:4], together))
+    asked = jax.jit(everything)
+    together = asked(*given)
+    by_example = jax.vmap(lambda z, h: everything(z[None], h[None]))
+    alone = jax.tree.map(lambda a: a[:, 0], jax.jit(by_example)(*given))
+    assert_close(alone, together)
+    one = asked(*(a[3:4] for a in given))
+    assert_close(one, jax.tree.map(lambda a: np.asarray(a)[3:4], together))
+
+
+@pytest.mark.exhaustive
+def test_without_jit():
+    given = logits_and_embedding()
+    assert_close(everything(*given), jax.jit(everything)(*given))
 
 
 @pytest.mark.parametrize(
@@ -374,7 +388,7 @@ def test_sharded_is_unsharded_and_stays_sharded(kind):
     ours = jax.jit(everything)(*placed)
     for leaf in jax.tree.leaves(ours):
         assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
-    assert_close(ours, everything(*given))
+    assert_close(ours, jax.jit(everything)(*given))
     pairs = jax.jit(
         lambda z, h: introspection.squared_distances(
             *[introspection.features(z, h)] * 2
@@ -383,9 +397,8 @@ def test_sharded_is_unsharded_and_stays_sharded(kind):
     assert_close(pairs(*placed), pairs(*given), rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_a_sharded_network_is_asked_as_another(kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     apply_fn, params, x = problems.get("mlp")
@@ -395,11 +408,13 @@ def test_a_sharded_network_is_asked_as_another(kind):
     assert_close(ours, asked(params, x))
 
 
+@pytest.mark.exhaustive
 def test_bfloat16_is_widened():
     z, h = (a.astype(jnp.bfloat16) for a in logits_and_embedding())
-    ours = everything(z, h)
+    asked = jax.jit(everything)
+    ours = asked(z, h)
     assert {leaf.dtype for leaf in jax.tree.leaves(ours)} == {jnp.dtype("float32")}
-    assert_close(ours, everything(z.astype(jnp.float32), h.astype(jnp.float32)))
+    assert_close(ours, asked(z.astype(jnp.float32), h.astype(jnp.float32)))
 
 
 def test_gradients_are_finite_and_right():
@@ -413,6 +428,10 @@ def test_gradients_are_finite_and_right():
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(params)):
         assert np.isfinite(leaf).all()
+
+
+@pytest.mark.exhaustive
+def test_gradients_are_those_of_differences():
     with jax.enable_x64(True):
         wide = [jnp.asarray(np.asarray(a), jnp.float64) for a in logits_and_embedding()]
         total_of = lambda z, h: sum(
