@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from tests.interruption import killed_run
-from trustjax import bridge, data, models, train
+from trustjax import bridge, data, interventions, models, train
 from trustjax.train import _loop
 from trustjax.train._position import Plateau
 
@@ -279,6 +279,36 @@ def test_train_step_with_adamw_and_cosine_is_optax():
         params = optax.apply_updates(params, updates)
         state = train_step(state, batch, 1.0)
     chex.assert_trees_all_close(state.params, params, atol=1e-5)
+
+
+def test_a_step_learns_from_images_that_were_augmented_and_then_attacked():
+    model, batch = linear_problem()
+    config = train.TrainConfig(model="mlp", learning_rate=0.1, l2=0.0)
+    apply_fn, params = bridge.from_nnx(model)
+    darker = lambda images, key: 0.5 * images + 0.1 * jax.random.uniform(key)
+
+    def attack(network, params, images, batch):
+        return interventions.fgsm(
+            network, params, images, batch["label"], epsilon=0.1, bounds=(-9.0, 9.0)
+        )
+
+    steps = {
+        name: train.make_train_step(model, config, steps_per_epoch=1, **options)
+        for name, options in {
+            "plain": {},
+            "both": {"augment_fn": darker, "adversary_fn": attack},
+        }.items()
+    }
+    key = jax.random.fold_in(
+        jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0))[1], 1
+    )
+    darkened = darker(batch["image"], key)
+    by_hand = {**batch, "image": attack(apply_fn, params, darkened, batch)}
+    assert np.abs(by_hand["image"] - darkened).max() > 0.09
+    (plain, step), (both, other) = steps["plain"], steps["both"]
+    chex.assert_trees_all_close(
+        other(both, batch, 1.0).params, step(plain, by_hand, 1.0).params, atol=1e-6
+    )
 
 
 def test_train_step_updates_batchnorm_and_does_not_recompile():

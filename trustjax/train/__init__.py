@@ -22,6 +22,8 @@ from trustjax.train._position import TrainEpoch as TrainEpoch
 from trustjax.train._runs import Best as Best
 from trustjax.train._runs import BestRun as BestRun
 from trustjax.train._runs import ClassifierRun as ClassifierRun
+from trustjax.train._step import AdversaryFn as AdversaryFn
+from trustjax.train._step import AugmentFn as AugmentFn
 from trustjax.train._step import BatchLossFn as BatchLossFn
 from trustjax.train._step import TrainBatch as TrainBatch
 from trustjax.train._step import TrainState as TrainState

@@ -68,6 +68,8 @@ def fit_many(
     members: Bool[np.ndarray, "networks records"],
     *,
     mesh: jax.sharding.Mesh | None = None,
+    augment_fn: _step.AugmentFn | None = None,
+    adversary_fn: _step.AdversaryFn | None = None,
     progress: ProgressFn | None = None,
 ) -> TrainedMany:
     """Trains a network on each of several parts of a dataset, in one run.
@@ -83,6 +85,8 @@ def fit_many(
       members: which of them each network learns from.
       mesh: devices to deal the networks to, over its axis `data`, made with
         `axis_types=(jax.sharding.AxisType.Auto,)`; None for the default device.
+      augment_fn: as in `make_train_step`.
+      adversary_fn: as in `make_train_step`.
       progress: called after each epoch with the task, `"training networks"`, the epochs
         done, and the mean loss.
 
@@ -129,6 +133,8 @@ def fit_many(
             _create(config, number, dataset.class_names, dataset.image_shape),
             config,
             steps_per_epoch=steps,
+            augment_fn=augment_fn,
+            adversary_fn=adversary_fn,
         )
         for number in range(len(members))
     ]

@@ -16,6 +16,12 @@ from trustjax.typing import Params
 TrainBatch = Mapping[str, Any]
 """`image`, `mask` and the targets of a batch; where `mask` is False is padding."""
 
+AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(images, key) -> images`: what is done to the images of a step."""
+
+AdversaryFn = Callable[[Any, Params, jax.Array, TrainBatch], jax.Array]
+"""`(apply_fn, params, images, batch) -> images`: an attack on the network of a step."""
+
 BatchLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
 """`(outputs, batch) -> [batch]`: the loss of each example, nothing averaged."""
 
@@ -57,6 +63,8 @@ def make_train_step(
     steps_per_epoch: int,
     loss_fn: BatchLossFn = cross_entropy,
     compute_dtype: Any = None,
+    augment_fn: AugmentFn | None = None,
+    adversary_fn: AdversaryFn | None = None,
 ) -> tuple[TrainState, TrainStep]:
     """The first state of a run, and the function that takes a step.
 
@@ -71,6 +79,11 @@ def make_train_step(
       loss_fn: the loss of each example, from the network's outputs and the batch.
       compute_dtype: what the network computes in, such as `jnp.bfloat16`; weights,
         losses and the optimiser stay as they are. None for the weights' own type.
+      augment_fn: changes the images of a step, after the shifts.
+      adversary_fn: attacks the network as it is before the step, with its dropout on;
+        the step learns from what the attack leaves, such as
+        `lambda apply_fn, params, images, batch: interventions.fgsm(apply_fn, params,
+        images, batch["label"], epsilon=0.1)`.
 
     Returns:
       `(state, train_step)`; `train_step` is jitted and gives its input state away, so
@@ -82,6 +95,8 @@ def make_train_step(
         steps_per_epoch=steps_per_epoch,
         loss_fn=loss_fn,
         compute_dtype=compute_dtype,
+        augment_fn=augment_fn,
+        adversary_fn=adversary_fn,
     )
     # The seed is an argument and no constant: runs that differ in it share a program,
     # and find it in JAX's compilation cache.
@@ -95,6 +110,8 @@ def make_seeded_train_step(
     steps_per_epoch: int,
     loss_fn: BatchLossFn = cross_entropy,
     compute_dtype: Any = None,
+    augment_fn: AugmentFn | None = None,
+    adversary_fn: AdversaryFn | None = None,
 ) -> tuple[TrainState, Callable[..., TrainState]]:
     """As `make_train_step`, with the key that all draws come from as an argument.
 
@@ -119,14 +136,20 @@ def make_seeded_train_step(
             return tree
         return jax.tree.map(lambda leaf: leaf.astype(compute_dtype), tree)
 
-    def total_loss(params, statistics, images, batch, key):
-        network = nnx.merge(
+    def merged(params, statistics, key) -> Any:
+        return nnx.merge(
             graph,
             in_compute_dtype(params),
             statistics,
             bridge.fresh_keys(keys, key),
             rest,
         )
+
+    def outputs(statistics, key, params, images):
+        return merged(params, statistics, key)(in_compute_dtype(images))
+
+    def total_loss(params, statistics, images, batch, key):
+        network = merged(params, statistics, key)
         losses = loss_fn(network(in_compute_dtype(images)), batch)
         mask = batch["mask"]
         data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
@@ -145,6 +168,11 @@ def make_seeded_train_step(
         images = batch["image"]
         if config.max_shift:
             images = passes.random_shift(images, shift_key, config.max_shift)
+        if augment_fn is not None:
+            images = augment_fn(images, jax.random.fold_in(shift_key, 1))
+        if adversary_fn is not None:
+            network = functools.partial(outputs, state.statistics, dropout_key)
+            images = adversary_fn(network, state.params, images, batch)
         gradient, (data_loss, statistics) = jax.grad(total_loss, has_aux=True)(
             state.params, state.statistics, images, batch, dropout_key
         )
