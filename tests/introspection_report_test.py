@@ -90,6 +90,19 @@ def test_an_oracle_is_of_one_stage():
         pipeline.ReportConfig(introspective=True, oracle=pathlib.Path("oracle"))
 
 
+@pytest.mark.parametrize("command", [pipeline.ExplainConfig, pipeline.DetectConfig])
+def test_a_report_on_two_stages_does_not_stand_for_the_first(command):
+    of_report = pipeline.ReportConfig(model="mlp", introspective=True)
+    kept = json.loads(json.dumps(dataclasses.asdict(of_report)))
+    numbers = {"run": {"report": kept, "model": "mlp, introspective"}}
+    pathlib.Path("metrics.json").write_text(json.dumps(numbers))
+    given: dict[str, Any] = dict(report=pathlib.Path())
+    if command is pipeline.ExplainConfig:
+        given["indices"] = (0,)
+    with pytest.raises(ValueError, match="a report on two stages"):
+        _ = command(**given).network_report
+
+
 @pytest.mark.exhaustive
 def test_what_a_second_stage_needs_is_said():
     model = models.create(

@@ -192,6 +192,12 @@ def network_of_the_report_in(folder: pathlib.Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: not the numbers of a report on a network: {error!r}"
         ) from error
+    if kept.get("introspective"):
+        raise ValueError(
+            f"{folder} is a report on two stages, and its options name the first "
+            "alone: give both as --model file.py:make, where make returns apply_fn and "
+            "params of introspection.load"
+        )
     hints = typing.get_type_hints(NetworkConfig)
     return {name: _as_typed(value, hints[name]) for name, value in shared.items()}
 
