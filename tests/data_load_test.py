@@ -263,10 +263,23 @@ class TestFashionMnist:
         test = data.load("fashion_mnist", data_dir=tmp_path / "data")
         monkeypatch.delenv("TRUSTJAX_FASHION_MNIST")
         train, validation = (
-            data.load("fashion_mnist", split, data_dir=tmp_path / "data")
+            data.as_arrays(
+                data.load("fashion_mnist", split, data_dir=tmp_path / "data")
+            )[0]
             for split in ("train", "validation")
         )
         assert (len(train), len(validation), len(test)) == (55_000, 1_000, 100)
+        for slice_, wanted in {
+            "train[:10]": train[:10],
+            "train[54990:]": train[54_990:],
+            "train[-5:]": train[-5:],
+            "validation[10%:20%]": validation[100:200],
+            "train+validation[55000:55010]": validation[:10],
+        }.items():
+            part = data.load("fashion_mnist", slice_, data_dir=tmp_path / "data")
+            np.testing.assert_array_equal(data.as_arrays(part)[0], wanted)
+        with pytest.raises(ValueError, match=r"no split 'validation\[2000:\]'"):
+            data.load("fashion_mnist", "validation[2000:]", data_dir=tmp_path / "data")
         assert test.class_names[9] == "Ankle boot"
         expected = [arrays[f"t10k-{kind}-ubyte"] for kind in KINDS]
         assert records(*data.as_arrays(test)) == records(*expected)

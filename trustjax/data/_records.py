@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,8 @@ def open_split(
       builder: a prepared builder with one image and one label per record.
       name: the name that the dataset goes by.
       split: the split, one of tfds' or of `derived`.
-      derived: names of further splits, and what they are in tfds' syntax.
+      derived: names of further splits, and what they are in tfds' syntax; a slice of
+        one is a slice of that.
 
     Raises:
       ValueError: if there is no such split, if the records are not labelled images,
@@ -73,8 +75,8 @@ def open_split(
     """
     info = builder.info
     image_key, label_key = keys(info, name)
-    records = derived.get(split, split)
     try:
+        records = _in_words_of_tfds(split, derived, info.splits)
         count = info.splits[records].num_examples
     except (KeyError, ValueError) as error:
         listed = sorted({*info.splits, *derived})
@@ -101,6 +103,23 @@ def open_split(
         image_shape=image_shape,
         fingerprint=_description_hash(info, records),
     )
+
+
+def _in_words_of_tfds(split: str, derived: Mapping[str, str], splits: Any) -> str:
+    """What tfds calls a split; a slice of a derived one is a stretch of records."""
+    name, bracket, rest = split.partition("[")
+    if name not in derived or not bracket or "+" in rest:
+        return derived.get(split, split)
+    (whole,) = tfds.core.ReadInstruction.from_spec(derived[name]).to_absolute(splits)
+    records = range(splits[whole.splitname].num_examples)[whole.from_ : whole.to]
+    # The slice alone, of a split that has as many records.
+    alone = {"part": types.SimpleNamespace(num_examples=len(records))}
+    instruction = tfds.core.ReadInstruction.from_spec(f"part[{rest}")
+    (part,) = instruction.to_absolute(alone)
+    chosen = records[part.from_ : part.to]
+    if not chosen:
+        raise ValueError(f"{split} holds no record of {len(records)}")
+    return f"{whole.splitname}[{chosen.start}:{chosen.stop}]"
 
 
 def _all_of(
