@@ -8,7 +8,49 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from experiments import residual_uncertainty
+from experiments import membership, residual_uncertainty
+
+
+@pytest.mark.exhaustive
+def test_the_study_of_membership_runs_whole_in_small(tmp_path, capsys):
+    study = dataclasses.replace(
+        membership.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    found = membership.main(study)
+    assert "| LiRA online |" in capsys.readouterr().out
+    said = found["datasets"]["mnist5k"]
+    assert set(said["defences"]) == {*study.defences, "temperature scaling"}
+    assert set(said["attacks"]) == set(membership.attacks())
+    for own in said["defences"].values():
+        assert 0.2 < own["accuracy"]["value"] < 1
+        for attack in own["attacks"].values():
+            assert len(attack["values"]) == study.targets
+            assert 0.2 < attack["auroc"]["value"] < 1
+    for limits in said["exact"].values():
+        for number in limits.values():
+            assert 0 <= number["low"] <= number["value"] <= number["high"] <= 1
+    assert (tmp_path / "figures/membership.png").stat().st_size > 10_000
+    assert membership.main(study) == found  # of what is kept
+
+
+def test_every_record_is_learned_by_half_of_the_networks():
+    members = membership.halves(8, 100)
+    assert members.shape == (8, 100)
+    assert (members.sum(axis=0) == 4).all()
+    assert (membership.halves(8, 100) == members).all()
+
+
+def test_an_attack_that_knows_finds_all_and_one_that_guesses_none():
+    rng = np.random.default_rng(0)
+    member = rng.random(2000) < 0.5
+    sure = membership.numbers_of(member + 0.1 * rng.random(2000), member)
+    assert set(sure.values()) == {1.0}
+    guess = membership.numbers_of(rng.random(2000), member)
+    assert abs(guess["auroc"] - 0.5) < 0.05
+    assert guess["TPR at FPR 0.1%"] < 0.02
 
 
 @pytest.mark.exhaustive

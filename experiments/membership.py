@@ -1,0 +1,534 @@
+"""Which trust score gives away what a network learned from?
+
+    python -m experiments.membership
+    python -m experiments.membership --smoke
+
+The "negative interventions" of AlRegib and Prabhushankar (WACV 2025 tutorial), which
+name membership inference and give no numbers. Networks alike are trained in one run,
+each on a random half of the same images; the first ones are attacked in turn, and all
+others are their shadows. Attacks: each trust score by itself, the loss (Yeom et al.
+2018), a detector fitted on what shadows say (Shokri et al. 2017), and LiRA (Carlini et
+al. 2022) on the odds of the label and on every score. Then what temperature scaling,
+early stopping, weight decay and adversarial training do to them.
+
+Answers of all networks are kept under `checkpoints/membership`: a run that was stopped
+goes on where it was. Page: `membership.md`.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+from scipy import stats
+
+from experiments.explanations_shared import kept
+from trustjax import (
+    _files,
+    bridge,
+    data,
+    detectors,
+    gradients,
+    interventions,
+    losses,
+    metrics,
+    scores,
+    scoring,
+    statistics,
+    train,
+)
+from trustjax.ingredients import LOGITS
+from trustjax.interventions import Shadows
+
+LEVEL = 0.95
+"""The chance that not one comparison of the page is false."""
+
+SCORES = (
+    "max_softmax",
+    "negative_entropy",
+    "margin",
+    "max_logit",
+    "energy",
+    "gen",
+    "grad_trust",
+    "grad_norm",
+    "gradient_l2_norm",
+    "purview",
+)
+"""Trust scores that ask the network alone. None sees the label."""
+
+BASELINE = "max_softmax"
+ODDS = "odds of the label"
+LABEL_GRADIENT = "gradient of the loss"
+FALSE_POSITIVES = (0.01, 0.001)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is asked.
+
+    Attributes:
+      datasets: their training sets are drawn from.
+      records: how many images; each network learns from half of them.
+      model: a name of `models`.
+      networks: how many are trained.
+      targets: how many of them are attacked, the first.
+      epochs: of each.
+      early: epochs where training is stopped early.
+      weight_decay: where it is large.
+      epsilon: of adversarial training, in units of the image.
+      defences: those that are tried, of the names in `changes`.
+      workdir: where answers are kept.
+      numbers: the folder of the JSON file.
+      figures: the folder of the figure.
+    """
+
+    datasets: Sequence[str] = ("mnist5k", "fashion_mnist")
+    records: int = 2000
+    model: str = "mlp"
+    networks: int = 24
+    targets: int = 8
+    epochs: int = 30
+    early: int = 4
+    weight_decay: float = 2.0
+    epsilon: float = 0.1
+    defences: Sequence[str] = (
+        "none",
+        "early stopping",
+        "weight decay",
+        "adversarial training",
+    )
+    workdir: pathlib.Path = pathlib.Path("checkpoints/membership")
+    numbers: pathlib.Path = pathlib.Path("experiments/numbers")
+    figures: pathlib.Path = pathlib.Path("experiments/figures")
+
+
+STUDY = Study()
+SMOKE = Study(
+    datasets=("mnist5k",),
+    records=300,
+    networks=8,
+    targets=3,
+    epochs=3,
+    early=1,
+    defences=("none", "adversarial training"),
+    workdir=pathlib.Path("checkpoints/membership-smoke"),
+    numbers=pathlib.Path("checkpoints/membership-smoke/numbers"),
+    figures=pathlib.Path("checkpoints/membership-smoke/figures"),
+)
+
+
+def changes(study: Study) -> dict[str, dict[str, Any]]:
+    """How the choices of the training are changed, by defence."""
+    return {
+        "none": {},
+        "early stopping": {"epochs": study.early},
+        "weight decay": {"weight_decay": study.weight_decay},
+        "adversarial training": {},
+    }
+
+
+def answers(study: Study, dataset: str, defence: str) -> Mapping[str, np.ndarray]:
+    """What every network says of every record: `[networks, records]` by score.
+
+    Also `members`, `logits` `[networks, records, classes]`, `labels`, and `accuracy` of
+    each network on the test set.
+    """
+    return kept(
+        study.workdir / dataset / f"{defence.replace(' ', '_')}.npz",
+        lambda: _asked(study, dataset, defence),
+    )
+
+
+def _asked(study: Study, dataset: str, defence: str) -> dict[str, np.ndarray]:
+    images, labels = data.as_arrays(data.load(dataset, "train"))
+    chosen = np.random.default_rng(0).permutation(len(images))[: study.records]
+    names = data.load(dataset, "train").class_names
+    records = data.from_arrays(dataset, images[chosen], labels[chosen], names)
+    members = halves(study.networks, study.records)
+    config = train.config_for(
+        study.model,
+        **{"epochs": study.epochs, "batch_size": 128} | changes(study)[defence],
+    )
+    many = train.fit_many(
+        config,
+        records,
+        members,
+        adversary_fn=(
+            functools.partial(_attacked, epsilon=study.epsilon)
+            if defence == "adversarial training"
+            else None
+        ),
+    )
+    if jax.tree.leaves(many.state.statistics):
+        raise ValueError(
+            f"{study.model} has running statistics: its networks are no one function "
+            "of their parameters; take mlp or cnn"
+        )
+    x = jnp.asarray(images[chosen], jnp.float32) / 255
+    y = jnp.asarray(labels[chosen])
+    apply_fn, _ = bridge.from_nnx(many.model(0))  # one, so that it is compiled once
+    said = [
+        _of_network(apply_fn, bridge.from_nnx(many.model(n))[1], x, y)
+        for n in range(len(many))
+    ]
+    test_images, test_labels = data.as_arrays(data.load(dataset, "test"))
+    tested = many.logits(test_images[:2000].astype(np.float32) / 255)
+    right = np.asarray(tested).argmax(-1) == test_labels[:2000]
+    return {
+        **{name: np.stack([one[name] for one in said]) for name in said[0]},
+        "members": members,
+        "labels": labels[chosen],
+        "accuracy": right.mean(axis=1),
+    }
+
+
+def _attacked(network: Any, params: Any, images: Any, batch: Any, *, epsilon: float):
+    return interventions.fgsm(network, params, images, batch["label"], epsilon=epsilon)
+
+
+def halves(networks: int, records: int) -> np.ndarray:
+    """Which records each network learns from: each is learned by half of them."""
+    rng = np.random.default_rng(1)
+    order = np.stack([rng.permutation(networks) for _ in range(records)], axis=1)
+    return order < networks // 2
+
+
+def _of_network(apply_fn: Any, params: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
+    """The scores of one network, and what it says of the true label."""
+    found = scoring.run(
+        [LOGITS, *SCORES],
+        apply_fn,
+        params,
+        scoring.batches(np.asarray(x), np.asarray(y)),
+    ).values
+    towards_label = _gradient_of_loss(apply_fn, params, x, y)
+    logits = found[LOGITS.name]
+    return {
+        **{name: found[name] for name in SCORES},
+        "logits": logits,
+        ODDS: np.asarray(interventions.label_log_odds(jnp.asarray(logits), y)),
+        # A network that has learned an example pulls at it less.
+        LABEL_GRADIENT: -np.asarray(towards_label),
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient_of_loss(apply_fn: Any, params: Any, x: Any, y: Any) -> jax.Array:
+    found = gradients.gradient_statistics(
+        apply_fn,
+        params,
+        x,
+        loss_fn=losses.cross_entropy,
+        loss_args=(y,),
+        statistics=(statistics.l2_norm,),
+        group="network",
+    )
+    return found.values[:, 0, 0]
+
+
+Attack = Callable[[Mapping[str, np.ndarray], int], np.ndarray]
+"""`(answers, target) -> [records]`, higher = member."""
+
+
+def by_itself(column: str) -> Attack:
+    """The number that the target gives."""
+    return lambda said, target: said[column][target]
+
+
+def by_lira(column: str, **options: Any) -> Attack:
+    """How unusual that is among networks with and without the record."""
+
+    def attack(said: Mapping[str, np.ndarray], target: int) -> np.ndarray:
+        others = np.arange(len(said["members"])) != target
+        # Heavy tails are no normal distribution: ranks within the record are nearer.
+        values = _tamed(said[column])
+        shadows = Shadows(
+            jnp.asarray(values[others]), jnp.asarray(said["members"][others])
+        )
+        return np.asarray(
+            interventions.lira(jnp.asarray(values[target]), shadows, **options)
+        )
+
+    return attack
+
+
+def _tamed(values: np.ndarray) -> np.ndarray:
+    """A monotone map under which no score has a range of many powers of ten."""
+    finite = np.nan_to_num(values.astype(np.float64), posinf=1e30, neginf=-1e30)
+    middle = np.median(finite)
+    unit = np.median(np.abs(finite - middle)) or 1.0
+    return np.arcsinh((finite - middle) / unit).astype(np.float32)
+
+
+def by_shadows(said: Mapping[str, np.ndarray], target: int) -> np.ndarray:
+    """A detector that learned from shadows which answers members get (Shokri)."""
+    columns_of = jax.jit(interventions.attack_columns)
+    y = jnp.asarray(said["labels"])
+    of = lambda n: {
+        name: np.asarray(column)
+        for name, column in columns_of(jnp.asarray(said["logits"][n]), y).items()
+    }
+    shadows = [n for n in range(len(said["members"])) if n != target][:4]
+    made = [of(n) for n in shadows]
+    columns = {name: np.concatenate([one[name] for one in made]) for name in made[0]}
+    inside = np.concatenate([said["members"][n] for n in shadows])
+    attack = detectors.fit("network", detectors.usable(columns).columns, inside)
+    own = of(target)
+    return np.asarray(
+        detectors.score(attack, {name: own[name] for name in attack.names})
+    )
+
+
+def attacks() -> dict[str, Attack]:
+    """All, by the name that the page gives them."""
+    return {
+        f"loss ({ODDS})": by_itself(ODDS),
+        LABEL_GRADIENT: by_itself(LABEL_GRADIENT),
+        **{scores.lookup(name).title: by_itself(name) for name in SCORES},
+        "shadow detector": by_shadows,
+        "LiRA online": by_lira(ODDS),
+        "LiRA online, fixed variance": by_lira(ODDS, fixed_variance=True),
+        "LiRA offline": by_lira(ODDS, online=False),
+        **{
+            f"LiRA of {scores.lookup(name).title}": by_lira(name, fixed_variance=True)
+            for name in SCORES
+        },
+        f"LiRA of the {LABEL_GRADIENT}": by_lira(LABEL_GRADIENT, fixed_variance=True),
+    }
+
+
+def judged(study: Study, said: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """AUROC, balanced accuracy and TPR at small FPR of every attack and target."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, attack in attacks().items():
+        columns: dict[str, list[float]] = {}
+        for target in range(study.targets):
+            value = np.nan_to_num(np.asarray(attack(said, target), np.float64))
+            own = numbers_of(value, said["members"][target])
+            for number, one in own.items():
+                columns.setdefault(number, []).append(one)
+        found[name] = {number: _over(values) for number, values in columns.items()}
+        found[name]["values"] = columns["auroc"]
+    return found
+
+
+def numbers_of(value: np.ndarray, member: np.ndarray) -> dict[str, float]:
+    """The numbers of one attack on one network.
+
+    The threshold of the balanced accuracy is chosen on half of the records and judged
+    on the others.
+    """
+    ranks = jnp.asarray(np.unique(value, return_inverse=True)[1].astype(np.int32))
+    chosen = np.random.default_rng(2).random(len(value)) < 0.5
+    threshold = metrics.balanced_threshold(
+        ranks[chosen], jnp.asarray(member[chosen])
+    ).threshold
+    trusted = np.asarray(ranks >= threshold)[~chosen]
+    inside = member[~chosen]
+    balanced = (trusted[inside].mean() + (~trusted[~inside]).mean()) / 2
+    truth = jnp.asarray(member)
+    return {
+        "auroc": float(metrics.auroc(ranks, truth)),
+        "balanced accuracy": float(balanced),
+        **{
+            f"TPR at FPR {fpr:.1%}": float(metrics.tpr_at_fpr(ranks, truth, fpr=fpr))
+            for fpr in FALSE_POSITIVES
+        },
+    }
+
+
+def _over(values: Sequence[float]) -> dict[str, float]:
+    """Mean over targets, and where the mean of such networks lies at 95 %."""
+    mean, count = float(np.mean(values)), len(values)
+    width = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
+    low, high = max(0.0, mean - width), min(1.0, mean + width)  # of shares
+    return {"value": mean, "low": float(low), "high": float(high)}
+
+
+def exact(study: Study, said: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
+    """TPR at each FPR of the first target, with exact intervals."""
+    member = said["members"][0]
+    value = np.nan_to_num(np.asarray(attacks()[name](said, 0), np.float64))
+    ranks = jnp.asarray(np.unique(value, return_inverse=True)[1].astype(np.int32))
+    found = {}
+    for fpr in FALSE_POSITIVES:
+        share = float(metrics.tpr_at_fpr(ranks, jnp.asarray(member), fpr=fpr))
+        limits = metrics.proportion_interval(
+            round(share * int(member.sum())), int(member.sum())
+        )
+        found[f"FPR {fpr:.1%}"] = {
+            "value": share,
+            "low": float(limits.low),
+            "high": float(limits.high),
+        }
+    return found
+
+
+def less_baseline(
+    study: Study, found: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """AUROC of each score less that of max softmax, in one statement of the page.
+
+    A paired t of the networks that are attacked, divided among all comparisons of all
+    data sets.
+    """
+    titles = [scores.lookup(name).title for name in SCORES if name != BASELINE]
+    titles = [LABEL_GRADIENT, f"loss ({ODDS})", *titles]
+    own = np.array(found[scores.lookup(BASELINE).title]["values"])
+    said = {}
+    for title in titles:
+        apart = np.array(found[title]["values"]) - own
+        count = len(apart)
+        share = 1 - (1 - LEVEL) / len(titles) / len(study.datasets) / 2
+        width = stats.t.ppf(share, count - 1) * apart.std(ddof=1) / np.sqrt(count)
+        mean = float(apart.mean())
+        said[title] = {
+            "value": mean,
+            "low": float(mean - width),
+            "high": float(mean + width),
+        }
+    return said
+
+
+def tempered(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same answers after temperature scaling on records that were not learned."""
+    logits, labels = said["logits"], jnp.asarray(said["labels"])
+    changed = []
+    for own, member in zip(logits, said["members"], strict=True):
+        outside = np.flatnonzero(~member)
+        temperature = metrics.fit_temperature(
+            jnp.asarray(own[outside]), labels[outside]
+        )
+        changed.append(own / float(temperature))
+    of_logits = [
+        name
+        for name in SCORES
+        if {need.name for need in scores.lookup(name).needs} == {LOGITS.name}
+    ]
+    scored = {
+        name: np.stack(
+            [np.asarray(scores.lookup(name).fn(jnp.asarray(own))) for own in changed]
+        )
+        for name in of_logits
+    }
+    odds = [interventions.label_log_odds(jnp.asarray(own), labels) for own in changed]
+    return {**said, **scored, "logits": np.stack(changed), ODDS: np.stack(odds)}
+
+
+def draw(found: Mapping[str, Mapping[str, np.ndarray]], path: pathlib.Path) -> None:
+    """The ROC of four attacks on the first network of each data set, on log scales."""
+    shown = [
+        f"loss ({ODDS})",
+        scores.lookup(BASELINE).title,
+        "shadow detector",
+        "LiRA online, fixed variance",
+    ]
+    figure, axes = plt.subplots(
+        1,
+        len(found),
+        figsize=(4.3 * len(found), 4),
+        layout="constrained",
+        squeeze=False,
+    )
+    for (dataset, said), axis in zip(found.items(), axes[0], strict=True):
+        member = said["members"][0]
+        for name in shown:
+            value = np.nan_to_num(np.asarray(attacks()[name](said, 0), np.float64))
+            order = np.argsort(-value, kind="stable")
+            ends = np.append(np.diff(value[order]) != 0, True)
+            axis.loglog(
+                np.cumsum(~member[order])[ends] / (~member).sum(),
+                np.cumsum(member[order])[ends] / member.sum(),
+                label=name,
+                lw=1.3,
+            )
+        limits = np.array([1 / (~member).sum(), 1])
+        axis.loglog(limits, limits, "k:", lw=0.8, label="chance")
+        axis.set(xlim=limits, ylim=limits, title=dataset, xlabel="false positive rate")
+    axes[0, 0].set_ylabel("true positive rate")
+    axes[0, -1].legend(frameon=False, fontsize=8, loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """One data set in Markdown, in per cent, the largest AUROC first."""
+    numbers = [n for n in next(iter(found.values())) if n != "values"]
+    lines = [f"| Attack | {' | '.join(numbers)} |", "|---" * (1 + len(numbers)) + "|"]
+    for name, own in sorted(found.items(), key=lambda row: -row[1]["auroc"]["value"]):
+        cells = [
+            "{value:.1f} [{low:.1f}, {high:.1f}]".format(
+                **{end: 100 * v for end, v in own[number].items()}
+            )
+            for number in numbers
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    study: tyro.conf.Suppress[Study] = STUDY, smoke: bool = False
+) -> dict[str, Any]:
+    """Makes every number and the figure, prints the tables, writes the JSON file."""
+    study = SMOKE if smoke else study
+    said = {
+        dataset: {name: answers(study, dataset, name) for name in study.defences}
+        for dataset in study.datasets
+    }
+    draw({d: own["none"] for d, own in said.items()}, study.figures / "membership.png")
+    found: dict[str, Any] = {}
+    for dataset, of_defences in said.items():
+        versions = {**of_defences, "temperature scaling": tempered(of_defences["none"])}
+        undefended = judged(study, of_defences["none"])
+        found[dataset] = {
+            "attacks": undefended,
+            "exact": {
+                name: exact(study, of_defences["none"], name) for name in undefended
+            },
+            "less_max_softmax": less_baseline(study, undefended),
+            "defences": {
+                name: {
+                    "accuracy": _over(own["accuracy"][: study.targets].tolist()),
+                    "attacks": undefended if name == "none" else judged(study, own),
+                }
+                for name, own in versions.items()
+            },
+        }
+        print(f"\n{dataset}\n\n{table(undefended)}\n")
+        for name, own in found[dataset]["defences"].items():
+            best = {a: v["auroc"]["value"] for a, v in own["attacks"].items()}
+            print(name, own["accuracy"], {a: round(v, 4) for a, v in best.items()})
+        print(json.dumps(found[dataset]["less_max_softmax"], indent=1))
+    numbers = {
+        "study": {
+            "model": study.model,
+            "records": study.records,
+            "networks": study.networks,
+            "targets": study.targets,
+            "epochs": study.epochs,
+            "early_epochs": study.early,
+            "weight_decay": study.weight_decay,
+            "epsilon": study.epsilon,
+            "level_of_the_comparisons": LEVEL,
+        },
+        "datasets": found,
+    }
+    study.numbers.mkdir(parents=True, exist_ok=True)
+    path = study.numbers / "membership.json"
+    with _files.written_whole(path) as part:
+        part.write_text(json.dumps(numbers, indent=1) + "\n")
+    print(f"numbers: {path}")
+    return numbers
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
