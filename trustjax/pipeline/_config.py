@@ -236,16 +236,16 @@ class ReportConfig(NetworkConfig):
                 f"severities must be some of {known}, got {self.severities}"
             )
         _require_registered(self.scores)
-        for name in ("oracle", "detector"):
-            if self.introspective and getattr(self, name) is not None:
-                raise ValueError(
-                    f"--{name} is of the first stage alone, --introspective answers by "
-                    "two: give one of them"
-                )
         brought = (
             (self.oracle, scores.ORACLE_OUTPUT, "--oracle, a trained oracle's folder"),
             (self.detector, scores.DETECTOR_OUTPUT, "--detector, a fitted one's file"),
         )
+        for given, _, option in brought:
+            if self.introspective and given is not None:
+                raise ValueError(
+                    f"{option.partition(',')[0]} is of the first stage alone, "
+                    "--introspective answers by two: give one of them"
+                )
         for name in set(self.scores) - {STANDARD, ALL}:
             for given, output, option in brought:
                 if given is None and output.name in _lacking(name, ()):
