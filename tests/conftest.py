@@ -1,11 +1,7 @@
 """What every test runs under: typed calls, strict ranks, eight CPU devices."""
 
-import ctypes
-import gc
-import math
 import os
 import pathlib
-import resource
 
 from tests import compiler
 
@@ -32,64 +28,15 @@ import jax
 import jaxtyping
 import pytest
 
-from tests import typecheck
+from tests import memory, typecheck
 
 jaxtyping.install_import_hook("trustjax", f"{typecheck.__name__}.typechecked")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: the collector need not walk through it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-    _AFTER_THE_LAST[0] = _resident()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_one_module():
-    """Lets go of a module's compiled programs: those of all take gigabytes.
-
-    Where they have taken little they stay, for the next module needs many of the same.
-    """
-    yield
-    if _grown(unknown=math.inf) > 0.4e9:
-        _let_go()
-
-
-@pytest.fixture(autouse=True)
-def programs_in_memory():
-    """Lets go of them within a module, too, where they have taken a gigabyte."""
-    yield
-    if _grown(unknown=0.0) > 1e9:
-        _let_go()
-
-
-_STATM = pathlib.Path("/proc/self/statm")
-_AFTER_THE_LAST = [0.0]
-"""Bytes in memory after programs were last let go."""
-
-
-def _let_go() -> None:
-    jax.clear_caches()
-    gc.collect()
-    # What the compiler gave back glibc keeps for it: gigabytes of the next program's.
-    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if give_back is not None:
-        give_back(0)
-    _AFTER_THE_LAST[0] = _resident()
-
-
-def _grown(unknown: float) -> float:
-    """By how many bytes since then; as is given where the system does not say."""
-    return _resident() - _AFTER_THE_LAST[0] if _STATM.exists() else unknown
-
-
-def _resident() -> float:
-    """Bytes of this process in memory; 0 where the system does not say."""
-    if not _STATM.exists():
-        return 0.0
-    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    """What is imported by now stays."""
+    memory.collected()
 
 
 @pytest.fixture
