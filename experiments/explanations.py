@@ -19,7 +19,6 @@ run that was stopped goes on where it was. `--smoke` is the same with networks t
 hardly learnt, few images and few masks, for a look at whether all of it runs.
 """
 
-import json
 from typing import Any
 
 import jax
@@ -28,7 +27,7 @@ import tyro
 from experiments import explanations_games, explanations_voice
 from experiments import explanations_shared as shared
 from experiments.explanations_shared import Study
-from trustjax import _files
+from experiments.shared import write_numbers
 
 STUDY = Study()
 
@@ -68,10 +67,8 @@ def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
         "voice": explanations_voice.run(study, networks),
         "masks": explanations_games.run(study, networks),
     }
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / f"explanations_{study.dataset}.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(found, indent=1) + "\n")
+    write_numbers(path, found)
     print(f"numbers: {path}")
     return found
 

@@ -32,7 +32,8 @@ import numpy as np
 import tyro
 
 from experiments.explanations_shared import kept
-from trustjax import _files, _progress, bridge, data, metrics, scores, scoring, train
+from experiments.shared import write_numbers
+from trustjax import _progress, bridge, data, metrics, scores, scoring, train
 from trustjax.ingredients import LOGITS
 
 LEVEL = 0.95
@@ -351,10 +352,8 @@ def main(
         },
         "networks": networks,
     }
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / "grad_trust_table.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(numbers, indent=1) + "\n")
+    write_numbers(path, numbers)
     for column in COLUMNS:
         print(table(networks, column) + "\n")
     for name, said in networks.items():

@@ -15,7 +15,6 @@ run that was stopped goes on. Page: `introspection_corruption.md`.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -43,9 +42,9 @@ from experiments.introspection_corruption_tables import (
     draw,
     tables,
 )
+from experiments.shared import keep_programs, write_numbers
 from experiments.shifts_numbers import Estimate
 from trustjax import (
-    _files,
     _progress,
     bridge,
     data,
@@ -406,10 +405,8 @@ def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
     said = numbers(study)
     draw(said, study.figures / f"{study.name}.png")
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / f"{study.name}.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(said, indent=1) + "\n")
+    write_numbers(path, said)
     print(f"numbers: {path}")
     return said
 
@@ -418,8 +415,7 @@ def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
     """Makes every number and prints the tables."""
     study = SMOKE if smoke else study
     # Networks of the seeds differ in nothing but their weights.
-    cache = study.workdir / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    keep_programs(study.workdir)
     said = run(study)
     print(tables(said))
     return said

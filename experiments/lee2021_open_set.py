@@ -20,7 +20,6 @@ the same way, and scores that learn nothing. Networks and columns are kept under
 
 import dataclasses
 import functools
-import json
 import math
 import operator
 import pathlib
@@ -28,10 +27,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import tyro
-from scipy import stats
 from sklearn.metrics import f1_score
 
 from experiments import oberdiek2018, oberdiek2018_study
@@ -39,7 +36,8 @@ from experiments.lee2021_open_set_tables import CLASSES, DETECTOR, tables
 from experiments.oberdiek2018 import Study
 from experiments.oberdiek2018_columns import Asker
 from experiments.oberdiek2018_judges import balanced
-from trustjax import _files, data, detectors, metrics, scores
+from experiments.shared import keep_programs, t_interval, write_numbers
+from trustjax import data, detectors, metrics, scores
 
 LEVEL = 0.95
 """The chance that not one statement of the page is false."""
@@ -170,9 +168,7 @@ def run(setting: Setting) -> dict[str, Any]:
         "less_rivals": differences(splits),
     }
     path = setting.study.numbers / f"lee2021_open_set_{setting.study.short_name}.json"
-    with _files.written_whole(path) as part:
-        made = oberdiek2018_study.rounded(found)
-        part.write_text(json.dumps(made, indent=1) + "\n")
+    write_numbers(path, oberdiek2018_study.rounded(found))
     print(f"numbers: {path}")
     return found
 
@@ -326,8 +322,7 @@ def differences(splits: Sequence[Numbers]) -> dict[str, Any]:
     """
     unknowns = list(splits[0][DETECTOR])
     others = [judge for judge in splits[0] if judge != DETECTOR]
-    tail = (1 - LEVEL) / (2 * len(others) * len(unknowns))
-    quantile = float(stats.t.ppf(1 - tail, len(splits) - 1))
+    level = 1 - (1 - LEVEL) / (len(others) * len(unknowns))
     found: dict[str, Any] = {unknown: {} for unknown in unknowns}
     for unknown, of_unknown in found.items():
         for other in others:
@@ -335,10 +330,7 @@ def differences(splits: Sequence[Numbers]) -> dict[str, Any]:
                 split[DETECTOR][unknown]["auroc"] - split[other][unknown]["auroc"]
                 for split in splits
             ]
-            width = quantile * float(stats.sem(apart))
-            mean = float(np.mean(apart))
-            ends = {"low": mean - width, "high": mean + width}
-            of_unknown[other] = {"value": mean, **ends}
+            of_unknown[other] = t_interval(apart, level)
     return found
 
 
@@ -348,8 +340,7 @@ def main(
     """Makes every number, prints the tables and writes the JSON file."""
     setting = SMOKE if smoke else setting
     # Networks of as many classes differ in nothing but their weights.
-    cache = setting.study.workdir / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    keep_programs(setting.study.workdir)
     found = run(setting)
     print(tables(found))
     return found

@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from experiments import luo2021, luo2021_pairs, luo2021_table1
+from experiments.shared import keep_programs, write_numbers
 from trustjax import _progress, bridge, oracles
 
 PHASES = oracles.ConfidNet._fields
@@ -70,7 +71,7 @@ SMOKE = Study(
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
     """Prints the tables, and writes the JSON file."""
     study = SMOKE if smoke else study
-    luo2021_pairs.keep_programs(study.pairs[0].workdir)
+    keep_programs(study.pairs[0].workdir)
     numbers = {
         "level_of_each_statement": luo2021.LEVEL_OF_EACH,
         "num_samples": study.num_samples,
@@ -78,7 +79,8 @@ def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
         "learning_rates": study.learning_rates,
         "datasets": {pair.dataset: rows_of(study, pair) for pair in study.pairs},
     }
-    luo2021_pairs.write(study.numbers, numbers)
+    write_numbers(study.numbers, numbers)
+    print(f"numbers: {study.numbers}")
     return numbers
 
 

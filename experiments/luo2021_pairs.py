@@ -13,7 +13,6 @@ under the setting's `workdir`: a run that was stopped goes on where it was. Page
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,8 @@ import numpy as np
 import tyro
 
 from experiments import luo2021, luo2021_figure3, luo2021_figure4, luo2021_table1
-from trustjax import _files, data
+from experiments.shared import keep_programs, write_numbers
+from trustjax import data
 
 SETTING = luo2021.Pair(
     "fashion_mnist",
@@ -121,6 +121,7 @@ SMOKE = Study(
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
     """Makes every number and figure, and writes the JSON file."""
     study = SMOKE if smoke else study
+    # Oracles of a pair differ in loss and seed; those of one loss share a program.
     keep_programs(study.swept.workdir)
     numbers = {
         "level_of_each_statement": luo2021.LEVEL_OF_EACH,
@@ -130,22 +131,9 @@ def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
         "unseen": unseen(study),
     }
     draw_risks(study)
-    write(study.numbers, numbers)
+    write_numbers(study.numbers, numbers)
+    print(f"numbers: {study.numbers}")
     return numbers
-
-
-def keep_programs(workdir: pathlib.Path) -> None:
-    """Oracles of a pair differ in loss and seed; those of one loss share a program."""
-    cache = str((workdir / "compiled").absolute())
-    jax.config.update("jax_compilation_cache_dir", cache)
-
-
-def write(path: pathlib.Path, numbers: Mapping[str, Any]) -> None:
-    """The JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(numbers, indent=1) + "\n")
-    print(f"numbers: {path}")
 
 
 def rows_of(study: Study, pair: luo2021.Pair) -> dict[str, Any]:

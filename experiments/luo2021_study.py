@@ -24,7 +24,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
 import tyro
 
 from experiments import (
@@ -34,6 +33,7 @@ from experiments import (
     luo2021_table1,
     luo2021_table3,
 )
+from experiments.shared import keep_programs
 from trustjax import data
 
 
@@ -89,8 +89,7 @@ def main(study: str = "fashion_mnist", figures: pathlib.Path = luo2021.FIGURES) 
     """Prints every table and draws every figure of a study, one of `STUDIES`."""
     sweep_split = FEWER if study == "fashion_mnist" else None
     # The oracles of a pair differ in loss and seed; those of one loss share a program.
-    cache = luo2021.Pair().workdir / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    keep_programs(luo2021.Pair().workdir)
     run(STUDIES[study], figures, sweep_split=sweep_split)
 
 

@@ -27,11 +27,10 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from scipy import stats
 
 from experiments.explanations_shared import kept
+from experiments.shared import t_interval, write_numbers
 from trustjax import (
-    _files,
     bridge,
     data,
     detectors,
@@ -305,9 +304,13 @@ def attacks() -> dict[str, Attack]:
     }
 
 
-def judged(study: Study, said: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+Columns = Mapping[str, Mapping[str, Sequence[float]]]
+"""Attack -> number -> what it is on each target."""
+
+
+def of_targets(study: Study, said: Mapping[str, np.ndarray]) -> Columns:
     """AUROC, balanced accuracy and TPR at small FPR of every attack and target."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for name, attack in attacks().items():
         columns: dict[str, list[float]] = {}
         for target in range(study.targets):
@@ -315,9 +318,19 @@ def judged(study: Study, said: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
             own = numbers_of(value, said["members"][target])
             for number, one in own.items():
                 columns.setdefault(number, []).append(one)
-        found[name] = {number: _over(values) for number, values in columns.items()}
-        found[name]["values"] = columns["auroc"]
+        found[name] = columns
     return found
+
+
+def judged(found: Columns) -> dict[str, dict[str, Any]]:
+    """The mean of every number over targets, and the AUROC on each."""
+    return {
+        name: {
+            **{number: _over(values) for number, values in columns.items()},
+            "values": columns["auroc"],
+        }
+        for name, columns in found.items()
+    }
 
 
 def numbers_of(value: np.ndarray, member: np.ndarray) -> dict[str, float]:
@@ -339,42 +352,37 @@ def numbers_of(value: np.ndarray, member: np.ndarray) -> dict[str, float]:
         "auroc": float(metrics.auroc(ranks, truth)),
         "balanced accuracy": float(balanced),
         **{
-            f"TPR at FPR {fpr:.1%}": float(metrics.tpr_at_fpr(ranks, truth, fpr=fpr))
+            f"TPR at {_at(fpr)}": float(metrics.tpr_at_fpr(ranks, truth, fpr=fpr))
             for fpr in FALSE_POSITIVES
         },
     }
 
 
+def _at(fpr: float) -> str:
+    return f"FPR {fpr:.1%}"
+
+
 def _over(values: Sequence[float]) -> dict[str, float]:
     """Mean over targets, and where the mean of such networks lies at 95 %."""
-    mean, count = float(np.mean(values)), len(values)
-    width = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
-    low, high = max(0.0, mean - width), min(1.0, mean + width)  # of shares
-    return {"value": mean, "low": float(low), "high": float(high)}
+    found = t_interval(values, 0.95)
+    low, high = max(0.0, found["low"]), min(1.0, found["high"])  # of shares
+    return {"value": found["value"], "low": low, "high": high}
 
 
-def exact(study: Study, said: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
-    """TPR at each FPR of the first target, with exact intervals."""
-    member = said["members"][0]
-    value = np.nan_to_num(np.asarray(attacks()[name](said, 0), np.float64))
-    ranks = jnp.asarray(np.unique(value, return_inverse=True)[1].astype(np.int32))
-    found = {}
+def exact(
+    columns: Mapping[str, Sequence[float]], member: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """TPR of an attack at each FPR on the first target, with exact intervals."""
+    found, count = {}, int(member.sum())
     for fpr in FALSE_POSITIVES:
-        share = float(metrics.tpr_at_fpr(ranks, jnp.asarray(member), fpr=fpr))
-        limits = metrics.proportion_interval(
-            round(share * int(member.sum())), int(member.sum())
-        )
-        found[f"FPR {fpr:.1%}"] = {
-            "value": share,
-            "low": float(limits.low),
-            "high": float(limits.high),
-        }
+        share = columns[f"TPR at {_at(fpr)}"][0]
+        limits = metrics.proportion_interval(round(share * count), count)
+        ends = {"low": float(limits.low), "high": float(limits.high)}
+        found[_at(fpr)] = {"value": share, **ends}
     return found
 
 
-def less_baseline(
-    study: Study, found: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def less_baseline(study: Study, found: Columns) -> dict[str, dict[str, float]]:
     """AUROC of each score less that of max softmax, in one statement of the page.
 
     A paired t of the networks that are attacked, divided among all comparisons of all
@@ -382,20 +390,12 @@ def less_baseline(
     """
     titles = [scores.lookup(name).title for name in SCORES if name != BASELINE]
     titles = [LABEL_GRADIENT, f"loss ({ODDS})", *titles]
-    own = np.array(found[scores.lookup(BASELINE).title]["values"])
-    said = {}
-    for title in titles:
-        apart = np.array(found[title]["values"]) - own
-        count = len(apart)
-        share = 1 - (1 - LEVEL) / len(titles) / len(study.datasets) / 2
-        width = stats.t.ppf(share, count - 1) * apart.std(ddof=1) / np.sqrt(count)
-        mean = float(apart.mean())
-        said[title] = {
-            "value": mean,
-            "low": float(mean - width),
-            "high": float(mean + width),
-        }
-    return said
+    own = np.array(found[scores.lookup(BASELINE).title]["auroc"])
+    level = 1 - (1 - LEVEL) / len(titles) / len(study.datasets)
+    return {
+        title: t_interval(np.array(found[title]["auroc"]) - own, level)
+        for title in titles
+    }
 
 
 def tempered(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -488,17 +488,18 @@ def main(
     found: dict[str, Any] = {}
     for dataset, of_defences in said.items():
         versions = {**of_defences, "temperature scaling": tempered(of_defences["none"])}
-        undefended = judged(study, of_defences["none"])
+        columns = of_targets(study, of_defences["none"])
+        undefended, member = judged(columns), of_defences["none"]["members"][0]
         found[dataset] = {
             "attacks": undefended,
-            "exact": {
-                name: exact(study, of_defences["none"], name) for name in undefended
-            },
-            "less_max_softmax": less_baseline(study, undefended),
+            "exact": {name: exact(own, member) for name, own in columns.items()},
+            "less_max_softmax": less_baseline(study, columns),
             "defences": {
                 name: {
                     "accuracy": _over(own["accuracy"][: study.targets].tolist()),
-                    "attacks": undefended if name == "none" else judged(study, own),
+                    "attacks": (
+                        undefended if name == "none" else judged(of_targets(study, own))
+                    ),
                 }
                 for name, own in versions.items()
             },
@@ -522,10 +523,8 @@ def main(
         },
         "datasets": found,
     }
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / "membership.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(numbers, indent=1) + "\n")
+    write_numbers(path, numbers)
     print(f"numbers: {path}")
     return numbers
 

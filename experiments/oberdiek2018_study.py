@@ -21,13 +21,11 @@ Neither has been run here.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import tyro
 
 from experiments import oberdiek2018_beyond as beyond
@@ -36,7 +34,7 @@ from experiments import oberdiek2018_figures as figures
 from experiments import oberdiek2018_tables as tables
 from experiments.oberdiek2018 import Study
 from experiments.oberdiek2018_resampled import Resampler
-from trustjax import _files
+from experiments.shared import keep_programs, write_numbers
 
 LEVEL = 0.95
 """The chance that not one of the statements of a page is false."""
@@ -145,8 +143,7 @@ def main(setting: str = "small", only: str | None = None) -> list[dict[str, Any]
     """
     studies = [s for s in SETTINGS[setting] if only in (None, s.known)]
     # The networks of a study differ in nothing but their weights.
-    cache = studies[0].workdir / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache.absolute()))
+    keep_programs(studies[0].workdir)
     # One more of each, so that the page may say something else, too.
     families = sum(len(tables.concepts(s)) + 1 for s in SETTINGS[setting])
     return [run(study, 1 - (1 - LEVEL) / families) for study in studies]
@@ -206,10 +203,8 @@ def run(study: Study, level: float) -> dict[str, Any]:
 
 
 def _write(study: Study, made: dict[str, Any]) -> None:
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / f"oberdiek2018_{study.short_name}.json"
-    with _files.written_whole(path) as part:
-        pathlib.Path(part).write_text(json.dumps(rounded(made), indent=1) + "\n")
+    write_numbers(path, rounded(made))
 
 
 def _stopwatch(study: Study, start: float):

@@ -34,7 +34,8 @@ from scipy import stats
 
 from experiments import oberdiek2018_train
 from experiments.explanations_shared import kept
-from trustjax import _files, bridge, data, gradients, metrics, scores, scoring, train
+from experiments.shared import write_numbers
+from trustjax import bridge, data, gradients, metrics, scores, scoring, train
 from trustjax.ingredients import FEATURES, LOGITS, Ingredient
 
 LEVEL = 0.95
@@ -349,10 +350,8 @@ def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
         "rank_correlation_with_accuracy": foretold(study, shapes),
         "fisher": fisher_of(study, found),
     }
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / f"representation_{study.dataset}.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(numbers, indent=1) + "\n")
+    write_numbers(path, numbers)
     print(json.dumps({k: v for k, v in numbers.items() if k != "sets"}, indent=1))
     print(f"numbers: {path}")
     return numbers

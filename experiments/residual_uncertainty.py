@@ -38,7 +38,8 @@ from experiments.explanations_shared import (
     kept,
     mean_interval,
 )
-from trustjax import _files, explain, interventions, metrics, scores
+from experiments.shared import write_numbers
+from trustjax import explain, interventions, metrics, scores
 
 STEPS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 FAMILIES = ("threshold", "share", "contrasts", "random")
@@ -300,10 +301,8 @@ def main(
     found = answers(study, network)
     said = numbers(study, network, found)
     draw(said, study.figures / "residual_uncertainty.png")
-    study.numbers.mkdir(parents=True, exist_ok=True)
     path = study.numbers / "residual_uncertainty.json"
-    with _files.written_whole(path) as part:
-        part.write_text(json.dumps(said, indent=1) + "\n")
+    write_numbers(path, said)
     print(table(said))
     print(json.dumps(said["between_compared"], indent=1))
     print(json.dumps(said["right_from_wrong"], indent=1))

@@ -23,7 +23,6 @@ Obtained, and the time it takes: rise_shape.md beside this file.
 import dataclasses
 import functools
 import importlib.util
-import json
 import math
 import pathlib
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from skimage import data as photographs_of_skimage
 
 from experiments import rise_shape_page
 from experiments.rise_shape_page import ESTIMATES, GAMES
+from experiments.shared import write_numbers
 from trustjax import _files, _progress, explain, models
 from trustjax.typing import ProgressFn
 
@@ -418,8 +418,7 @@ def main(study: Study = Study(), *, smoke: bool = False) -> dict[str, Any]:
                 maps.append(full_maps(study, found, p, 0, study.masks))
     comparisons = rise_shape_page.compared(rows)
     made = {"study": of_json(study), "rows": rows, "comparisons": comparisons}
-    with _files.written_whole(study.numbers) as path:
-        path.write_text(json.dumps(made, indent=1) + "\n")
+    write_numbers(study.numbers, made)
     rise_shape_page.draw(
         study.figure,
         rows,

@@ -1,0 +1,32 @@
+"""What studies share: numbers in a file, programs that are kept, a t interval."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import stats
+
+from trustjax import _files
+
+
+def write_numbers(path: pathlib.Path, numbers: Any) -> None:
+    """The JSON file of a study, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _files.written_whole(path) as part:
+        part.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def keep_programs(workdir: pathlib.Path) -> None:
+    """What is compiled stays beside a study's networks, which are much alike."""
+    cache = (workdir / "compiled").absolute()
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def t_interval(values: Sequence[float] | np.ndarray, level: float) -> dict[str, float]:
+    """The mean of numbers that are drawn alike, and Student's interval of it."""
+    mean, freedom = float(np.mean(values)), len(values) - 1
+    width = float(stats.t.ppf((1 + level) / 2, freedom) * stats.sem(values))
+    return {"value": mean, "low": mean - width, "high": mean + width}
