@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from trustjax import _inputs, _validate
+from trustjax import _inputs, _validate, targets
 from trustjax._meshes import in_auto_axes
 from trustjax._numerics import at_least_float32, is_predicted, log_softmax
 from trustjax.explain import filled
@@ -190,7 +190,9 @@ def _answered(
     def of_batch(
         params: Params, x: jax.Array, keep: jax.Array, family: Family, target: Any
     ) -> Effect:
-        classes = jnp.argmax(apply_fn(params, x), axis=-1) if target is None else target
+        classes = target
+        if classes is None:
+            classes = targets.predicted_class(apply_fn(params, x))
         wanted = jax.nn.one_hot(classes, clean.shape[1], dtype=bool)[..., None, :]
 
         def redrawn(data: tuple, x: jax.Array, number: jax.Array) -> jax.Array:

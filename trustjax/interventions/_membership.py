@@ -134,8 +134,8 @@ def lira(
     _validate.same_shape(values_of_shadows=of_shadows, members=members)
     _validate.same_length(values=values, examples_of_shadows=of_shadows[0])
     _validate.choice("reading", reading, READINGS)
-    _enough(members, 1 if reading == "released" else 2, online)
     released = reading == "released"
+    _enough(members, 1 if released else 2, online)
     kinds = (members.astype(bool), ~members.astype(bool))
     (inside, spread_in), (outside, spread_out) = (
         _spread(of_shadows, kind, released, fixed_variance) for kind in kinds

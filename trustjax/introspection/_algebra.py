@@ -208,6 +208,7 @@ def _checked(features: Features) -> Features:
 
 
 def of_one_target(name: str, features: Features) -> Features:
+    """The features, checked, that are towards one target: `[batch, classes]`."""
     checked = _checked(features)
     if checked.change.ndim != 2:
         raise ValueError(

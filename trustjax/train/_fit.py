@@ -75,7 +75,7 @@ def fit(
         or the network cannot take the images.
       OSError: if a checkpoint cannot be written, as on a full disk.
     """
-    model = _create(config, train.class_names, train.image_shape)
+    model = create(config, train.class_names, train.image_shape)
     run = ClassifierRun(
         model,
         config,
@@ -111,7 +111,7 @@ def load(workdir: str | os.PathLike[str]) -> TrainResult:
                 config = TrainConfig(**identity["config"])
                 position = Position.from_json(document["position"])
             names = identity["class_names"]
-            model = _create(config, names, identity["image_shape"])
+            model = create(config, names, identity["image_shape"])
             state, _ = _step.make_train_step(model, config, steps_per_epoch=1)
             return _result(model, state, position, config, names), state
 
@@ -126,9 +126,10 @@ _OTHERS = {"outcomes": "an oracle", "first_stage_parameters": "a second stage"}
 """What the identity of a run holds that is of something else."""
 
 
-def _create(
+def create(
     config: TrainConfig, class_names: Any, image_shape: Any
 ) -> models.Classifier:
+    """The network of a run before its first step."""
     return models.create(
         config.model,
         num_classes=len(class_names),

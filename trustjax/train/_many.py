@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from trustjax import data, models
-from trustjax.train import _step
+from trustjax.train import _fit, _step
 from trustjax.train._config import TrainConfig
 from trustjax.train._loop import NonFiniteLossError
 from trustjax.typing import ProgressFn
@@ -214,12 +213,8 @@ def _rows(
 def _create(
     config: TrainConfig, number: int, class_names: Any, image_shape: Any
 ) -> models.Classifier:
-    return models.create(
-        config.model,
-        num_classes=len(class_names),
-        image_shape=tuple(image_shape),
-        rngs=nnx.Rngs(config.seed + number),
-    )
+    own = dataclasses.replace(config, seed=config.seed + number)
+    return _fit.create(own, class_names, image_shape)
 
 
 def _check(first_bad_step: jax.Array) -> None:
