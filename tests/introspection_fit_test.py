@@ -204,7 +204,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(way, tmp_path):
     def stop(task, done, total, facts):
         if task == "training":
             seen.append(done)
-            if done >= 45:
+            if done >= 30:  # the ends of epochs, 19, 38 and 57, are heard at any speed
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
