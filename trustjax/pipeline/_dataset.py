@@ -35,7 +35,20 @@ def require_known(config: ReportConfig) -> None:
 
 
 def load(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
-    """The datasets that a report names, their images of one size.
+    """The datasets that a report names, as its network needs them.
+
+    One of ours learns and is chosen on them; one that somebody brings is asked alone.
+
+    Raises:
+      ValueError: as `load_to_train` and `load_to_ask`.
+    """
+    if config.brings_network:
+        return load_to_ask(config, progress)
+    return load_to_train(config, progress)
+
+
+def load_to_train(config: ReportConfig, progress: ProgressFn | None) -> Datasets:
+    """The datasets that a network learns from, their images of one size.
 
     Raises:
       ValueError: if they have fewer than two classes, or images of several sizes where

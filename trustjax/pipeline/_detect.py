@@ -11,15 +11,14 @@ import numpy as np
 
 from trustjax import assess, data, detectors, metrics, report, scores
 from trustjax.pipeline import (
-    _brought,
     _dataset,
     _detect_columns,
     _detect_fit,
     _detect_populations,
-    _network,
     _outputs,
     _page,
     _provenance,
+    _ready,
 )
 from trustjax.pipeline._config import NetworkConfig
 from trustjax.pipeline._dataset import Datasets
@@ -159,18 +158,9 @@ def detection(
 
 def _of_network(config: DetectConfig, progress: ProgressFn | None) -> _Subject:
     """Asks the network that the options or a report name."""
-    of_report = config.network_report
-    _dataset.require_known(of_report)
+    _dataset.require_known(config.network_report)
     _page.require_place(config)
-    if of_report.brings_network:
-        brought = _brought.opened(of_report)
-        datasets = _dataset.load_to_ask(of_report, progress)
-        datasets, network = _brought.ready(of_report, brought, datasets)
-    else:
-        datasets = _dataset.load(of_report, progress)
-        of_report = of_report.for_images(datasets.test.fixed_shape)
-        network = _network.trained(of_report, datasets, progress)
-    datasets = _dataset.with_others(datasets, of_report)
+    of_report, datasets, network = _ready.ready(config.network_report, progress)
     known = _detect_columns.of_network(
         config,
         of_report,

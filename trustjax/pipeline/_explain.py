@@ -10,13 +10,12 @@ import numpy as np
 
 from trustjax import _files, data, explain, report
 from trustjax.pipeline import (
-    _brought,
     _dataset,
     _explain_maps,
     _mistakes,
-    _network,
     _page,
     _provenance,
+    _ready,
 )
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._dataset import Datasets
@@ -145,26 +144,19 @@ def _subject(
             progress=progress,
         )
     has_dataset = bool(config.dataset or config.report)
-    if of_network.brings_network:
-        brought = _brought.opened(of_network)
-        if has_dataset:
-            asked = _dataset.load_to_ask(of_network, progress)
-        else:
+
+    def load() -> Datasets:
+        if not has_dataset:
             assert files is not None, "without a dataset there are files"
-            asked = Datasets(None, None, files, {})
-        if files is not None:
-            asked = asked._replace(others={_FILES: files})
-        asked, network = _brought.ready(of_network, brought, asked)
-        images = asked.others.get(_FILES)
-        if images is not None and has_dataset:
-            # Where the network takes any size, that of the dataset it is known by.
-            images = data.convert(images, asked.test.fixed_shape)
-    else:
+            return Datasets(None, None, files, {_FILES: files})
         asked = _dataset.load(of_network, progress)
-        of_network = of_network.for_images(asked.test.fixed_shape)
-        network = _network.trained(of_network, asked, progress)
-        images = files and data.convert(files, asked.test.fixed_shape)
-    test = asked.test
+        return asked if files is None else asked._replace(others={_FILES: files})
+
+    _, asked, network = _ready.ready(of_network, progress, load=load)
+    test, images = asked.test, asked.others.get(_FILES)
+    if images is not None and has_dataset:
+        # Where the network takes any size, that of the dataset it is known by.
+        images = data.convert(images, test.fixed_shape)
     if images is None:
         images = data.some(test, config.indices)
     _require_few(images)

@@ -5,7 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 from trustjax import _validate, data, models, oracles
-from trustjax.pipeline import _brought, _dataset, _network
+from trustjax.pipeline import _dataset, _network, _ready
 from trustjax.pipeline._config import NetworkConfig, ReportConfig
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
@@ -149,7 +149,7 @@ def train_oracle(
     """
     report = config.report
     _dataset.require_known(report)
-    learned, chosen_on, network, report = _ready(config, report, progress)
+    learned, chosen_on, network, report = _asked(config, report, progress)
     folder = config.folder(report)
     choices = config.oracle.config(report.network, seed=config.seed)
     frozen = choices.embedding == "frozen"
@@ -184,7 +184,7 @@ def train_oracle(
     return OracleMade(folder, oracle, accuracy, tuple(dict.fromkeys(notes)))
 
 
-def _ready(
+def _asked(
     config: OracleTrainingConfig, report: ReportConfig, progress: ProgressFn | None
 ) -> tuple[data.Dataset, data.Dataset, Network, ReportConfig]:
     """What the oracle learns from and is chosen on, and the network."""
@@ -193,13 +193,10 @@ def _ready(
         config.oracle.validation_split or config.validation_split,
     )
     learned, chosen_on = _dataset.load_parts(report, splits, progress)
-    if report.brings_network:
-        brought = _brought.opened(report)
-        asked = Datasets(learned, None, chosen_on, {})
-        asked, network = _brought.ready(report, brought, asked)
-        assert asked.train is not None, "it was given"
-        return asked.train, asked.test, network, report
-    datasets = _dataset.load(report, progress)
-    report = report.for_images(datasets.test.fixed_shape)
-    network = _network.trained(report, datasets, progress)
-    return learned, chosen_on, network, report
+    if not report.brings_network:
+        report, _, network = _ready.ready(report, progress)
+        return learned, chosen_on, network, report
+    parts = Datasets(learned, None, chosen_on, {})
+    report, asked, network = _ready.ready(report, progress, load=lambda: parts)
+    assert asked.train is not None, "it was given"
+    return asked.train, asked.test, network, report

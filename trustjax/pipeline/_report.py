@@ -5,24 +5,22 @@ import functools
 
 from trustjax import assess, data
 from trustjax.pipeline import (
-    _brought,
     _dataset,
     _introspective,
     _mistakes,
-    _network,
     _outputs,
     _page,
     _provenance,
+    _ready,
     _scored,
-    _shifts,
 )
 from trustjax.pipeline._config import (
     PredictionsConfig,
     ReportConfig,
 )
 from trustjax.pipeline._dataset import Datasets
-from trustjax.pipeline._network import Network
 from trustjax.pipeline._page import Report
+from trustjax.pipeline._ready import Ready
 from trustjax.typing import ProgressFn
 
 
@@ -49,21 +47,8 @@ def trust_report(
       OSError: if a folder cannot be written, before any work is done.
     """
     _dataset.require_known(config)
-    if config.brings_network:
-        _page.require_place(config)
-        brought = _brought.opened(config)
-        datasets = _dataset.load_to_ask(config, progress)
-        datasets, network = _brought.ready(config, brought, datasets)
-        _shifts.require(config, datasets.test)
-        datasets = _dataset.with_others(datasets, config)
-        return _made(datasets, network, config, progress, command)
-    datasets = _dataset.load(config, progress)
-    config = config.for_images(datasets.test.fixed_shape)
-    _page.require_place(config)
-    _shifts.require(config, datasets.test)
-    datasets = _dataset.with_others(datasets, config)
-    network = _network.trained(config, datasets, progress)
-    return _made(datasets, network, config, progress, command)
+    subject = _ready.ready(config, progress, admit=_page.require_place)
+    return _made(subject, progress, command)
 
 
 def report_on(
@@ -88,26 +73,15 @@ def report_on(
       ValueError: as `trust_report`.
       OSError: as `trust_report`.
     """
-    if config.brings_network:
-        _page.require_place(config)
-        asked, network = _brought.ready(config, _brought.opened(config), datasets)
-        _shifts.require(config, asked.test)
-        return _made(asked, network, config, progress, command)
-    config = config.for_images(datasets.test.fixed_shape)
-    _page.require_place(config)
-    _shifts.require(config, datasets.test)
-    network = _network.trained(config, datasets, progress)
-    return _made(datasets, network, config, progress, command)
+    subject = _ready.ready(
+        config, progress, admit=_page.require_place, load=lambda: datasets
+    )
+    return _made(subject, progress, command)
 
 
-def _made(
-    datasets: Datasets,
-    network: Network,
-    config: ReportConfig,
-    progress: ProgressFn | None,
-    command: str,
-) -> Report:
+def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
     """The report, in a place that is there, on a network that takes the images."""
+    config, datasets, network = subject
     network = _introspective.with_second_stage(config, datasets, network, progress)
     scored = _scored.scored(config, network, datasets, progress)
     shared = None
