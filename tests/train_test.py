@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+from typing import Any
 
 import chex
 import jax
@@ -309,6 +311,48 @@ def test_a_step_learns_from_images_that_were_augmented_and_then_attacked():
     chex.assert_trees_all_close(
         other(both, batch, 1.0).params, step(plain, by_hand, 1.0).params, atol=1e-6
     )
+
+
+def inverted(images, key, *, whole=1.0):
+    return whole - images
+
+
+def towards_black(network, params, images, batch):
+    return 0.5 * images
+
+
+def doubled(outputs, batch):
+    return 2 * train.cross_entropy(outputs, batch)
+
+
+def test_fit_trains_on_what_its_functions_make(tmp_path):
+    """Inverted by a function, or in the data set; and checkpoints know the function."""
+    images, labels = data.as_arrays(TRAIN)
+    given = data.from_arrays("i", 255 - images, labels, ["a", "b", "c"], split="train")
+    wanted = train.fit(CONFIG, given, VALIDATION)
+
+    def by_functions(**functions: Any) -> train.TrainResult:
+        return train.fit(CONFIG, TRAIN, VALIDATION, workdir=tmp_path, **functions)
+
+    found = by_functions(augment_fn=inverted)
+    chex.assert_trees_all_close(params_of(found), params_of(wanted), atol=1e-5)
+    again = by_functions(augment_fn=inverted)
+    chex.assert_trees_all_equal(params_of(again), params_of(found))
+    chex.assert_trees_all_equal(params_of(train.load(tmp_path)), params_of(found))
+    for other, message in (
+        ({}, "augment_fn is 'tests.train_test.inverted' there and None here"),
+        (
+            {"augment_fn": functools.partial(inverted, whole=2.0)},
+            r"\(whole=2.0\)' here",
+        ),
+        (
+            {"augment_fn": inverted, "adversary_fn": towards_black},
+            "towards_black' here",
+        ),
+        ({"augment_fn": inverted, "loss_fn": doubled}, "loss_fn is None there and 'te"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            by_functions(**other)
 
 
 def test_train_step_updates_batchnorm_and_does_not_recompile():

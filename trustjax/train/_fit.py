@@ -1,6 +1,7 @@
 """Training a network of this library as a classifier."""
 
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -39,6 +40,9 @@ def fit(
     train: data.Dataset,
     validation: data.Dataset,
     *,
+    loss_fn: _step.BatchLossFn = _step.cross_entropy,
+    augment_fn: _step.AugmentFn | None = None,
+    adversary_fn: _step.AdversaryFn | None = None,
     workdir: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 500,
     mesh: jax.sharding.Mesh | None = None,
@@ -46,15 +50,19 @@ def fit(
 ) -> TrainResult:
     """Trains a network of this library, or goes on where a run stopped.
 
-    A run is a function of `config` and the two datasets. With a `workdir` it is
-    checkpointed: a run that was killed goes on from its last checkpoint that is whole,
-    and on one device it ends with the parameters, bit for bit, of one that was not. A
-    finished run is loaded.
+    A run is a function of `config`, the two datasets and three functions. With a
+    `workdir` it is checkpointed: a run that was killed goes on from its last checkpoint
+    that is whole, and on one device it ends with the parameters, bit for bit, of one
+    that was not. A finished run is loaded.
 
     Args:
       config: the choices of the run.
       train: images to train on.
       validation: images that decide when the learning rate falls and when to stop.
+      loss_fn: as in `make_train_step`.
+      augment_fn: as in `make_train_step`.
+      adversary_fn: as in `make_train_step`. A checkpoint knows these three by their
+        names, and by what a `functools.partial` gives them.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
       mesh: devices to share each batch among, over its axis `data`; made with
@@ -76,17 +84,35 @@ def fit(
       OSError: if a checkpoint cannot be written, as on a full disk.
     """
     model = create(config, train.class_names, train.image_shape)
+    functions = {
+        "loss_fn": None if loss_fn is _step.cross_entropy else loss_fn,
+        "augment_fn": augment_fn,
+        "adversary_fn": adversary_fn,
+    }
     run = ClassifierRun(
         model,
         config,
         train,
         validation,
         mesh,
-        identity={},
-        loss_fn=_step.cross_entropy,
+        identity={name: _named(fn) for name, fn in functions.items() if fn is not None},
+        loss_fn=loss_fn,
+        augment_fn=augment_fn,
+        adversary_fn=adversary_fn,
     )
     run.train(workdir, checkpoint_every, progress)
     return _result(model, run.state, run.position, config, train.class_names)
+
+
+def _named(value: Any) -> str:
+    """A function as text that is the same in every process; else what it prints as."""
+    if isinstance(value, functools.partial):
+        given = [_named(argument) for argument in value.args]
+        given += [f"{name}={_named(own)}" for name, own in value.keywords.items()]
+        return f"{_named(value.func)}({', '.join(given)})"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)
 
 
 def load(workdir: str | os.PathLike[str]) -> TrainResult:

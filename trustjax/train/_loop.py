@@ -42,6 +42,8 @@ class Run(abc.ABC):
         identity is refused.
       loss_fn: as `make_train_step` takes it.
       compute_dtype: as `make_train_step` takes it.
+      augment_fn: as `make_train_step` takes it.
+      adversary_fn: as `make_train_step` takes it.
     """
 
     epoch_type: Any
@@ -58,6 +60,8 @@ class Run(abc.ABC):
         identity: Mapping[str, Any],
         loss_fn: _step.BatchLossFn,
         compute_dtype: Any = None,
+        augment_fn: _step.AugmentFn | None = None,
+        adversary_fn: _step.AdversaryFn | None = None,
     ):
         _check_datasets(train, validation)
         _check_processes(mesh)
@@ -90,6 +94,8 @@ class Run(abc.ABC):
             steps_per_epoch=self.steps_per_epoch,
             loss_fn=loss_fn,
             compute_dtype=compute_dtype,
+            augment_fn=augment_fn,
+            adversary_fn=adversary_fn,
         )
         if mesh is not None:
             replicated = jax.sharding.NamedSharding(mesh, jax.P())
