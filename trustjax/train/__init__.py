@@ -4,6 +4,9 @@ result = train.fit(train.config_for("cnn"), train_set, validation_set, workdir=p
 apply_fn, params = bridge.from_nnx(result.model)
 """
 
+from trustjax.train._augmix import augmix as augmix
+from trustjax.train._augmix import augmix_loss as augmix_loss
+from trustjax.train._augmix import augmix_views as augmix_views
 from trustjax.train._checkpoint import (
     DamagedCheckpointWarning as DamagedCheckpointWarning,
 )
@@ -17,6 +20,7 @@ from trustjax.train._loop import NonFiniteLossError as NonFiniteLossError
 from trustjax.train._loop import Run as Run
 from trustjax.train._many import TrainedMany as TrainedMany
 from trustjax.train._many import fit_many as fit_many
+from trustjax.train._noise import gaussian_noise as gaussian_noise
 from trustjax.train._position import Position as Position
 from trustjax.train._position import TrainEpoch as TrainEpoch
 from trustjax.train._runs import Best as Best

@@ -60,7 +60,7 @@ def fit(
       train: images to train on.
       validation: images that decide when the learning rate falls and when to stop.
       loss_fn: as in `make_train_step`.
-      augment_fn: as in `make_train_step`.
+      augment_fn: as in `make_train_step`, such as `augmix`.
       adversary_fn: as in `make_train_step`. A checkpoint knows these three by their
         names, and by what a `functools.partial` gives them.
       workdir: the folder of the checkpoints; None to keep none.

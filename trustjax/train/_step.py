@@ -79,7 +79,8 @@ def make_train_step(
       loss_fn: the loss of each example, from the network's outputs and the batch.
       compute_dtype: what the network computes in, such as `jnp.bfloat16`; weights,
         losses and the optimiser stay as they are. None for the weights' own type.
-      augment_fn: changes the images of a step, after the shifts.
+      augment_fn: changes the images of a step, after the shifts. It may make several of
+        each, for a `loss_fn` that takes as many outputs, as `augmix_views` does.
       adversary_fn: attacks the network as it is before the step, with its dropout on;
         the step learns from what the attack leaves, such as
         `lambda apply_fn, params, images, batch: interventions.fgsm(apply_fn, params,
