@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +105,27 @@ def test_fgsm_is_one_step(network):
     expected = np.clip(x + 0.1 * np.sign(g), *BOUNDS)
     assert np.mean(np.abs(found - expected) > 1e-5) < 0.01
     assert (loss_of(network, found) > loss_of(network, x)).all()
+
+
+def test_one_program_serves_a_sweep_of_radii(network):
+    apply_fn, params, x = network
+
+    def attack(epsilon):
+        options = {"steps": 3, "norm": "l2", "bounds": BOUNDS}
+        return interventions.pgd(
+            apply_fn, params, x, LABELS, epsilon=epsilon, **options
+        )
+
+    sweep = jax.jit(chex.assert_max_traces(attack, 1))
+    for epsilon in (0.5, 2.0):
+        by_array = sweep(jnp.array(epsilon))
+        by_number = jax.jit(attack, static_argnums=0)(epsilon)
+        np.testing.assert_allclose(by_array, by_number, atol=1e-5)
+    halved, flat = x.astype(jnp.bfloat16), lambda params, x: x.reshape(len(x), -1)
+    small = lambda epsilon: interventions.fgsm(
+        flat, None, halved, LABELS, epsilon=epsilon, bounds=BOUNDS
+    )
+    assert jax.eval_shape(small, jnp.array(0.5)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(("norm", "order"), [("linf", np.inf), ("l2", 2)])
@@ -218,6 +240,7 @@ def test_where_nothing_can_be_climbed_nothing_is_changed():
     ("options", "message"),
     [
         ({"epsilon": 0.0}, "epsilon must be positive, got 0.0"),
+        ({"epsilon": jnp.array(-1.0)}, "epsilon must be positive, got -1.0"),
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
         ({"step_size": -1.0}, "step_size must be positive, got -1.0"),
         ({"norm": "l1"}, "norm must be one of linf, l2, got 'l1'"),

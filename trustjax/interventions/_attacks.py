@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from trustjax import _inputs, _validate, losses
@@ -22,6 +23,9 @@ from trustjax._numerics import divide_no_nan, safe_norm
 from trustjax.typing import ApplyFn, Params
 
 NORMS = ("linf", "l2")
+
+Radius = float | Float[Array, ""]
+"""Of a ball. An array may be traced: one program then serves a sweep of radii."""
 
 Objective = Callable[[Params, jax.Array], jax.Array]
 """`(params, x) -> [batch]`, such as a score: what an attack raises as well."""
@@ -33,7 +37,7 @@ def fgsm(
     x: Float[Array, "batch ..."],
     labels: Int[Array, " batch"],
     *,
-    epsilon: float,
+    epsilon: Radius,
     bounds: tuple[float, float] = (0.0, 1.0),
     targeted: bool = False,
     loss_fn: Callable[..., Any] = losses.cross_entropy,
@@ -47,7 +51,8 @@ def fgsm(
       params: what it takes first.
       x: the inputs.
       labels: the true classes; with `targeted` those that the network is to say.
-      epsilon: :math:`\epsilon`, the largest change of a number, in the units of x.
+      epsilon: :math:`\epsilon`, the largest change of a number, in the units of x; an
+        array may be traced.
       bounds: the least and the largest number that an input may hold.
       targeted: go towards the labels, not away from them.
       loss_fn: `(logits, labels) -> [batch]`, what is raised.
@@ -89,9 +94,9 @@ def pgd(
     x: Float[Array, "batch ..."],
     labels: Int[Array, " batch"],
     *,
-    epsilon: float,
+    epsilon: Radius,
     steps: int = 10,
-    step_size: float | None = None,
+    step_size: Radius | None = None,
     norm: str = "linf",
     momentum: float = 0.0,
     targeted: bool = False,
@@ -161,9 +166,9 @@ def functional_attack(
     x: Float[Array, "batch ..."],
     labels: Int[Array, " batch"],
     *,
-    epsilon: float,
+    epsilon: Radius,
     steps: int = 10,
-    step_size: float | None = None,
+    step_size: Radius | None = None,
     tones: int = 9,
     momentum: float = 0.0,
     targeted: bool = False,
@@ -236,9 +241,9 @@ def functional_attack(
 class _Ascent(NamedTuple):
     """How a bounded change climbs: the arguments of `pgd` of these names."""
 
-    epsilon: float
+    epsilon: Radius
     steps: int
-    step_size: float | None
+    step_size: Radius | None
     norm: str
     momentum: float
     restarts: int
@@ -246,10 +251,11 @@ class _Ascent(NamedTuple):
 
     def check(self) -> None:
         """Raises what `pgd` says of these arguments."""
-        _validate.positive("epsilon", self.epsilon)
         _validate.count("steps", self.steps)
-        if self.step_size is not None:
-            _validate.positive("step_size", self.step_size)
+        for name in ("epsilon", "step_size"):
+            radius = getattr(self, name)
+            if radius is not None and _validate.is_known(radius):
+                _validate.positive(name, radius)
         _validate.choice("norm", self.norm, NORMS)
         _validate.fraction("momentum", self.momentum)
         _validate.count("restarts", self.restarts, at_least=0)
@@ -261,11 +267,12 @@ class _Ascent(NamedTuple):
 
     def in_ball(self, change: jax.Array) -> jax.Array:
         """The nearest change that is not too large."""
+        # An array has a dtype of its own, which would become that of the change.
+        reach = jnp.asarray(self.epsilon, change.dtype)
         if self.norm == "linf":
-            return jnp.clip(change, -self.epsilon, self.epsilon)
+            return jnp.clip(change, -reach, reach)
         length = _lengths(change)
-        beyond = length > self.epsilon
-        return jnp.where(beyond, change * self.epsilon / length, change)
+        return jnp.where(length > reach, change * reach / length, change)
 
     def climbed(
         self,
@@ -282,6 +289,7 @@ class _Ascent(NamedTuple):
         """
         size = 2.5 * self.epsilon / self.steps
         size = size if self.step_size is None else self.step_size
+        size = jnp.asarray(size, like.dtype)
         slope = jax.grad(lambda change: jnp.sum(objective(change)))
 
         def step(_: Any, state: tuple) -> tuple:
@@ -319,14 +327,14 @@ class _Ascent(NamedTuple):
 
     def _drawn(self, key: jax.Array, like: jax.Array) -> jax.Array:
         """Evenly from the ball."""
+        reach = jnp.asarray(self.epsilon, like.dtype)
         if self.norm == "linf":
-            reach = self.epsilon
             return jax.random.uniform(key, like.shape, like.dtype, -reach, reach)
         of_direction, of_length = jax.random.split(key)
         normal = jax.random.normal(of_direction, like.shape, like.dtype)
         numbers = math.prod(like.shape[1:])
         share = jax.random.uniform(of_length, _lengths(normal).shape, like.dtype)
-        return self.epsilon * share ** (1 / numbers) * normal / _lengths(normal)
+        return reach * share ** (1 / numbers) * normal / _lengths(normal)
 
 
 def _loss(
@@ -377,7 +385,8 @@ def _checked(
     if not low < high:
         raise ValueError(f"bounds must rise, got {low} and {high}")
     if _validate.is_known(x) and x.size:
-        least, most = float(x.min()), float(x.max())
+        known = np.asarray(x)  # inside `jit` too, where `x.min()` would be traced
+        least, most = float(known.min()), float(known.max())
         if least < low or most > high:
             raise ValueError(
                 f"x must be within bounds, {low} to {high}, got {least:g} to {most:g}: "
