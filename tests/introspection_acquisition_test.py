@@ -82,8 +82,65 @@ def test_ties_and_unknowns_of_scores():
     np.testing.assert_array_equal(ours, [2, 1, 3, 4, 0])
 
 
+def first_ones(labels, size, key):
+    """The first of each class, then all others, in one random order."""
+    order = np.asarray(jax.random.permutation(key, len(labels)))
+    firsts, others, seen = [], [], set()
+    for record in order:
+        label = int(labels[record])
+        (others if label in seen else firsts).append(int(record))
+        seen.add(label)
+    return (firsts + others)[:size]
+
+
+def test_an_initial_pool_has_every_class():
+    labels = jnp.asarray(
+        np.random.default_rng(0).choice(4, POOL, p=[0.7, 0.2, 0.08, 0.02])
+    )
+    for size in (4, 9, POOL):
+        drawn = jax.jit(
+            lambda key, size=size: introspection.initial_pool(
+                labels, size, num_classes=4, key=key
+            )
+        )
+        for seed in range(3):
+            key = jax.random.key(seed)
+            ours = drawn(key).tolist()
+            assert ours == first_ones(labels, size, key)
+            assert set(labels[jnp.asarray(ours)].tolist()) == {0, 1, 2, 3}
+    asked = jax.jit(lambda y: introspection.initial_pool(y, 3, num_classes=2, key=KEY))
+    only_one = asked(jnp.zeros(POOL, int))  # not known under jit
+    assert len(set(only_one.tolist())) == 3
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_an_initial_pool_of_sharded_labels(kind):
+    labels = jnp.arange(POOL) % 3
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
+    placed = jax.device_put(labels, NamedSharding(mesh, PartitionSpec("data")))
+    asked = jax.jit(lambda y: introspection.initial_pool(y, 7, num_classes=3, key=KEY))
+    np.testing.assert_array_equal(asked(placed), asked(labels))
+
+
 @pytest.mark.usefixtures("without_type_checks")
 class TestBadInput:
+    def test_a_class_without_a_record(self):
+        labels = jnp.arange(POOL) % 3
+        draw = lambda labels, size, classes: introspection.initial_pool(
+            labels, size, num_classes=classes, key=KEY
+        )
+        with pytest.raises(ValueError, match="class 3 of 4 has none"):
+            draw(labels, 9, 4)
+        with pytest.raises(ValueError, match="size must be an integer >= 3 and <= 64"):
+            draw(labels, 2, 3)
+        with pytest.raises(ValueError, match="size must be an integer >= 3 and <= 64"):
+            draw(labels, POOL + 1, 3)
+        with pytest.raises(ValueError, match=r"labels must be in \[0, 2\)"):
+            draw(labels, 9, 2)
+        with pytest.raises(TypeError, match="labels must be integers"):
+            draw(labels * 1.0, 9, 3)
+
     @pytest.mark.parametrize("budget", [0, POOL + 1, 1.5])
     def test_a_budget_that_the_pool_has_not(self, budget):
         with pytest.raises(

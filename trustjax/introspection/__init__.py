@@ -10,10 +10,12 @@ made.apply_fn, made.params                                # a network like any o
 In come logits and embeddings, or a network that is cut at its embedding; out go the two
 factors of the gradient in the last layer, for each example, and what is made of them:
 norms, products, a second stage that answers by them, and which records of a pool to ask
-a label for (`badge`). The outer product itself, classes times width, is nowhere.
+a label for (`initial_pool`, `badge`). The outer product itself, classes times width, is
+nowhere.
 """
 
 from trustjax.introspection._acquisition import badge as badge
+from trustjax.introspection._acquisition import initial_pool as initial_pool
 from trustjax.introspection._acquisition import least_trusted as least_trusted
 from trustjax.introspection._algebra import inner_products as inner_products
 from trustjax.introspection._algebra import linear as linear
@@ -35,6 +37,7 @@ from trustjax.introspection._features import features as features
 from trustjax.introspection._fit import Introspective as Introspective
 from trustjax.introspection._fit import fit as fit
 from trustjax.introspection._fit import load as load
+from trustjax.introspection._stages import SecondStage as SecondStage
 from trustjax.introspection._stages import combined as combined
 from trustjax.introspection._standardized import FeatureSums as FeatureSums
 from trustjax.introspection._standardized import Standardization as Standardization

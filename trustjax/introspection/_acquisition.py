@@ -17,6 +17,60 @@ from trustjax.introspection._algebra import of_one_target, squared_distances
 from trustjax.introspection._features import Features, features
 
 
+def initial_pool(
+    labels: Int[Array, " pool"], size: int, *, num_classes: int, key: jax.Array
+) -> Int[Array, " {size}"]:
+    """The records that active learning starts from: at random, with every class.
+
+    One record is drawn of each class, and the rest of all that are left, alike.
+
+    Args:
+      labels: the classes of the pool.
+      size: how many records, at least one for each class.
+      num_classes: how many classes the network is to tell apart.
+      key: of the draws.
+
+    Returns:
+      The numbers of the records, each once.
+
+    Raises:
+      ValueError: if the size is less than the classes or more than the pool; if a label
+        is none of the classes; if a class has no record in the pool, naming it.
+
+    =====================================  =======================================
+    Edge case                              Value
+    =====================================  =======================================
+    under `jit`, a class without a record  drawn without that class
+    =====================================  =======================================
+
+    >>> labels = jnp.array([0, 0, 0, 0, 0, 0, 1])
+    >>> chosen = initial_pool(labels, 3, num_classes=2, key=jax.random.key(0))
+    >>> sorted(labels[chosen].tolist())
+    [0, 0, 1]
+    """
+    _validate.count("num_classes", num_classes)
+    labels = _inputs.array("labels", labels)
+    _validate.labels(labels=labels)
+    _validate.classes("labels", labels, num_classes)
+    _validate.count("size", size, at_least=num_classes, at_most=len(labels))
+    of_class = labels[None] == jnp.arange(num_classes)[:, None]
+    has_any = of_class.any(axis=1)
+    if _validate.is_known(has_any) and not has_any.all():
+        raise ValueError(
+            f"every class needs a record in the pool, class {int(has_any.argmin())} of "
+            f"{num_classes} has none"
+        )
+
+    def drawn(of_class: jax.Array, key: jax.Array) -> jax.Array:
+        order = jax.random.permutation(key, of_class.shape[1])
+        ordered = of_class[:, order]
+        # Of each class the first in this order.
+        for_its_class = ordered & (jnp.cumsum(ordered, axis=1) == 1)
+        return order[jnp.argsort(~for_its_class.any(axis=0))][:size]
+
+    return in_auto_axes(drawn, of_class, key, batch=())
+
+
 def least_trusted(
     scores: Float[Array, " pool"],
     budget: int,

@@ -35,4 +35,5 @@ from trustjax.train._step import TrainStep as TrainStep
 from trustjax.train._step import assign as assign
 from trustjax.train._step import cross_entropy as cross_entropy
 from trustjax.train._step import make_outputs as make_outputs
+from trustjax.train._step import make_seeded_train_step as make_seeded_train_step
 from trustjax.train._step import make_train_step as make_train_step
