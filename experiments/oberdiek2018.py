@@ -52,6 +52,7 @@ class Study:
       without: scores that are not asked, for they take long.
       epochs: the most of a training; it ends sooner at the last plateau.
       learning_rate: at the start of a training.
+      batch_size: images that a network is asked about at a time.
       num_samples: bootstrap samples.
       workdir: where networks and columns are kept.
       numbers: the folder of the JSON file.
@@ -71,6 +72,7 @@ class Study:
     without: tuple[str, ...] = ()
     epochs: int = 100
     learning_rate: float = 0.1
+    batch_size: int = 250
     num_samples: int = 2000
     workdir: pathlib.Path = pathlib.Path("checkpoints/oberdiek2018")
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")

@@ -27,7 +27,6 @@ from trustjax import (
     transforms,
 )
 
-BATCH_SIZE = 250
 SCORES = (
     "max_softmax",
     "max_logit",
@@ -199,7 +198,7 @@ class Asker:
         asked = [ingredients.LOGITS, columns, *self._activations]
         asked += self._oracles.asked if self._oracles else ()
         scorer = scoring.Scorer(asked, apply_fn, params)
-        return scorer.fit(data.batches(training_set, BATCH_SIZE))
+        return scorer.fit(data.batches(training_set, self._study.batch_size))
 
     def __call__(self, name: str, dataset: data.Dataset) -> dict[str, np.ndarray]:
         """Logits, labels and all columns of a population."""
@@ -213,7 +212,7 @@ class Asker:
                 return dict(arrays)
         with _progress.reporter() as progress:
             found = self._scorer.run(
-                data.batches(dataset, BATCH_SIZE),
+                data.batches(dataset, self._study.batch_size),
                 progress=progress,
                 task=f"re-split {self._resplit}, {name}",
                 total=len(dataset),

@@ -82,12 +82,13 @@ SMOKE = dataclasses.replace(
         for name, split in MNIST5K.unknowns.items()
         if name not in ("fashion_mnist", "faces")
     },
-    most=200,
+    most=100,
     without=("counterfactual_grad_trust", "fisher_trace"),
     resplits=1,
     meta_seeds=1,
     known_unknowns=40,
     epochs=3,
+    batch_size=50,
     num_samples=100,
     workdir=_SMOKE,
     numbers=_SMOKE / "numbers",
@@ -221,7 +222,7 @@ def _described(
     settings = {
         name: value
         for name, value in dataclasses.asdict(study).items()
-        if name not in ("workdir", "numbers", "figures")
+        if name not in ("batch_size", "workdir", "numbers", "figures")
     }
     accuracy = [float(one.correct["test"].mean()) for one in found]
     return {
