@@ -345,3 +345,31 @@ def test_resamples_of_numbers_that_jax_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="scores of a must fit int32"):
         metrics.compare({"a": huge}, correct, **options)
     assert metrics.compare({"a": [4, 1, 2, 3]}, correct, **options).values == 0.75
+
+
+@pytest.mark.parametrize("differentiate", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.auroc,
+        metrics.aupr_error,
+        metrics.fpr_at_tpr,
+        metrics.detection_error,
+        metrics.balanced_threshold,
+        metrics.aurc,
+        metrics.augrc,
+        metrics.risk_coverage_curve,
+        functools.partial(metrics.coverage_at_risk, risk=0.1),
+    ],
+)
+def test_what_is_a_step_in_the_scores_has_no_derivative(metric, differentiate):
+    scores, correct = jnp.array([0.9, 0.2, 0.4]), jnp.array([1, 0, 1])
+
+    def first(scores):
+        return jax.tree.leaves(metric(scores, correct))[0].sum()
+
+    for fn in (first, jax.jit(first)):
+        with pytest.raises(TypeError, match="smooth_auroc and smooth_aurc have one"):
+            differentiate(fn)(scores)
+    looked_at = lambda scores: scores.sum() + first(jax.lax.stop_gradient(scores))
+    np.testing.assert_array_equal(differentiate(looked_at)(scores), [1, 1, 1])

@@ -11,6 +11,9 @@ An example of weight 0 leaves no trace, whatever its values are. Weights that ar
 negative or not finite are refused where they are known; under a transformation nothing
 is left to count with them, and the metric is that of no example, NaN as a rule. The
 rank metrics sort once for many vectors of counts or floats under `jax.vmap`.
+
+Rank metrics are steps in the scores: their derivative by them is refused with a
+TypeError. `smooth_auroc` and `smooth_aurc` have one.
 """
 
 from trustjax.metrics._accuracy_curves import auac as auac

@@ -6,7 +6,7 @@ score and correctness are packed, without loss, into the bits of one integer.
 
 import functools
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -109,9 +109,11 @@ def rank(
 
     Raises:
       ValueError: if the shapes differ or are empty, or a known score is NaN.
-      TypeError: if a dtype is another one.
+      TypeError: if a dtype is another one, or the scores are differentiated.
     """
     _validate.scores_and_outcomes(scores, correct, weights)
+    if jnp.issubdtype(scores.dtype, jnp.floating):
+        scores = _not_differentiated(scores)
     if weights is not None and weights.dtype != jnp.bool_:
         order = _order(_rising_as_scores_fall(scores))
         return _count_weighted(scores, correct, weights, order)
@@ -119,6 +121,21 @@ def rank(
     code = _encode(scores, kept)
     key, wrong = _sort(code.key, correct == 0, kept, code.fits)
     return _count(code, key, wrong, jnp.sum(kept, dtype=jnp.int32), scores.dtype)
+
+
+@jax.custom_jvp
+def _not_differentiated(scores: jax.Array) -> jax.Array:
+    """The scores; a derivative by them is refused, for it would be a silent zero."""
+    return scores
+
+
+@_not_differentiated.defjvp
+def _refuse(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> NoReturn:
+    raise TypeError(
+        "metrics of the order of scores, such as auroc and aurc, are steps and have no "
+        "derivative: smooth_auroc and smooth_aurc have one. For a number that is only "
+        "looked at, give jax.lax.stop_gradient(scores)"
+    )
 
 
 def share(count: jax.Array, total: jax.Array) -> jax.Array:
