@@ -188,3 +188,64 @@ def test_bad_input_is_named(made, change, message):
     )
     with pytest.raises(ValueError, match=message):
         attack(given["asked"], Shadows(jnp.asarray(values), given["members"]))
+
+
+def test_the_fixed_rule_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    member = rng.random(200) < 0.4
+    loss = rng.exponential(np.where(member, 0.2, 0.5)).astype(np.float32)
+    mean = float(loss[member].mean())
+    said = interventions.below_mean_loss(jnp.asarray(loss), mean)
+    counted = {(a, b): 0 for a in (False, True) for b in (False, True)}
+    for one, is_member in zip(loss, member, strict=True):
+        counted[bool(one <= mean), bool(is_member)] += 1
+    true = counted[True, True] / member.sum()
+    false = counted[True, False] / (~member).sum()
+    found = interventions.membership_advantage(said, jnp.asarray(member))
+    np.testing.assert_allclose(
+        found, (true, false, (true + 1 - false) / 2, true - false), rtol=1e-6
+    )
+    assert found.advantage > 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "expected"),
+    [
+        (0.5, [True, True, False, False, False]),
+        (NAN, [False] * 5),
+        (INF, [True, True, True, True, False]),
+    ],
+)
+def test_edges_of_the_fixed_rule(mean, expected):
+    loss = jnp.array([0.0, 0.5, 0.75, INF, NAN])
+    of = jax.jit(interventions.below_mean_loss)
+    np.testing.assert_array_equal(of(loss, mean), expected)
+    half = interventions.below_mean_loss(loss.astype(jnp.bfloat16), jnp.array(mean))
+    np.testing.assert_array_equal(half, expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "members", "expected"),
+    [
+        ([1, 0], [1, 1], (0.5, NAN, NAN, NAN)),
+        ([1, 0], [0, 0], (NAN, 0.5, NAN, NAN)),
+        ([], [], (NAN, NAN, NAN, NAN)),
+        ([1, 1, 1], [1, 0, 0], (1.0, 1.0, 0.5, 0.0)),
+        ([0, 1, 1], [1, 0, 0], (0.0, 1.0, 0.0, -1.0)),
+    ],
+)
+def test_edges_of_the_advantage(said, members, expected):
+    said, members = (jnp.array(of, bool) for of in (said, members))
+    found = jax.jit(interventions.membership_advantage)(said, members)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_bad_decisions_are_named():
+    advantage = interventions.membership_advantage
+    with pytest.raises(TypeError, match="said must be boolean or 0 and 1, got float"):
+        advantage(np.array([0.5]), np.array([1]))
+    with pytest.raises(ValueError, match="same shape"):
+        advantage(np.array([1]), np.array([1, 0]))
+    with pytest.raises(ValueError, match=r"losses must have shape \[batch\]"):
+        interventions.below_mean_loss(jnp.ones((2, 2)), 0.5)

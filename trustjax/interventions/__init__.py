@@ -11,8 +11,8 @@ input is enough for the answer (`sufficiency`), and how far it is needed (`neces
 
 A negative intervention is one against the network: a small change after which it is
 wrong (`fgsm`, `pgd`, `functional_attack`), or the question whether an example was among
-those it learned from (`label_log_odds`, `lira`, `attack_columns`), asked with the help
-of networks that were trained alike (`train.fit_many`).
+those it learned from (`below_mean_loss`, `label_log_odds`), asked with the help of
+networks that were trained alike (`lira`, `attack_columns`, `train.fit_many`).
 """
 
 from trustjax.interventions._attacks import fgsm as fgsm
@@ -24,6 +24,11 @@ from trustjax.interventions._effects import sufficiency as sufficiency
 from trustjax.interventions._family import Family as Family
 from trustjax.interventions._family import given as given
 from trustjax.interventions._family import masked as masked
+from trustjax.interventions._loss_threshold import Advantage as Advantage
+from trustjax.interventions._loss_threshold import below_mean_loss as below_mean_loss
+from trustjax.interventions._loss_threshold import (
+    membership_advantage as membership_advantage,
+)
 from trustjax.interventions._membership import Shadows as Shadows
 from trustjax.interventions._membership import attack_columns as attack_columns
 from trustjax.interventions._membership import label_log_odds as label_log_odds
