@@ -1,5 +1,7 @@
 """Intervals of means, AUROC and rates: exact where they can be, and they cover."""
 
+import statistics
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -100,6 +102,31 @@ def test_placements_have_auroc_as_their_mean():
     expected = [sklearn.metrics.roc_auc_score(correct, of) for of in values]
     np.testing.assert_allclose(placed.of_right.mean(axis=0), expected)
     np.testing.assert_allclose(placed.of_wrong.mean(axis=0), expected)
+
+
+@pytest.mark.exhaustive
+def test_intervals_of_pairs_know_that_their_rows_err_together():
+    """Where what is hard for one row is easy for the other, and alike for both."""
+    count, known = 150, np.arange(300) < 150
+    example, held, widths = np.tile(np.arange(count), 2), {}, {}
+    for sign in (-1, 1):
+        ends = []
+        for seed in range(25):
+            noise = np.random.default_rng(seed).normal(size=count)
+            values = np.concatenate([noise + 1, sign * noise])
+            placed = _auroc.placements(_scores.dense_ranks(values)[None], known)
+            of = (placed, known, example, 0.95)
+            options = {"statements": 1, "num_samples": 20, "seed": 0}
+            ends.append([*_auroc.paired_intervals(*of, **options)])
+            alone = _auroc.intervals(placed, 0.95, **options)
+            assert ends[-1][0] <= alone[0]
+            assert ends[-1][1] >= alone[1]
+        lows, highs = np.array(ends)[..., 0].T
+        truth = statistics.NormalDist().cdf(1 / 2**0.5)
+        held[sign] = np.mean((lows <= truth) & (truth <= highs))
+        widths[sign] = np.mean(highs - lows)
+    assert min(held.values()) >= 0.9
+    assert widths[-1] > 1.2 * widths[1]
 
 
 def test_errors_of_auroc_are_those_of_a_bootstrap():

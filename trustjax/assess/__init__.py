@@ -2,6 +2,8 @@
 
 from trustjax.assess._assess import assess as assess
 from trustjax.assess._assessment import Assessment as Assessment
+from trustjax.assess._assessment import AttackNumbers as AttackNumbers
+from trustjax.assess._assessment import Attacks as Attacks
 from trustjax.assess._assessment import ClassOrder as ClassOrder
 from trustjax.assess._assessment import ClassTrust as ClassTrust
 from trustjax.assess._assessment import Curve as Curve
@@ -12,6 +14,7 @@ from trustjax.assess._assessment import Reliability as Reliability
 from trustjax.assess._assessment import ScoreAssessment as ScoreAssessment
 from trustjax.assess._assessment import ShiftNumbers as ShiftNumbers
 from trustjax.assess._assessment import Shifts as Shifts
+from trustjax.assess._attacked import Attacked as Attacked
 from trustjax.assess._compare import compare as compare
 from trustjax.assess._detect import assess_detection as assess_detection
 from trustjax.assess._detected import DETECTION_METRICS as DETECTION_METRICS

@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 
 from trustjax import _validate
-from trustjax.assess import _auroc, _class_order, _rates, _shifts, _trust
+from trustjax.assess import _attacks, _auroc, _class_order, _rates, _shifts, _trust
 from trustjax.assess._assessment import (
     Assessment,
     GradientSeparation,
@@ -109,6 +109,9 @@ def assess(
             progress=progress,
         )
     )
+    attacks = _attacks.attacks(
+        predictions, level=level, num_samples=num_samples, seed=seed
+    )
     confusion, confidence = _trust.confusion(predictions)
     return Assessment(
         num_examples=len(predictions.labels),
@@ -136,6 +139,7 @@ def assess(
         shifts=shifts,
         gallery=_gallery(predictions, scores[0].name),
         run=predictions.run,
+        attacks=attacks,
     )
 
 

@@ -185,6 +185,40 @@ class Shifts:
     means: Mapping[int, ShiftNumbers]
 
 
+class AttackNumbers(NamedTuple):
+    """What a network and its scores are worth under one attack.
+
+    Attributes:
+      accuracy: the share of right answers to the attacked images.
+      success: of those that were right without it, the share that are wrong.
+      auroc: name of a score -> how well it tells images that fool the network from all
+        that were right, as they were.
+      unseen: name of a score -> of those that were right, the share that fool the
+        network and are trusted more than the least trusted twentieth as they were.
+    """
+
+    accuracy: Quantity
+    success: Quantity
+    auroc: Mapping[str, Quantity]
+    unseen: Mapping[str, Quantity]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attacks:
+    """The same test images, changed against the network.
+
+    Attributes:
+      num_examples: how many were attacked.
+      unchanged: the share of right answers to them as they were.
+      by_radius: radius -> numbers, by rising radius. The intervals of one number, or of
+        one number of all scores, hold together over the radii.
+    """
+
+    num_examples: int
+    unchanged: Quantity
+    by_radius: Mapping[float, AttackNumbers]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
     """Every number and curve of a trust report.
@@ -222,6 +256,7 @@ class Assessment:
       shifts: the same test set corrupted; None where it was not.
       gallery: what it shows -> indices of examples.
       run: as in `Predictions`.
+      attacks: some of the test images attacked; None where none were.
     """
 
     num_examples: int
@@ -247,6 +282,7 @@ class Assessment:
     shifts: Shifts | None
     gallery: Mapping[str, np.ndarray]
     run: Mapping[str, Any]
+    attacks: Attacks | None = None
 
     @property
     def by_name(self) -> dict[str, ScoreAssessment]:

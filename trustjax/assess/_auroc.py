@@ -8,6 +8,7 @@ is that of their placements: no resample is ever sorted.
 """
 
 import math
+import statistics
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -101,6 +102,52 @@ def intervals(
     down = np.hypot(auroc - low, auroc - low_too)
     up = np.hypot(high - auroc, high_too - auroc)
     return np.maximum(auroc - down, 0), np.minimum(auroc + up, 1)
+
+
+def paired_intervals(
+    placed: Placements,
+    correct: np.ndarray,
+    example: np.ndarray,
+    level: float,
+    *,
+    statements: int,
+    num_samples: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `intervals`, where an example may be there twice, as it is and changed.
+
+    Its two rows err together. The normal interval of examples' own influences knows
+    that, and is too short where a few rows decide; the other does not, and is right
+    there. The wider end of both is taken.
+
+    Args:
+      placed: the placements.
+      correct: `[rows]`.
+      example: `[rows]`, whose each row is: whole numbers from 0.
+      level: as in `intervals`.
+      statements: as in `intervals`.
+      num_samples: as in `intervals`.
+      seed: as in `intervals`.
+
+    Returns:
+      As `intervals`.
+
+    References:
+      Obuchowski 1997 (doi:10.2307/2533958), AUROC of clustered data.
+    """
+    low, high = intervals(
+        placed, level, statements=statements, num_samples=num_samples, seed=seed
+    )
+    moved = influences(placed, correct)
+    of_examples = np.zeros((int(example.max()) + 1, moved.shape[1]))
+    np.add.at(of_examples, example, moved)
+    error = np.sqrt(np.sum(of_examples**2, axis=0)) / len(correct)
+    wide = statistics.NormalDist().inv_cdf(1 - (1 - level) / statements / 2) * error
+    auroc = placed.auroc
+    return (
+        np.maximum(np.minimum(low, auroc - wide), 0),
+        np.minimum(np.maximum(high, auroc + wide), 1),
+    )
 
 
 def _of_each(

@@ -10,7 +10,8 @@ import numpy as np
 
 from trustjax import _npz, _questions
 from trustjax._questions import refuse_rows
-from trustjax.assess import _answers, _other_rows, _shifted
+from trustjax.assess import _answers, _attacked, _other_rows, _shifted
+from trustjax.assess._attacked import Attacked
 from trustjax.assess._shifted import Shifted as Shifted
 from trustjax.statistics import GradientStatistics
 
@@ -57,6 +58,7 @@ class Predictions:
       shifts: kind of corruption -> severity, from 1 -> what the network said of the
         same examples, corrupted so; the same severities of every kind, and scores that
         are in `scores`.
+      attacked: what it said of some of the test images, changed against it.
       run: how the arrays came to be: versions, configuration, seed, data set and its
         fingerprint, model, command. Written to the page as it is.
       outputs: `"logits"`, or `"probabilities"` where the network's outputs were
@@ -99,6 +101,7 @@ class Predictions:
     shifts: Mapping[str, Mapping[int, Shifted]] = dataclasses.field(
         default_factory=dict
     )
+    attacked: Attacked | None = None
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: str = "logits"
     notes: tuple[str, ...] = ()
@@ -172,6 +175,8 @@ class Predictions:
             },
         )
         self._set("shifts", _shifted.checked(self.shifts, self.scores, logits.shape))
+        attacked = _attacked.checked(self.attacked, self.scores, logits.shape)
+        self._set("attacked", attacked)
 
     def image(self, index: int) -> np.ndarray:
         """One image, `[height, width, 1 or 3]`, uint8; of a clip its middle frame.

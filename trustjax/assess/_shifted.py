@@ -40,7 +40,6 @@ def checked(
     """
     if not shifts:
         return {}
-    count, num_classes = shape
     severities = {tuple(of_kind) for of_kind in shifts.values()}
     names = {tuple(of.scores) for kind in shifts.values() for of in kind.values()}
     if len(severities) > 1 or len(names) > 1 or () in severities:
@@ -53,48 +52,60 @@ def checked(
     if unknown := sorted(set(*names).difference(scores)):
         raise ValueError(f"shifts have scores that are not in scores: {unknown}")
 
-    def of_version(where: str, shifted: Shifted) -> Shifted:
-        arrays = {
-            "predicted": np.asarray(shifted.predicted),
-            "confidence": np.asarray(shifted.confidence, np.float64),
-        }
-        for name, values in arrays.items():
-            if values.shape != (count,):
-                raise ValueError(
-                    f"{name} under {where} must have shape [{count}], as the labels "
-                    f"have, got {values.shape}"
-                )
-        predicted, confidence = arrays.values()
-        if predicted.dtype.kind not in "iu":
-            raise ValueError(
-                f"predicted under {where} must be integers, got {predicted.dtype}"
-            )
-        refuse_rows(
-            f"predicted under {where} must be in [0, {num_classes})",
-            (predicted < 0) | (predicted >= num_classes),
-        )
-        refuse_rows(
-            f"confidence under {where} must be in [0, 1]",
-            ~((confidence >= 0) & (confidence <= 1 + 1e-6)),
-        )
-        return Shifted(
-            predicted,
-            np.minimum(confidence, 1),
-            {
-                name: checked_score(
-                    f"score {name!r} under {where}", np.asarray(values), count
-                )
-                for name, values in shifted.scores.items()
-            },
-        )
-
     return {
         kind: {
-            severity: of_version(f"{kind} of severity {severity}", shifted)
+            severity: checked_version(f"{kind} of severity {severity}", shifted, shape)
             for severity, shifted in of_kind.items()
         }
         for kind, of_kind in shifts.items()
     }
+
+
+def checked_version(where: str, shifted: Shifted, shape: tuple[int, ...]) -> Shifted:
+    """What was said of one version of the examples, as arrays.
+
+    Args:
+      where: under what, in the words of an error.
+      shifted: what was said.
+      shape: of the logits of these examples.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    count, num_classes = shape
+    arrays = {
+        "predicted": np.asarray(shifted.predicted),
+        "confidence": np.asarray(shifted.confidence, np.float64),
+    }
+    for name, values in arrays.items():
+        if values.shape != (count,):
+            raise ValueError(
+                f"{name} under {where} must have shape [{count}], as the labels "
+                f"have, got {values.shape}"
+            )
+    predicted, confidence = arrays.values()
+    if predicted.dtype.kind not in "iu":
+        raise ValueError(
+            f"predicted under {where} must be integers, got {predicted.dtype}"
+        )
+    refuse_rows(
+        f"predicted under {where} must be in [0, {num_classes})",
+        (predicted < 0) | (predicted >= num_classes),
+    )
+    refuse_rows(
+        f"confidence under {where} must be in [0, 1]",
+        ~((confidence >= 0) & (confidence <= 1 + 1e-6)),
+    )
+    return Shifted(
+        predicted,
+        np.minimum(confidence, 1),
+        {
+            name: checked_score(
+                f"score {name!r} under {where}", np.asarray(values), count
+            )
+            for name, values in shifted.scores.items()
+        },
+    )
 
 
 def checked_score(name: str, values: np.ndarray, count: int | None) -> np.ndarray:

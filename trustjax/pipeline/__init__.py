@@ -4,6 +4,7 @@ In: a config. On the way: datasets, a network trained or loaded, what the scores
 every record. Out: a folder with the page, and the numbers on it.
 """
 
+from trustjax.pipeline._attack_options import AttackOptions as AttackOptions
 from trustjax.pipeline._compare import NetworkReport as NetworkReport
 from trustjax.pipeline._compare import comparison_report as comparison_report
 from trustjax.pipeline._config import ComparisonConfig as ComparisonConfig

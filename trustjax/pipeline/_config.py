@@ -25,6 +25,7 @@ from trustjax.ingredients import (
     TRAINING_SET,
 )
 from trustjax.pipeline import _own
+from trustjax.pipeline._attack_options import NO_ATTACKS, AttackOptions
 
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
@@ -195,6 +196,7 @@ class ReportConfig(NetworkConfig):
         ImageNet-C, `validation`, four more, or `all`. Each kind and severity costs as
         much as the test set. They need the extra `corruptions`.
       severities: of the corruptions, from 1, mild, to 5.
+      attacks: which attacks the first test images are scored under as well.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
       alpha: of question-answer trust: how much more a confident right answer is worth
@@ -216,6 +218,7 @@ class ReportConfig(NetworkConfig):
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = data.SEVERITIES
+    attacks: AttackOptions = NO_ATTACKS
     gradient_group: str | None = "layer"
     alpha: float = 1.0
     beta: float = 1.0

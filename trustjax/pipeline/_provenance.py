@@ -22,6 +22,8 @@ from trustjax.pipeline._network import Network
 
 # Where a report goes does not change what it says.
 _OF_THE_PLACE = ("out", "overwrite")
+# What is left out where it is not asked for: older pages had no such choice.
+_UNLESS_ASKED = ("attacks",)
 _SETTINGS = "report"
 _LISTED_CLASSES = 100
 _WITHOUT_NETWORK = ("jax", "numpy", "trustjax")
@@ -146,10 +148,15 @@ def settings(
     | DetectConfig,
 ) -> dict[str, Any]:
     """The choices that a report's numbers depend on, as JSON has them."""
+    not_asked = {
+        field.name
+        for field in dataclasses.fields(config)
+        if field.name in _UNLESS_ASKED and getattr(config, field.name) == field.default
+    }
     chosen = {
         name: value
         for name, value in dataclasses.asdict(config).items()
-        if name not in _OF_THE_PLACE
+        if name not in _OF_THE_PLACE and name not in not_asked
     }
     return json.loads(json.dumps(chosen, default=os.fspath))
 

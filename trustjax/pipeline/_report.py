@@ -102,6 +102,7 @@ def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
         out_of_distribution=scored.others,
         out_of_distribution_logits=scored.others_logits,
         shifts=scored.shifts,
+        attacked=scored.attacked,
         run=_provenance.of_network(
             config, network, datasets.test, shared, notes, command
         ),

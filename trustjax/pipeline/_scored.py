@@ -9,7 +9,7 @@ import numpy as np
 
 from trustjax import assess, data, gradients, scores, scoring
 from trustjax.ingredients import KEY, LOGITS, Ingredient
-from trustjax.pipeline import _network, _shifts
+from trustjax.pipeline import _attacks, _network, _shifts
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
@@ -29,6 +29,7 @@ class Scored(NamedTuple):
       others: name of another dataset -> name of a score -> `[its records]`.
       others_logits: name of another dataset -> `[its records, classes]`.
       shifts: kind of corruption -> severity -> what was said of the test set under it.
+      attacked: what was said of attacked test images; None where none were.
     """
 
     logits: np.ndarray
@@ -39,6 +40,7 @@ class Scored(NamedTuple):
     others: dict[str, dict[str, np.ndarray]]
     others_logits: dict[str, np.ndarray]
     shifts: dict[str, dict[int, assess.Shifted]]
+    attacked: assess.Attacked | None
 
 
 def scored(
@@ -92,6 +94,12 @@ def scored(
         ).values
         return _shifts.Answers(values[LOGITS.name], _every_score(names, values))
 
+    def ask_attacked(images: np.ndarray, labels: np.ndarray) -> _shifts.Answers:
+        values = other.run(scoring.batches(images, labels, batch_size=batch_size))
+        return _shifts.Answers(
+            values.values[LOGITS.name], _every_score(names, values.values)
+        )
+
     return Scored(
         of_test.logits,
         results.labels,
@@ -106,6 +114,16 @@ def scored(
             ask_shifted,
             unchanged=of_test,
             folder=folder / "corruptions",
+            progress=progress,
+        ),
+        _attacks.scored(
+            config.attacks,
+            datasets.test,
+            (network.apply_fn, network.params),
+            ask_attacked,
+            unchanged=of_test,
+            batch_size=batch_size,
+            folder=folder / "attacks",
             progress=progress,
         ),
     )

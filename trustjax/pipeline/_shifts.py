@@ -79,10 +79,10 @@ def scored(
         before, total = number * len(test), len(versions) * len(test)
         dataset = data.corrupted(test, kind, severity=severity, seed=config.seed)
         origin = scoring.fingerprint((dict(unchanged._asdict()), dataset.fingerprint))
-        said = _kept(path, origin)
+        said = kept(path, origin)
         if said is None:
-            said = _reduced(ask(dataset, _shifted_by(progress, before, total)))
-            _keep(path, origin, said)
+            said = reduced(ask(dataset, _shifted_by(progress, before, total)))
+            keep(path, origin, said)
         elif progress is not None:
             progress(_TASK, before + len(test), total, {})
         found.setdefault(kind, {})[severity] = said
@@ -105,14 +105,15 @@ def _shifted_by(
     return of_all
 
 
-def _reduced(answers: Answers) -> assess.Shifted:
+def reduced(answers: Answers) -> assess.Shifted:
     """Without the logits, which of a thousand classes are most of what was said."""
     nobody = np.zeros(len(answers.logits), int)
     said = assess.Predictions(answers.logits, nobody)
     return assess.Shifted(said.predicted, said.confidence, dict(answers.scores))
 
 
-def _keep(path: pathlib.Path, origin: str, said: assess.Shifted) -> None:
+def keep(path: pathlib.Path, origin: str, said: assess.Shifted) -> None:
+    """Writes what was said of one version, and of whom and what it is."""
     arrays: dict[str, Any] = {f"score_{name}": of for name, of in said.scores.items()}
     with _files.written_whole(path) as temporary:
         np.savez(
@@ -125,7 +126,8 @@ def _keep(path: pathlib.Path, origin: str, said: assess.Shifted) -> None:
         )
 
 
-def _kept(path: pathlib.Path, origin: str) -> assess.Shifted | None:
+def kept(path: pathlib.Path, origin: str) -> assess.Shifted | None:
+    """What was written of that origin; None where there is nothing, or another's."""
     arrays = _files.kept_arrays(path)
     if arrays is None or arrays.get("origin") != origin:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from trustjax import metrics
 from trustjax.assess import (
     Assessment,
+    Attacks,
     NetworkComparison,
     Quantity,
     ShiftNumbers,
@@ -103,8 +104,18 @@ def of_assessment(assessed: Assessment) -> dict[str, Any]:
                 for kind, numbers in assessed.shifts.by_kind.items()
             },
         },
+        **of_attacks(assessed.attacks),
         "run": assessed.run,
     }
+
+
+def of_attacks(attacks: Attacks | None) -> dict[str, Any]:
+    """Every number of the attacks; nothing where there are none."""
+    if attacks is None:
+        return {}
+    numbers = {radius: of._asdict() for radius, of in attacks.by_radius.items()}
+    found = {"num_examples": attacks.num_examples, "unchanged": attacks.unchanged}
+    return {"attacks": {**found, "by_radius": numbers}}
 
 
 def _of_severities(numbers: Mapping[int, ShiftNumbers]) -> dict[int, dict[str, Any]]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from trustjax.assess import Assessment, Predictions, Quantity
 from trustjax.report import (
+    _attacks,
     _class_figures,
     _figures,
     _gallery,
@@ -269,6 +270,16 @@ PAGE = _section.Page(
             needs=("assessed.shifts",),
             label="Corruptions",
             lead=lambda subject: _shifts.lead(subject.assessed),
+        ),
+        _section.Section(
+            "attacks",
+            "Under attack",
+            lambda subject: [
+                [_attacks.figure(subject.assessed), _attacks.scores(subject.named)],
+            ],
+            needs=("assessed.attacks",),
+            label="Attacks",
+            lead=lambda subject: _attacks.lead(subject.assessed),
         ),
         _section.Section(
             "gallery",
