@@ -66,10 +66,40 @@ def test_every_record_once_on_every_process_count(
         assert (batch["index"][~mask] == -1).all()
 
 
-def test_processes_read_every_nth_record_in_order():
+def test_processes_read_their_blocks_of_each_batch():
     batches = read(numbered(8), 2, process_index=1, process_count=3)
-    assert record_numbers(batches) == [1, 4, 7]
-    assert [batch["mask"].tolist() for batch in batches] == [[True] * 2, [True, False]]
+    assert [batch["index"].tolist() for batch in batches] == [[2, 3], [-1, -1]]
+    batches = read(numbered(9), 2, process_index=1, process_count=3)
+    assert [batch["index"].tolist() for batch in batches] == [[2, 3], [8, -1]]
+
+
+@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize("processes", [2, 3, 6])
+def test_batches_of_all_processes_are_those_of_one(processes, fill):
+    options = {"shuffle": True, "seed": 3, "num_epochs": 2, "fill": fill}
+    alone = read(numbered(13), 6, **options)
+    shares = [
+        read(
+            numbered(13),
+            6 // processes,
+            process_index=process,
+            process_count=processes,
+            **options,
+        )
+        for process in range(processes)
+    ]
+    for whole, *parts in zip(alone, *shares, strict=True):
+        for key, value in whole.items():
+            joined = np.concatenate([part[key] for part in parts])
+            np.testing.assert_array_equal(joined, value)
+
+
+def test_padding_is_filled_with_the_records_of_its_batch():
+    *_, last = read(numbered(13), 5, fill=True)
+    assert last["index"].tolist() == [10, 11, 12, 10, 11]
+    assert last["mask"].tolist() == [True] * 3 + [False] * 2
+    np.testing.assert_array_equal(last["label"], last["index"])
+    np.testing.assert_allclose(last["image"][:, 0, 0, 0], last["index"] / 255)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

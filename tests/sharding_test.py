@@ -324,6 +324,12 @@ def test_several_processes_do_not_train_without_a_mesh(of_two_processes):
         )
 
 
+def test_two_processes_train_the_network_that_one_trains(of_two_processes):
+    alone = two_processes.trained()
+    for found in of_two_processes:
+        np.testing.assert_allclose(found["trained"], alone, atol=1e-5)
+
+
 def test_the_convolution_for_cpus_learns_from_each_share_where_it_is(auto_mesh):
     x = jax.random.normal(jax.random.key(0), (64, 40, 40, 8))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 8, 4))

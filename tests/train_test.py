@@ -13,7 +13,6 @@ from jax.sharding import AxisType
 
 from tests.interruption import killed_run
 from trustjax import bridge, data, interventions, models, train
-from trustjax.train import _loop
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -371,14 +370,6 @@ def test_train_step_updates_batchnorm_and_does_not_recompile():
     assert train_step.func._cache_size() == 1
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.statistics)
     assert all(jax.tree.leaves(moved))
-
-
-def test_padding_becomes_copies_of_real_images():
-    batch = next(iter(data.batches(stripes(3, 0, "train"), 5)))
-    filled = _loop.filled(batch)
-    np.testing.assert_array_equal(filled["mask"], [1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(filled["image"][3:], batch["image"][:2])
-    np.testing.assert_array_equal(filled["label"][3:], batch["label"][:2])
 
 
 def test_max_shift_is_part_of_the_run(uninterrupted):

@@ -3,7 +3,7 @@
 `python -m tests.two_processes PORT RANK OUT` writes the gradient statistics of the
 examples that its own devices hold, what scoring with a collective gave where one
 process had finished more batches than the other, how scoring of unequal numbers of
-batches and training without a mesh were refused.
+batches and training without a mesh were refused, and what they trained together.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import problems
-from trustjax import data, gradients, scoring, train
+from trustjax import bridge, data, gradients, scoring, train
 from trustjax.ingredients import LAST_LAYER, LOGITS, Ingredient
 
 DEVICES_EACH = 2
@@ -130,6 +130,23 @@ def refusal_of_training_without_a_mesh():
     return "trained"
 
 
+TRAINED = train.config_for(
+    "cnn", epochs=25, batch_size=8, max_shift=1, learning_rate=0.01, schedule="cosine"
+)
+"""With dropout and shifts, which are drawn for each row of a batch."""
+
+
+def trained(mesh=None):
+    """The weights after a hundred steps, of batches of which the last are not full."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (26, 18, 18, 1), np.uint8), np.arange(26) % 3
+    made = data.from_arrays("noise", images, labels, ("a", "b", "c"))
+    result = train.fit(TRAINED, made, made, mesh=mesh)
+    assert result.history[-1].step == 100
+    leaves = jax.tree.leaves(bridge.from_nnx(result.model)[1])
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
 def main(port: str, rank: str, out: str) -> None:
     jax.config.update("jax_num_cpu_devices", DEVICES_EACH)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -151,6 +168,7 @@ def main(port: str, rank: str, out: str) -> None:
         **of_all_examples(batches_of(int(rank), 2), sharding=batch.sharding),
         unequal=list(refusals_of_unequal_batches(mesh)),
         refusal=refusal_of_training_without_a_mesh(),
+        trained=trained(mesh),
     )
     jax.distributed.shutdown()
 

@@ -20,6 +20,7 @@ def batches(
     shuffle: bool = False,
     seed: int = 0,
     num_epochs: int | None = 1,
+    fill: bool = False,
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> grain.IterDataset:
@@ -36,9 +37,10 @@ def batches(
     `"mask"`     bool `[batch_size]`               `False` = padding
     ===========  ================================  ====================================
 
-    Process p of P reads the records p, p + P, p + 2P, ... of the epoch's order, and
-    every process yields the same number of batches, the last of them all padding if
-    need be: a loop with collectives inside never waits for a missing batch.
+    Several processes deal each batch of all among them: of P x `batch_size` records,
+    which are the same whatever P is, each reads the block of its own, in order. Every
+    process yields the same number of batches, the last of them all padding if need be:
+    a loop with collectives inside never waits for a missing batch.
 
     Args:
       dataset: what to read; its images must be of one size.
@@ -46,6 +48,9 @@ def batches(
       shuffle: a new order in every epoch, the same for the same `seed`.
       seed: of the order.
       num_epochs: how often to go through the records; `None` for without end.
+      fill: padding holds the batch's own records once more, in the place of zeros, with
+        their labels and numbers; its mask is `False` all the same. For what looks at a
+        whole batch, as BatchNorm does.
       process_index: this process; `jax.process_index()` if `None`.
       process_count: how many share the reading; `jax.process_count()` if `None`.
 
@@ -94,11 +99,10 @@ def batches(
     numbers = grain.MapDataset.concatenate(
         [numbers, grain.MapDataset.range(records, records + padding)]
     )
-    read = _Read(dataset.source, dataset.image_shape)
+    share = slice(process_index * batch_size, (process_index + 1) * batch_size)
     return (
-        numbers[process_index::process_count]
-        .batch(batch_size)
-        .map(read)
+        numbers.batch(batch_size * process_count)
+        .map(_Read(dataset.source, dataset.image_shape, share, fill))
         .repeat(num_epochs)
         .to_iter_dataset(_read_ahead(batch_size, dataset.fixed_shape))
     )
@@ -121,20 +125,30 @@ def _read_ahead(batch_size: int, image_shape: tuple[int, ...]) -> grain.ReadOpti
 
 
 class _Read:
-    """Record numbers to a batch; a number past the last record is padding."""
+    """A process's share of the record numbers of all, as a batch.
 
-    def __init__(self, source: Source, image_shape: tuple):
+    A number past the last record is padding.
+    """
+
+    def __init__(self, source: Source, image_shape: tuple, share: slice, fill: bool):
         self._source = source
         self._image_shape = image_shape
+        self._share = share
+        self._fill = fill
 
     def __call__(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         mask = numbers < len(self._source)
+        if self._fill:
+            # Of the batch of all processes: they see what one of them would see.
+            numbers = np.where(mask, numbers, np.resize(numbers[mask], len(numbers)))
+        numbers, mask = numbers[self._share], mask[self._share]
+        read = numbers < len(self._source)
         image = np.zeros((len(numbers), *self._image_shape), np.float32)
         label = np.zeros(len(numbers), np.int32)
-        if mask.any():
-            images, label[mask] = self._source.take(numbers[mask].tolist())
-            image[mask] = _scaled(images)
-        index = np.where(mask, numbers, -1).astype(np.int32)
+        if read.any():
+            images, label[read] = self._source.take(numbers[read].tolist())
+            image[read] = _scaled(images)
+        index = np.where(read, numbers, -1).astype(np.int32)
         return {"image": image, "label": label, "index": index, "mask": mask}
 
 

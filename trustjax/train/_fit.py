@@ -50,7 +50,8 @@ def fit(
 ) -> TrainResult:
     """Trains a network of this library, or goes on where a run stopped.
 
-    A run is a function of `config`, the two datasets and three functions. With a
+    A run is a function of `config`, the two datasets and three functions, whatever the
+    number of processes and devices: up to the order in which they add up. With a
     `workdir` it is checkpointed: a run that was killed goes on from its last checkpoint
     that is whole, and on one device it ends with the parameters, bit for bit, of one
     that was not. A finished run is loaded.

@@ -86,6 +86,8 @@ class Run(abc.ABC):
                 shuffle=True,
                 seed=config.seed,
                 num_epochs=config.epochs,
+                # BatchNorm sees whole batches: copies of real images, not blanks.
+                fill=True,
             )
         )
         self.state, self.train_step = _step.make_train_step(
@@ -176,7 +178,7 @@ class Run(abc.ABC):
     def take_step(self) -> None:
         """Trains on the next batch."""
         scale = self.position.plateau.learning_rate / self.config.learning_rate
-        batch = filled(next(self.batches))
+        batch = next(self.batches)
         arrays = {"image": batch["image"], "mask": batch["mask"], **self.targets(batch)}
         self.state = self.train_step(self.state, self.put(arrays), scale)
         self.position.step += 1
@@ -234,19 +236,6 @@ class Run(abc.ABC):
         most = self.config.epochs * self.steps_per_epoch
         total = self.position.step if finished else most
         progress("training", self.position.step, total, facts)
-
-
-def filled(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The batch with copies of its records in the place of padding.
-
-    BatchNorm sees whole batches: copies of real images, not blanks, fill them. The
-    mask stays.
-    """
-    mask = batch["mask"]
-    if mask.all() or not mask.any():
-        return dict(batch)
-    rows = np.resize(np.flatnonzero(mask), len(mask))
-    return {**{name: array[rows] for name, array in batch.items()}, "mask": mask}
 
 
 def _batch_size_per_process(config: TrainConfig, mesh: jax.sharding.Mesh | None) -> int:
