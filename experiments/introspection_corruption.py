@@ -10,12 +10,12 @@ the embedding, so that the same H, as large and trained alike, on the embedding,
 logits or on both shows what is due to introspection and what to a second stage.
 
 Networks are trained anew for each seed, and each second stage with them. Networks,
-corrupted images and answers are kept under `checkpoints/introspection_corruption`: a
-run that was stopped goes on. Page: `introspection_corruption.md`.
+corrupted images and answers are kept under `checkpoints/introspection`: a run that was
+stopped goes on. Page: `introspection_corruption.md`.
 """
 
 import dataclasses
-import math
+import functools
 import pathlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,34 +25,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from scipy import stats
 
-from experiments import shifts_numbers
+from experiments import (
+    introspection_networks,
+    introspection_reliability,
+    shifts_numbers,
+)
 from experiments.explanations_shared import in_pieces, kept
 from experiments.introspection_corruption_tables import (
     ALL,
-    BASELINES,
     CLEAN,
-    FEED_FORWARD,
-    INTROSPECTIVE,
-    METHODS,
     NUMBERS,
     PAIRS,
-    SIGMOID,
     draw,
     tables,
 )
+from experiments.introspection_networks import (
+    BASELINES,
+    FEED_FORWARD,
+    INTROSPECTIVE,
+    METHODS,
+    SIGMOID,
+    Networks,
+    over_seeds,
+)
 from experiments.shared import keep_programs, write_numbers
 from experiments.shifts_numbers import Estimate
-from trustjax import (
-    _progress,
-    bridge,
-    data,
-    introspection,
-    metrics,
-    scoring,
-    train,
-)
+from trustjax import data, metrics, scoring
 
 LEVEL = 0.95
 """The chance that not one statement of the page is false."""
@@ -61,53 +60,45 @@ PAPER = {"accuracy": "+4 %", "calibration error": "-42 %"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """What is asked.
+class Study(Networks):
+    """What is asked, beside the networks that are.
 
     Attributes:
-      dataset: a name that `data.load` takes.
-      model: the first stage, a name of `models`.
-      epochs: of its training, at most.
-      second_epochs: of the training of each second stage.
-      seeds: how many networks.
-      train_split: what both stages learn from.
       images: how many of the test images, the first ones.
       kinds: of corruption.
       severities: of each.
       groups: of images, of the jackknife.
-      workdir: where networks, images and answers are kept.
       numbers: the folder of the JSON file.
       figures: the folder of the figure.
     """
 
-    dataset: str = "mnist5k"
-    model: str = "cnn"
-    epochs: int = 20
-    second_epochs: int = 50
-    seeds: int = 6
-    train_split: str = "train"
     images: int = 1000
     kinds: tuple[str, ...] = data.CORRUPTIONS
     severities: tuple[int, ...] = (1, 3, 5)
     groups: int = 40
-    workdir: pathlib.Path = pathlib.Path("checkpoints/introspection_corruption")
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")
     figures: pathlib.Path = pathlib.Path("experiments/figures")
 
     @property
     def name(self) -> str:
         """Of its numbers and its figure."""
-        return f"introspection_corruption_{self.dataset}_{self.model}"
+        return f"introspection_corruption_{self.dataset}_{self.trained}"
 
     @property
-    def folder(self) -> pathlib.Path:
-        """Of its images and networks."""
-        return self.workdir / self.dataset
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """What is compared, of the methods that are made."""
+        return tuple(pair for pair in PAIRS if set(pair) <= set(self.methods))
+
+    @property
+    def reliability(self) -> tuple[str, ...]:
+        """Of which methods diagrams are drawn."""
+        drawn = (FEED_FORWARD, INTROSPECTIVE, SIGMOID, BASELINES["embedding"])
+        return tuple(method for method in drawn if method in self.methods)
 
     @property
     def statements(self) -> int:
         """How many differences the page shows the ends of."""
-        return len(PAIRS) * len(NUMBERS) * (len(self.severities) + 1)
+        return len(self.pairs) * len(NUMBERS) * (len(self.severities) + 1)
 
     @property
     def level(self) -> float:
@@ -152,24 +143,9 @@ def images(study: Study, key: str) -> tuple[np.ndarray, np.ndarray]:
         x, labels = data.as_arrays(test)
         return {"images": x, "labels": labels}
 
-    found = kept(study.folder / f"images_{study.images}" / f"{key}.npz", make)
+    folder = study.workdir / study.dataset / f"images_{study.images}"
+    found = kept(folder / f"{key}.npz", make)
     return found["images"], found["labels"]
-
-
-def second_stages(
-    study: Study, seed: int, *, classes: int, width: int
-) -> dict[str, introspection.IntrospectionConfig]:
-    """The choices of every second stage by its name: the same but for what is named."""
-    own, sigmoid = (
-        introspection.config_for(preset, epochs=study.second_epochs, seed=seed)
-        for preset in ("relu", "sigmoid")
-    )
-    others = introspection.baselines(own, classes=classes, width=width)
-    return {
-        INTROSPECTIVE: own,
-        SIGMOID: sigmoid,
-        **{BASELINES[inputs]: config for inputs, config in others.items()},
-    }
 
 
 def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
@@ -177,46 +153,28 @@ def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
 
     The versions are those of the test images, and `validation`, with its labels.
     """
-    folder = study.folder / f"{study.model}-{study.epochs}" / str(seed)
 
     def ask() -> dict[str, np.ndarray]:
-        training = data.load(study.dataset, study.train_split)
-        validation = data.load(study.dataset, "validation")
-        with _progress.reporter() as progress:
-            config = train.config_for(study.model, epochs=study.epochs, seed=seed)
-            model = train.fit(
-                config,
-                training,
-                validation,
-                workdir=folder / "network",
-                checkpoint_every=500,
-                progress=progress,
-            ).model
-        apply_fn, params = bridge.from_nnx(model)
-        x, labels = data.as_arrays(validation)
-        width = introspection.features_of(
-            apply_fn, params, jnp.float32(x[:1])
-        ).embedding.shape[1]
-        configs = second_stages(study, seed, classes=training.num_classes, width=width)
-        made = {
-            name: introspection.fit(config, training, validation, (apply_fn, params))
-            for name, config in configs.items()
-        }
+        made = introspection_networks.of_seed(study, seed)
+        x, labels = data.as_arrays(data.load(study.dataset, "validation"))
+        given = {name: params for name, (_, params) in made.networks.items()}
 
+        # Parameters are arguments: the seeds share a program.
         @jax.jit
-        def logits(images: jax.Array) -> dict[str, jax.Array]:
-            images = images / 255.0
-            return {FEED_FORWARD: apply_fn(params, images)} | {
-                name: both.apply_fn(both.params, images) for name, both in made.items()
+        def logits(params: Any, images: jax.Array) -> dict[str, jax.Array]:
+            return {
+                name: apply_fn(params[name], images / 255.0)
+                for name, (apply_fn, _) in made.networks.items()
             }
 
         found = {
-            f"{name}|parameters": np.array(m.num_parameters) for name, m in made.items()
+            f"{name}|parameters": np.array(count)
+            for name, count in made.parameters.items()
         }
         found["labels|validation"] = labels
         for key in ("validation", *versions(study)):
             asked = x if key == "validation" else images(study, key)[0]
-            said = in_pieces(logits, asked)
+            said = in_pieces(functools.partial(logits, given), asked)
             found |= {f"{method}|{key}": own for method, own in said.items()}
         return found
 
@@ -225,8 +183,10 @@ def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
         study.second_epochs,
         study.images,
         list(versions(study)),
+        *(() if study.methods == METHODS else study.methods),
     )
-    return kept(folder / f"answers-{scoring.fingerprint(said_of)[:12]}.npz", ask)
+    name = f"answers-{scoring.fingerprint(said_of)[:12]}.npz"
+    return kept(study.folder / str(seed) / name, ask)
 
 
 @jax.jit
@@ -267,7 +227,7 @@ def measured(study: Study, found: Mapping[str, np.ndarray]) -> tuple[Measured, A
     labels = jnp.asarray(images(study, CLEAN)[1])
     numbers: dict[str, dict[str, dict[str, Estimate]]] = {}
     temperatures = {}
-    for method in METHODS:
+    for method in study.methods:
         temperature = metrics.fit_temperature(
             jnp.asarray(found[f"{method}|validation"]),
             jnp.asarray(found["labels|validation"]),
@@ -285,29 +245,11 @@ def measured(study: Study, found: Mapping[str, np.ndarray]) -> tuple[Measured, A
 
 
 def over(seeds: Sequence[Estimate], level: float) -> dict[str, Any]:
-    r"""The mean over seeds, with ends over seeds and images.
-
-    .. math:: \hat\sigma^2 = s^2 / n + \hat\sigma^2_{\text{images}}
-
-    :math:`s` is the deviation of the n seeds, and the second part the jackknife of
-    their mean over groups of images, which all of them share. What a seed and an image
-    do together is in both. Student's quantile has the fewer degrees of freedom of the
-    two parts, which is safe whatever their shares (Hajek 1962); Satterthwaite's number
-    is not where few seeds agree by chance.
-    """
+    """The mean over seeds, with ends over seeds and images; see `over_seeds`."""
     values = np.array([of.value for of in seeds])
-    together = Estimate(
-        float(values.mean()), np.mean([of.without for of in seeds], axis=0)
-    )
-    variance = float(values.var(ddof=1)) / len(values) + together.error**2
-    freedom = min(len(values), len(together.without)) - 1
-    wide = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
-    return {
-        "value": together.value,
-        "low": together.value - wide,
-        "high": together.value + wide,
-        "seeds": values.tolist(),
-    }
+    without = np.mean([of.without for of in seeds], axis=0)
+    together = Estimate(float(values.mean()), without)
+    return over_seeds(values, together.error**2, len(without), level)
 
 
 class Seeds:
@@ -354,14 +296,15 @@ def numbers(study: Study) -> dict[str, Any]:
         print(f"seed {seed}: {spent:.0f} s of processor time so far", flush=True)
     made = [measured(study, found) for found in asked]
     seeds = Seeds(study, [own for own, _ in made])
+    versions_of = {CLEAN: [CLEAN]} | seeds.keys
     means = {
         severity: {
             method: {
                 name: over(seeds.mean(method, name, keys), LEVEL) for name in NUMBERS
             }
-            for method in METHODS
+            for method in study.methods
         }
-        for severity, keys in ({CLEAN: [CLEAN]} | seeds.keys).items()
+        for severity, keys in versions_of.items()
     }
     differences = {
         severity: {
@@ -369,7 +312,7 @@ def numbers(study: Study) -> dict[str, Any]:
                 name: over(seeds.less(one, other, name, keys), study.level)
                 for name in NUMBERS
             }
-            for one, other in PAIRS
+            for one, other in study.pairs
         }
         for severity, keys in seeds.keys.items()
     }
@@ -379,10 +322,13 @@ def numbers(study: Study) -> dict[str, Any]:
                 name: over(seeds.mean(method, name, keys), LEVEL)["value"]
                 for name in NUMBERS
             }
-            for method in METHODS
+            for method in study.methods
         }
         for kind in study.kinds
         for keys in [[f"{kind}-{severity}" for severity in study.severities]]
+    }
+    temperatures = {
+        method: [own[method] for _, own in made] for method in study.methods
     }
     return {
         "paper": PAPER,
@@ -390,14 +336,19 @@ def numbers(study: Study) -> dict[str, Any]:
         "seeds": study.seeds,
         "level_of_each_difference": study.level,
         "parameters": {
-            method: int(asked[0][f"{method}|parameters"]) for method in METHODS[1:]
+            method: int(asked[0][f"{method}|parameters"])
+            for method in study.methods[1:]
         },
-        "temperatures": {
-            method: [own[method] for _, own in made] for method in METHODS
-        },
+        "temperatures": temperatures,
         "means": means,
         "differences": differences,
         "kinds": of_kinds,
+        "reliability": introspection_reliability.curves(
+            asked,
+            {method: temperatures[method] for method in study.reliability},
+            images(study, CLEAN)[1],
+            {key: keys for key, keys in versions_of.items() if key != ALL},
+        ),
     }
 
 
@@ -405,6 +356,9 @@ def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
     said = numbers(study)
     draw(said, study.figures / f"{study.name}.png")
+    introspection_reliability.draw(
+        said["reliability"], study.figures / f"{study.name}_reliability.png"
+    )
     path = study.numbers / f"{study.name}.json"
     write_numbers(path, said)
     print(f"numbers: {path}")

@@ -9,14 +9,12 @@ from scipy import stats
 
 pytest.importorskip("matplotlib")
 
-from experiments import introspection_corruption
-from experiments.introspection_corruption_tables import (
+from experiments import introspection_corruption, introspection_reliability
+from experiments.introspection_corruption_tables import NUMBERS, PAIRS, tables
+from experiments.introspection_networks import (
     FEED_FORWARD,
     INTROSPECTIVE,
     METHODS,
-    NUMBERS,
-    PAIRS,
-    tables,
 )
 from experiments.shifts_numbers import Estimate
 
@@ -56,10 +54,24 @@ def test_the_study_of_introspection_under_corruption_runs_whole_in_small(tmp_pat
     ours = found["means"]["5"][INTROSPECTIVE]["accuracy"]["value"]
     np.testing.assert_allclose(ours, np.mean(right), atol=1e-6)
 
+    # As sure as they are right, by bins: of all answers the accuracy and the error.
+    clean = found["reliability"]["clean"][FEED_FORWARD]
+    for when, number in zip(introspection_reliability.WHEN, NUMBERS[1:], strict=True):
+        bins = [
+            own for own in zip(*list(clean[when].values())[:3], strict=True) if own[2]
+        ]
+        sure, right, count = np.array(bins).T
+        assert count.sum() == study.seeds * study.images
+        accuracy = found["means"]["clean"][FEED_FORWARD]["accuracy"]["value"]
+        np.testing.assert_allclose(count @ right / count.sum(), accuracy, atol=1e-3)
+        error = found["means"]["clean"][FEED_FORWARD][number]["value"]
+        assert count @ np.abs(sure - right) / count.sum() <= error + 1e-3
+
     made = tables(found)
     assert f"| {INTROSPECTIVE} less {FEED_FORWARD} |" in made
     name = "introspection_corruption_mnist5k_cnn"
-    assert (tmp_path / f"figures/{name}.png").stat().st_size > 10_000
+    for figure in (name, f"{name}_reliability"):
+        assert (tmp_path / f"figures/{figure}.png").stat().st_size > 10_000
     assert json.loads((tmp_path / f"numbers/{name}.json").read_text()) == found
     assert introspection_corruption.run(study) == found  # of what is kept
 
