@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from tests.interruption import killed_run
-from trustjax import bridge, data, interventions, models, train
+from trustjax import bridge, data, interventions, metrics, models, scores, train
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -254,6 +254,42 @@ def test_train_step_is_sgd_with_momentum_and_l2_on_real_examples_only():
     assert np.isfinite(apply_fn(bridge.from_nnx(model)[1], batch["image"])).all()
 
 
+def risk_of_the_order(logits, batch):
+    """What no example has by itself; of a batch that is all right it is 0."""
+    correct = jnp.argmax(logits, axis=-1) == batch["label"]
+    sure = scores.max_softmax(logits)
+    return 3 * metrics.smooth_aurc(sure, correct, weights=batch["mask"])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_step_goes_down_a_loss_of_the_batch_as_a_whole(devices):
+    model, batch = linear_problem()
+    config = train.TrainConfig(model="mlp", learning_rate=0.1, momentum=0.0, l2=0.0)
+    state, train_step = train.make_train_step(
+        model, config, steps_per_epoch=1, dataset_loss_fn=risk_of_the_order
+    )
+    apply_fn, params = bridge.from_nnx(model)
+
+    def loss_fn(params):
+        logits, labels = apply_fn(params, batch["image"])[:6], batch["label"][:6]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        sure = jnp.max(jax.nn.softmax(logits), axis=-1)
+        correct = jnp.argmax(logits, axis=-1) == labels
+        return losses.mean() + 3 * metrics.smooth_aurc(sure, correct)
+
+    value, gradient = jax.jit(jax.value_and_grad(loss_fn))(params)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
+    state = train_step(
+        state, jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data"))), 1.0
+    )
+    chex.assert_trees_all_close(state.params, expected, atol=1e-6)
+    np.testing.assert_allclose(state.loss_sum, value, rtol=1e-5)
+
+
 def test_train_step_with_adamw_and_cosine_is_optax():
     model, batch = linear_problem()
     config = train.config_for("mlp", epochs=4, learning_rate=0.01, weight_decay=0.1)
@@ -349,6 +385,10 @@ def test_fit_trains_on_what_its_functions_make(tmp_path):
             "towards_black' here",
         ),
         ({"augment_fn": inverted, "loss_fn": doubled}, "loss_fn is None there and 'te"),
+        (
+            {"augment_fn": inverted, "dataset_loss_fn": risk_of_the_order},
+            "dataset_loss_fn is None there and 'te",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             by_functions(**other)

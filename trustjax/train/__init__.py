@@ -28,7 +28,8 @@ from trustjax.train._runs import BestRun as BestRun
 from trustjax.train._runs import ClassifierRun as ClassifierRun
 from trustjax.train._step import AdversaryFn as AdversaryFn
 from trustjax.train._step import AugmentFn as AugmentFn
-from trustjax.train._step import BatchLossFn as BatchLossFn
+from trustjax.train._step import DatasetLossFn as DatasetLossFn
+from trustjax.train._step import ExampleLossFn as ExampleLossFn
 from trustjax.train._step import TrainBatch as TrainBatch
 from trustjax.train._step import TrainState as TrainState
 from trustjax.train._step import TrainStep as TrainStep

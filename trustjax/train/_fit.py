@@ -40,7 +40,8 @@ def fit(
     train: data.Dataset,
     validation: data.Dataset,
     *,
-    loss_fn: _step.BatchLossFn = _step.cross_entropy,
+    loss_fn: _step.ExampleLossFn = _step.cross_entropy,
+    dataset_loss_fn: _step.DatasetLossFn | None = None,
     augment_fn: _step.AugmentFn | None = None,
     adversary_fn: _step.AdversaryFn | None = None,
     workdir: str | os.PathLike[str] | None = None,
@@ -50,7 +51,7 @@ def fit(
 ) -> TrainResult:
     """Trains a network of this library, or goes on where a run stopped.
 
-    A run is a function of `config`, the two datasets and three functions, whatever the
+    A run is a function of `config`, the two datasets and four functions, whatever the
     number of processes and devices: up to the order in which they add up. With a
     `workdir` it is checkpointed: a run that was killed goes on from its last checkpoint
     that is whole, and on one device it ends with the parameters, bit for bit, of one
@@ -61,8 +62,9 @@ def fit(
       train: images to train on.
       validation: images that decide when the learning rate falls and when to stop.
       loss_fn: as in `make_train_step`.
+      dataset_loss_fn: as in `make_train_step`.
       augment_fn: as in `make_train_step`, such as `augmix`.
-      adversary_fn: as in `make_train_step`. A checkpoint knows these three by their
+      adversary_fn: as in `make_train_step`. A checkpoint knows these four by their
         names, and by what a `functools.partial` gives them.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
@@ -89,6 +91,7 @@ def fit(
         "loss_fn": None if loss_fn is _step.cross_entropy else loss_fn,
         "augment_fn": augment_fn,
         "adversary_fn": adversary_fn,
+        "dataset_loss_fn": dataset_loss_fn,
     }
     run = ClassifierRun(
         model,
@@ -98,6 +101,7 @@ def fit(
         mesh,
         identity={name: _named(fn) for name, fn in functions.items() if fn is not None},
         loss_fn=loss_fn,
+        dataset_loss_fn=dataset_loss_fn,
         augment_fn=augment_fn,
         adversary_fn=adversary_fn,
     )

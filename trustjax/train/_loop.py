@@ -41,6 +41,7 @@ class Run(abc.ABC):
       identity: what else the result depends on, in JSON; a checkpoint with another
         identity is refused.
       loss_fn: as `make_train_step` takes it.
+      dataset_loss_fn: as `make_train_step` takes it.
       compute_dtype: as `make_train_step` takes it.
       augment_fn: as `make_train_step` takes it.
       adversary_fn: as `make_train_step` takes it.
@@ -58,7 +59,8 @@ class Run(abc.ABC):
         mesh: jax.sharding.Mesh | None,
         *,
         identity: Mapping[str, Any],
-        loss_fn: _step.BatchLossFn,
+        loss_fn: _step.ExampleLossFn,
+        dataset_loss_fn: _step.DatasetLossFn | None = None,
         compute_dtype: Any = None,
         augment_fn: _step.AugmentFn | None = None,
         adversary_fn: _step.AdversaryFn | None = None,
@@ -95,6 +97,7 @@ class Run(abc.ABC):
             config,
             steps_per_epoch=self.steps_per_epoch,
             loss_fn=loss_fn,
+            dataset_loss_fn=dataset_loss_fn,
             compute_dtype=compute_dtype,
             augment_fn=augment_fn,
             adversary_fn=adversary_fn,

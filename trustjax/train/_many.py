@@ -69,6 +69,7 @@ def fit_many(
     mesh: jax.sharding.Mesh | None = None,
     augment_fn: _step.AugmentFn | None = None,
     adversary_fn: _step.AdversaryFn | None = None,
+    dataset_loss_fn: _step.DatasetLossFn | None = None,
     progress: ProgressFn | None = None,
 ) -> TrainedMany:
     """Trains a network on each of several parts of a dataset, in one run.
@@ -86,6 +87,7 @@ def fit_many(
         `axis_types=(jax.sharding.AxisType.Auto,)`; None for the default device.
       augment_fn: as in `make_train_step`.
       adversary_fn: as in `make_train_step`.
+      dataset_loss_fn: as in `make_train_step`.
       progress: called after each epoch with the task, `"training networks"`, the epochs
         done, and the mean loss.
 
@@ -134,6 +136,7 @@ def fit_many(
             steps_per_epoch=steps,
             augment_fn=augment_fn,
             adversary_fn=adversary_fn,
+            dataset_loss_fn=dataset_loss_fn,
         )
         for number in range(len(members))
     ]

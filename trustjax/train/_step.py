@@ -22,8 +22,11 @@ AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
 AdversaryFn = Callable[[Any, Params, jax.Array, TrainBatch], jax.Array]
 """`(apply_fn, params, images, batch) -> images`: an attack on the network of a step."""
 
-BatchLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
+ExampleLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
 """`(outputs, batch) -> [batch]`: the loss of each example, nothing averaged."""
+
+DatasetLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
+"""`(outputs, batch) -> []`: a loss of a batch as a whole, such as one of its order."""
 
 
 class TrainState(NamedTuple):
@@ -61,7 +64,8 @@ def make_train_step(
     config: TrainConfig,
     *,
     steps_per_epoch: int,
-    loss_fn: BatchLossFn = cross_entropy,
+    loss_fn: ExampleLossFn = cross_entropy,
+    dataset_loss_fn: DatasetLossFn | None = None,
     compute_dtype: Any = None,
     augment_fn: AugmentFn | None = None,
     adversary_fn: AdversaryFn | None = None,
@@ -77,6 +81,11 @@ def make_train_step(
       config: the choices of the run.
       steps_per_epoch: for the cosine schedule.
       loss_fn: the loss of each example, from the network's outputs and the batch.
+      dataset_loss_fn: is added to their mean, once for each batch: what no example has
+        by itself, such as `lambda logits, batch: jnp.nan_to_num(metrics.smooth_aurc(
+        scores.max_softmax(logits), logits.argmax(-1) == batch["label"],
+        weights=batch["mask"]))`. It says itself what it is of a batch that does not
+        define it: NaN stops a run.
       compute_dtype: what the network computes in, such as `jnp.bfloat16`; weights,
         losses and the optimiser stay as they are. None for the weights' own type.
       augment_fn: changes the images of a step, after the shifts. It may make several of
@@ -95,6 +104,7 @@ def make_train_step(
         config,
         steps_per_epoch=steps_per_epoch,
         loss_fn=loss_fn,
+        dataset_loss_fn=dataset_loss_fn,
         compute_dtype=compute_dtype,
         augment_fn=augment_fn,
         adversary_fn=adversary_fn,
@@ -109,7 +119,8 @@ def make_seeded_train_step(
     config: TrainConfig,
     *,
     steps_per_epoch: int,
-    loss_fn: BatchLossFn = cross_entropy,
+    loss_fn: ExampleLossFn = cross_entropy,
+    dataset_loss_fn: DatasetLossFn | None = None,
     compute_dtype: Any = None,
     augment_fn: AugmentFn | None = None,
     adversary_fn: AdversaryFn | None = None,
@@ -151,9 +162,12 @@ def make_seeded_train_step(
 
     def total_loss(params, statistics, images, batch, key):
         network = merged(params, statistics, key)
-        losses = loss_fn(network(in_compute_dtype(images)), batch)
+        said = network(in_compute_dtype(images))
         mask = batch["mask"]
+        losses = loss_fn(said, batch)
         data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
+        if dataset_loss_fn is not None:
+            data_loss += dataset_loss_fn(said, batch)
         squares = sum(jnp.sum(kernel**2) for kernel in _kernels(params))
         statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
         return data_loss + config.l2 / 2 * squares, (data_loss, statistics)
