@@ -100,12 +100,7 @@ def masks_of(family: str, map_: jax.Array) -> jax.Array:
     if family == "threshold":
         steps = jnp.array(STEPS).reshape(-1, 1, 1, 1)
         return (explain.normalized(map_)[None] >= steps).astype(jnp.float32)
-    rows = map_.reshape(len(map_), -1)
-    # By rank, so that equal numbers are as many positions as others.
-    places = jnp.argsort(jnp.argsort(-rows, axis=-1), axis=-1)
-    counts = jnp.array([round(share * rows.shape[1]) for share in STEPS])
-    shown = places[None] < counts.reshape(-1, 1, 1)
-    return shown.reshape(-1, *map_.shape).astype(jnp.float32)
+    return interventions.highest_shares(map_, STEPS)
 
 
 def answers(

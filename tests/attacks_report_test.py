@@ -15,7 +15,7 @@ from tests import made_up
 from tests.made_up import ends
 from trustjax import assess, bridge, cli, data, interventions, pipeline, report, train
 from trustjax.data._dataset import MappedSource
-from trustjax.pipeline import _attacks, _shifts
+from trustjax.pipeline import _attacks, _interventions, _shifts
 
 RADII, DRAWS = (0.05, 0.2), 40
 
@@ -278,31 +278,51 @@ def test_images_beyond_0_and_1_are_not_attacked(tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("without_type_checks")
-def test_the_command_attacks_the_network_that_it_trained(tmp_path, monkeypatch):
+def test_the_command_asks_more_of_the_same_network_and_changes_nothing_else(
+    tmp_path, monkeypatch
+):
     lean = ("--out-of-distribution", "--gradient-group", "None", "--scores", "margin")
     plain = ("report", "--dataset", "digits", "--model", "mlp", "--epochs", "2", *lean)
-    options = ("--attacks.radii", "0.05", "0.2", "--attacks.images", "100")
+    more = {
+        "attacks": ("--attacks.radii", "0.05", "0.2", "--attacks.images", "100"),
+        "interventions": (
+            *("--interventions.methods", "saliency", "--interventions.images", "40"),
+        ),
+        "membership": ("--membership",),
+    }
+    pages = []
     with contextlib.chdir(tmp_path):
-        for asked in ((*plain, *options), plain):
-            monkeypatch.setattr(sys, "argv", ["trustjax", *asked, "--overwrite"])
+        for options in (itertools.chain(*more.values()), ()):
+            asked = ["trustjax", *plain, *options, "--overwrite"]
+            monkeypatch.setattr(sys, "argv", asked)
             cli.main()
             page = pathlib.Path("reports/digits-mlp-0/metrics.json")
-            numbers = json.loads(page.read_text())
-            assert ("attacks" in numbers) == ("--attacks.radii" in asked)
-            settings = numbers["run"]["report"]
-            assert ("attacks" in settings) == ("--attacks.radii" in asked)
-            if "attacks" in settings:
-                attacked = numbers["attacks"]
+            pages.append(json.loads(page.read_text()))
         apply_fn, params = bridge.from_nnx(train.load("checkpoints/digits-mlp-0").model)
-        images, labels = data.as_arrays(data.load("digits", "test[:100]"))
-        x = interventions.pgd(
-            apply_fn,
-            params,
-            jnp.asarray(images, jnp.float32) / 255,
-            jnp.asarray(labels),
-            epsilon=0.2,
-        )
-        right = np.asarray(apply_fn(params, x)).argmax(1) == labels
-        accuracy = attacked["by_radius"]["0.2"]["accuracy"]["value"]
-        assert accuracy == pytest.approx(right.mean(), abs=0.021)
-        assert accuracy < attacked["unchanged"]["value"]
+    found, without = pages
+    sections = {name: found.pop(name) for name in more}
+    for name in more:
+        del found["run"]["report"][name]
+    for own in pages:
+        del own["files"], own["run"]["command"]
+    assert found == without
+    test = data.load("digits", "test")
+    images, labels = data.as_arrays(test)
+    x = interventions.pgd(
+        apply_fn,
+        params,
+        jnp.asarray(images[:100], jnp.float32) / 255,
+        jnp.asarray(labels[:100]),
+        epsilon=0.2,
+    )
+    right = np.asarray(apply_fn(params, x)).argmax(1) == labels[:100]
+    attacked = sections["attacks"]
+    accuracy = attacked["by_radius"]["0.2"]["accuracy"]["value"]
+    assert accuracy == pytest.approx(right.mean(), abs=0.021)
+    assert accuracy < attacked["unchanged"]["value"]
+    masked = sections["interventions"]
+    assert masked["num_examples"] == 40
+    assert set(masked["methods"]) == {"Gradient", *_interventions.CONTROLS}
+    members = sections["membership"]
+    assert members["num_members"] == members["num_others"] == len(test)
+    assert set(members["scores"]) == {"max_softmax", "margin"}

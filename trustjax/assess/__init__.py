@@ -8,6 +8,10 @@ from trustjax.assess._assessment import ClassOrder as ClassOrder
 from trustjax.assess._assessment import ClassTrust as ClassTrust
 from trustjax.assess._assessment import Curve as Curve
 from trustjax.assess._assessment import GradientSeparation as GradientSeparation
+from trustjax.assess._assessment import Interventions as Interventions
+from trustjax.assess._assessment import MapNumbers as MapNumbers
+from trustjax.assess._assessment import MemberNumbers as MemberNumbers
+from trustjax.assess._assessment import Membership as Membership
 from trustjax.assess._assessment import Mistake as Mistake
 from trustjax.assess._assessment import Quantity as Quantity
 from trustjax.assess._assessment import Reliability as Reliability
@@ -21,6 +25,8 @@ from trustjax.assess._detected import DETECTION_METRICS as DETECTION_METRICS
 from trustjax.assess._detected import Detection as Detection
 from trustjax.assess._detected import Judged as Judged
 from trustjax.assess._detected import Tried as Tried
+from trustjax.assess._interventions import Intervened as Intervened
+from trustjax.assess._members import Members as Members
 from trustjax.assess._networks import ClassComparison as ClassComparison
 from trustjax.assess._networks import NetworkAssessment as NetworkAssessment
 from trustjax.assess._networks import NetworkComparison as NetworkComparison

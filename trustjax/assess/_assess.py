@@ -5,7 +5,16 @@ from typing import TypeVar
 import numpy as np
 
 from trustjax import _validate
-from trustjax.assess import _attacks, _auroc, _class_order, _rates, _shifts, _trust
+from trustjax.assess import (
+    _attacks,
+    _auroc,
+    _class_order,
+    _interventions,
+    _membership,
+    _rates,
+    _shifts,
+    _trust,
+)
 from trustjax.assess._assessment import (
     Assessment,
     GradientSeparation,
@@ -140,6 +149,10 @@ def assess(
         gallery=_gallery(predictions, scores[0].name),
         run=predictions.run,
         attacks=attacks,
+        interventions=_interventions.interventions(predictions.intervened, level=level),
+        membership=_membership.membership(
+            predictions, level=level, num_samples=num_samples, seed=seed
+        ),
     )
 
 

@@ -219,6 +219,68 @@ class Attacks:
     by_radius: Mapping[float, AttackNumbers]
 
 
+class MemberNumbers(NamedTuple):
+    """How well one number tells what a network learned from from what it did not.
+
+    Attributes:
+      auroc: how often a training image has the larger number.
+      true_positive_rates: false positive rate -> the share of training images that are
+        found where no more test images are taken for such.
+      roc: true against false positive rates, on points evenly by their logarithm.
+    """
+
+    auroc: Quantity
+    true_positive_rates: Mapping[float, Quantity]
+    roc: Curve
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Membership:
+    """Whether a network gives away what it learned from.
+
+    Attributes:
+      num_members: training images that were asked about.
+      num_others: test images.
+      scores: name of a score -> numbers; the intervals of one number hold together.
+      loss: the same of minus the loss, which takes the label.
+    """
+
+    num_members: int
+    num_others: int
+    scores: Mapping[str, MemberNumbers]
+    loss: MemberNumbers
+
+
+class MapNumbers(NamedTuple):
+    """What images are under the masks of one method of explanation, on average.
+
+    Attributes:
+      between: the uncertainty of an answer that is due to which mask is laid on it.
+      within: what is left uncertain under each mask.
+      sufficiency: how sure the answer stays where the mask is kept, the rest redrawn.
+      necessity: how far it is lost where the mask is redrawn, the rest kept.
+    """
+
+    between: Quantity
+    within: Quantity
+    sufficiency: Quantity
+    necessity: Quantity
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Interventions:
+    """Explanations as interventions: what they choose, and what that leaves open.
+
+    Attributes:
+      num_examples: images that were asked about.
+      methods: title of a method -> numbers; the intervals of one number hold together
+        over the methods.
+    """
+
+    num_examples: int
+    methods: Mapping[str, MapNumbers]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
     """Every number and curve of a trust report.
@@ -257,6 +319,8 @@ class Assessment:
       gallery: what it shows -> indices of examples.
       run: as in `Predictions`.
       attacks: some of the test images attacked; None where none were.
+      interventions: test images under masks of explanations; None where none were.
+      membership: training images against test images; None where none were asked about.
     """
 
     num_examples: int
@@ -283,6 +347,8 @@ class Assessment:
     gallery: Mapping[str, np.ndarray]
     run: Mapping[str, Any]
     attacks: Attacks | None = None
+    interventions: Interventions | None = None
+    membership: Membership | None = None
 
     @property
     def by_name(self) -> dict[str, ScoreAssessment]:

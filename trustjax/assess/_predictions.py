@@ -10,8 +10,17 @@ import numpy as np
 
 from trustjax import _npz, _questions
 from trustjax._questions import refuse_rows
-from trustjax.assess import _answers, _attacked, _other_rows, _shifted
+from trustjax.assess import (
+    _answers,
+    _attacked,
+    _interventions,
+    _members,
+    _other_rows,
+    _shifted,
+)
 from trustjax.assess._attacked import Attacked
+from trustjax.assess._interventions import Intervened
+from trustjax.assess._members import Members
 from trustjax.assess._shifted import Shifted as Shifted
 from trustjax.statistics import GradientStatistics
 
@@ -59,6 +68,8 @@ class Predictions:
         same examples, corrupted so; the same severities of every kind, and scores that
         are in `scores`.
       attacked: what it said of some of the test images, changed against it.
+      members: what it said of images that it learned from.
+      intervened: what it said of images under the masks of explanations.
       run: how the arrays came to be: versions, configuration, seed, data set and its
         fingerprint, model, command. Written to the page as it is.
       outputs: `"logits"`, or `"probabilities"` where the network's outputs were
@@ -102,6 +113,8 @@ class Predictions:
         default_factory=dict
     )
     attacked: Attacked | None = None
+    members: Members | None = None
+    intervened: Intervened | None = None
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     outputs: str = "logits"
     notes: tuple[str, ...] = ()
@@ -177,6 +190,8 @@ class Predictions:
         self._set("shifts", _shifted.checked(self.shifts, self.scores, logits.shape))
         attacked = _attacked.checked(self.attacked, self.scores, logits.shape)
         self._set("attacked", attacked)
+        self._set("intervened", _interventions.checked(self.intervened))
+        self._set("members", _members.checked(self.members, self.scores, num_classes))
 
     def image(self, index: int) -> np.ndarray:
         """One image, `[height, width, 1 or 3]`, uint8; of a clip its middle frame.

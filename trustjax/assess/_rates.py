@@ -9,8 +9,10 @@ COVERAGE = 0.8  # of the selective risk that the page names
 TPR = 0.95
 
 
-def fpr_at_tpr(ranks: np.ndarray, right: np.ndarray, level: float) -> Quantity:
-    """The share of wrong answers above the strictest threshold that keeps `TPR`.
+def fpr_at_tpr(
+    ranks: np.ndarray, right: np.ndarray, level: float, tpr: float = TPR
+) -> Quantity:
+    """The share of wrong answers above the strictest threshold that keeps so many.
 
     Two things are uncertain: the share at a threshold, and the threshold, which may lie
     as far up and down the right answers as the binomial distribution says.
@@ -19,13 +21,14 @@ def fpr_at_tpr(ranks: np.ndarray, right: np.ndarray, level: float) -> Quantity:
       ranks: `[examples]`, dense ranks of the score.
       right: `[examples]`, right or wrong; of each there is one at least.
       level: of the interval.
+      tpr: the share of right answers that is kept.
 
     Returns:
       The share.
     """
     wrong = np.sort(ranks[~right])
     thresholds = np.sort(ranks[right])[::-1]  # the k-th keeps k right answers
-    fewest, most = _binomial_quantiles(len(thresholds), TPR, level)
+    fewest, most = _binomial_quantiles(len(thresholds), tpr, level)
 
     def passing(kept: int) -> float:
         if kept > len(thresholds):
@@ -33,7 +36,7 @@ def fpr_at_tpr(ranks: np.ndarray, right: np.ndarray, level: float) -> Quantity:
         threshold = thresholds[max(kept, 1) - 1]
         return float(1 - np.searchsorted(wrong, threshold) / len(wrong))
 
-    value = passing(int(np.ceil(len(thresholds) * TPR - 1e-9)))
+    value = passing(int(np.ceil(len(thresholds) * tpr - 1e-9)))
     passed = np.array([0.0, 1.0])
     counts = len(wrong) * np.array([1 - value, value])
     low, high = _intervals.mean_interval(passed, level, counts)

@@ -23,6 +23,7 @@ from trustjax.interventions._effects import necessity as necessity
 from trustjax.interventions._effects import sufficiency as sufficiency
 from trustjax.interventions._family import Family as Family
 from trustjax.interventions._family import given as given
+from trustjax.interventions._family import highest_shares as highest_shares
 from trustjax.interventions._family import masked as masked
 from trustjax.interventions._loss_threshold import Advantage as Advantage
 from trustjax.interventions._loss_threshold import below_mean_loss as below_mean_loss

@@ -1,7 +1,7 @@
 """Families of changed inputs, and how a network is asked about all of one."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -115,6 +115,45 @@ def masked(
         return Family(_Masked(baseline), (members, None), len(members))
     value = _inputs.array("baseline", baseline)
     return Family(_Masked(None), (members, value), len(members))
+
+
+def highest_shares(
+    maps: Float[np.ndarray | Array, "batch ..."], shares: Sequence[float]
+) -> Float[Array, "shares batch ..."]:
+    """Masks of the positions where maps are highest, as many of them whatever the map.
+
+    A threshold of a map's range hides much under one map and little under another; of
+    a share as much is left of the image under all.
+
+    Args:
+      maps: `[batch, *positions]`.
+      shares: of the positions, in [0, 1], rounded to a whole number of them.
+
+    Returns:
+      1 where a position is among the highest, else 0: one mask for each share, for
+      `masked`. Of equal numbers the first are taken.
+
+    Raises:
+      ValueError: if there are no positions or shares, or a share is not in [0, 1].
+
+    >>> print(highest_shares(jnp.array([[3.0, 1.0, 2.0, 0.0]]), (0.25, 0.5)))
+    [[[1. 0. 0. 0.]]
+    <BLANKLINE>
+     [[1. 0. 1. 0.]]]
+    """
+    maps = _inputs.array("maps", maps)
+    if maps.ndim < 2 or not shares:
+        raise ValueError(
+            "maps must have shape [batch, *positions] and there must be a share, got "
+            f"{maps.shape} and {len(shares)} shares"
+        )
+    for share in shares:
+        _validate.fraction("shares", share)
+    rows = maps.reshape(len(maps), -1)
+    places = jnp.argsort(jnp.argsort(-rows, axis=-1), axis=-1)
+    counts = jnp.array([round(share * rows.shape[1]) for share in shares])
+    shown = places[None] < counts.reshape(-1, 1, 1)
+    return shown.reshape(len(shares), *maps.shape).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,9 @@ from trustjax.pipeline._detect_config import DetectConfig as DetectConfig
 from trustjax.pipeline._explain import Explained as Explained
 from trustjax.pipeline._explain import explanations as explanations
 from trustjax.pipeline._explain_config import ExplainConfig as ExplainConfig
+from trustjax.pipeline._intervention_options import (
+    InterventionOptions as InterventionOptions,
+)
 from trustjax.pipeline._oracle import OracleChoices as OracleChoices
 from trustjax.pipeline._oracle import OracleMade as OracleMade
 from trustjax.pipeline._oracle import OracleTrainingConfig as OracleTrainingConfig

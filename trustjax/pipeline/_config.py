@@ -26,6 +26,10 @@ from trustjax.ingredients import (
 )
 from trustjax.pipeline import _own
 from trustjax.pipeline._attack_options import NO_ATTACKS, AttackOptions
+from trustjax.pipeline._intervention_options import (
+    NO_INTERVENTIONS,
+    InterventionOptions,
+)
 
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
@@ -197,6 +201,10 @@ class ReportConfig(NetworkConfig):
         much as the test set. They need the extra `corruptions`.
       severities: of the corruptions, from 1, mild, to 5.
       attacks: which attacks the first test images are scored under as well.
+      interventions: which explanations the first test images are masked by, to see
+        what that leaves uncertain, what is enough for the answer and what is needed.
+      membership: whether training images are scored as well, as many as there are test
+        images, to see which score tells them apart.
       gradient_group: how the gradient statistics pool parameters, `"tensor"`,
         `"layer"` or `"network"`; None leaves them out.
       alpha: of question-answer trust: how much more a confident right answer is worth
@@ -219,6 +227,8 @@ class ReportConfig(NetworkConfig):
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = data.SEVERITIES
     attacks: AttackOptions = NO_ATTACKS
+    interventions: InterventionOptions = NO_INTERVENTIONS
+    membership: bool = False
     gradient_group: str | None = "layer"
     alpha: float = 1.0
     beta: float = 1.0
@@ -350,7 +360,9 @@ class ReportConfig(NetworkConfig):
         return there.with_name(f"{there.name}-introspective")
 
     def asks_training_set(self) -> bool:
-        """Whether a score is fitted on the training set."""
+        """Whether a score is fitted on the training set, or that itself is asked."""
+        if self.membership:
+            return True
         without = self.offers(dropout=True, training_set=False)
         return any(
             _lacking(name, without)

@@ -6,7 +6,9 @@ import functools
 from trustjax import assess, data
 from trustjax.pipeline import (
     _dataset,
+    _interventions,
     _introspective,
+    _members,
     _mistakes,
     _outputs,
     _page,
@@ -82,7 +84,9 @@ def report_on(
 def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
     """The report, in a place that is there, on a network that takes the images."""
     config, datasets, network = subject
+    _members.require(config, datasets)
     network = _introspective.with_second_stage(config, datasets, network, progress)
+    _interventions.require(config, network, datasets.test)
     scored = _scored.scored(config, network, datasets, progress)
     shared = None
     if datasets.train is not None:
@@ -103,6 +107,15 @@ def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
         out_of_distribution_logits=scored.others_logits,
         shifts=scored.shifts,
         attacked=scored.attacked,
+        members=scored.members,
+        intervened=_interventions.asked(
+            config,
+            network,
+            datasets.test,
+            batch_size=config.examples_at_a_time(datasets.test.fixed_shape),
+            folder=config.checkpoint_folder / "scoring" / "interventions",
+            progress=progress,
+        ),
         run=_provenance.of_network(
             config, network, datasets.test, shared, notes, command
         ),

@@ -9,7 +9,7 @@ import numpy as np
 
 from trustjax import assess, data, gradients, scores, scoring
 from trustjax.ingredients import KEY, LOGITS, Ingredient
-from trustjax.pipeline import _attacks, _network, _shifts
+from trustjax.pipeline import _attacks, _members, _network, _shifts
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._dataset import Datasets
 from trustjax.pipeline._network import Network
@@ -30,6 +30,7 @@ class Scored(NamedTuple):
       others_logits: name of another dataset -> `[its records, classes]`.
       shifts: kind of corruption -> severity -> what was said of the test set under it.
       attacked: what was said of attacked test images; None where none were.
+      members: what was said of training images; None where they were not asked about.
     """
 
     logits: np.ndarray
@@ -41,6 +42,7 @@ class Scored(NamedTuple):
     others_logits: dict[str, np.ndarray]
     shifts: dict[str, dict[int, assess.Shifted]]
     attacked: assess.Attacked | None
+    members: assess.Members | None
 
 
 def scored(
@@ -95,10 +97,15 @@ def scored(
         return _shifts.Answers(values[LOGITS.name], _every_score(names, values))
 
     def ask_attacked(images: np.ndarray, labels: np.ndarray) -> _shifts.Answers:
-        values = other.run(scoring.batches(images, labels, batch_size=batch_size))
-        return _shifts.Answers(
-            values.values[LOGITS.name], _every_score(names, values.values)
-        )
+        # By the program of the test set: a last digit would tell the two apart.
+        batches = scoring.batches(images, labels, batch_size=batch_size)
+        values = scorer.run(batches).values
+        return _shifts.Answers(values[LOGITS.name], _every_score(names, values))
+
+    def ask_members(dataset: data.Dataset) -> tuple[_shifts.Answers, scoring.Results]:
+        found = ask(dataset)
+        said = _every_score(names, found.values)
+        return _shifts.Answers(found.values[LOGITS.name], said), found
 
     return Scored(
         of_test.logits,
@@ -126,6 +133,7 @@ def scored(
             folder=folder / "attacks",
             progress=progress,
         ),
+        _members.scored(config, datasets, ask_members),
     )
 
 

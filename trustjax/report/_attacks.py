@@ -86,6 +86,39 @@ def _band(
     axes.plot(radii, value, color=colour, linestyle=dashes, marker=".", label=label)
 
 
+def network(assessed: Assessment) -> _section.Table:
+    """Radii by what is left of the network."""
+    attacks = _there(assessed)
+    columns = {"right": "accuracy", "made wrong": "success"}
+
+    def cell(quantity: Quantity) -> _section.Cell:
+        if quantity.value is None:
+            return _section.Cell("–", kind="none", hint=quantity.not_defined)
+        return _section.Cell(
+            f"{100 * quantity.value:.1f}",
+            *quantity[:3],
+            hint=_text.interval(quantity, _text.percent),
+        )
+
+    return _section.Table(
+        name="attacks",
+        title="What attacks leave, in per cent",
+        corner="radius",
+        columns=[_section.Column(name, name) for name in columns],
+        rows=[
+            _section.Row(
+                f"{radius:g}", [cell(getattr(of, part)) for part in columns.values()]
+            )
+            for radius, of in attacks.by_radius.items()
+        ],
+        caption="Look for the radius at which a picture is still the same to a person "
+        "and no longer to the network (made wrong: of the images that were right "
+        "without the attack; point at a cell for its interval: those of a column hold "
+        "together).",
+        kind="square heat",
+    )
+
+
 def scores(assessed: Assessment) -> _section.Table:
     """Scores by radii: AUROC, and the share that passes unseen."""
     attacks = _there(assessed)
@@ -152,7 +185,7 @@ def lead(assessed: Assessment) -> str:
         "the network by projected gradient descent: no number of an image by more than "
         "the radius, where white is 1. Without it "
         f"{_text.percent(attacks.unchanged.value or 0.0)} are right, at a radius of "
-        f"{radius:g} {_text.percent(worst.accuracy.value or 0.0)}. These attacks do "
+        f"{radius:g}, {_text.percent(worst.accuracy.value or 0.0)}. These attacks do "
         "not know the scores. One that also raises a score can pass it, so a high "
         "number in this table is no promise; a low one is a warning."
     )

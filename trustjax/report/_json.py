@@ -11,6 +11,9 @@ from trustjax import metrics
 from trustjax.assess import (
     Assessment,
     Attacks,
+    Interventions,
+    MemberNumbers,
+    Membership,
     NetworkComparison,
     Quantity,
     ShiftNumbers,
@@ -105,6 +108,8 @@ def of_assessment(assessed: Assessment) -> dict[str, Any]:
             },
         },
         **of_attacks(assessed.attacks),
+        **of_interventions(assessed.interventions),
+        **of_membership(assessed.membership),
         "run": assessed.run,
     }
 
@@ -116,6 +121,27 @@ def of_attacks(attacks: Attacks | None) -> dict[str, Any]:
     numbers = {radius: of._asdict() for radius, of in attacks.by_radius.items()}
     found = {"num_examples": attacks.num_examples, "unchanged": attacks.unchanged}
     return {"attacks": {**found, "by_radius": numbers}}
+
+
+def of_interventions(found: Interventions | None) -> dict[str, Any]:
+    """Every number of the interventions; nothing where there are none."""
+    if found is None:
+        return {}
+    methods = {method: of._asdict() for method, of in found.methods.items()}
+    return {"interventions": {"num_examples": found.num_examples, "methods": methods}}
+
+
+def of_membership(found: Membership | None) -> dict[str, Any]:
+    """Every number of membership but the curves; nothing where it was not asked."""
+    if found is None:
+        return {}
+
+    def numbers(of: MemberNumbers) -> dict[str, Any]:
+        return {"auroc": of.auroc, "true_positive_rates": of.true_positive_rates}
+
+    counts = {"num_members": found.num_members, "num_others": found.num_others}
+    scores = {name: numbers(of) for name, of in found.scores.items()}
+    return {"membership": {**counts, "scores": scores, "loss": numbers(found.loss)}}
 
 
 def _of_severities(numbers: Mapping[int, ShiftNumbers]) -> dict[int, dict[str, Any]]:

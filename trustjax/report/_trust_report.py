@@ -8,6 +8,8 @@ from trustjax.report import (
     _class_figures,
     _figures,
     _gallery,
+    _interventions,
+    _membership,
     _names,
     _overlay,
     _page,
@@ -275,11 +277,38 @@ PAGE = _section.Page(
             "attacks",
             "Under attack",
             lambda subject: [
-                [_attacks.figure(subject.assessed), _attacks.scores(subject.named)],
+                [_attacks.figure(subject.assessed), _attacks.network(subject.assessed)],
+                [_attacks.scores(subject.named)],
             ],
             needs=("assessed.attacks",),
             label="Attacks",
             lead=lambda subject: _attacks.lead(subject.assessed),
+        ),
+        _section.Section(
+            "interventions",
+            "What explanations leave open",
+            lambda subject: [
+                [
+                    _interventions.figure(subject.assessed),
+                    _interventions.methods(subject.named),
+                ]
+            ],
+            needs=("assessed.interventions",),
+            label="Interventions",
+            lead=lambda subject: _interventions.lead(subject.assessed),
+        ),
+        _section.Section(
+            "membership",
+            "What it gives away",
+            lambda subject: [
+                [
+                    _membership.figure(subject.assessed),
+                    _membership.scores(subject.named),
+                ]
+            ],
+            needs=("assessed.membership",),
+            label="Membership",
+            lead=lambda subject: _membership.lead(subject.assessed),
         ),
         _section.Section(
             "gallery",
