@@ -1,6 +1,9 @@
 """Files are whole or not there, and no file of the user's is touched."""
 
 import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -21,10 +24,75 @@ def write(folder, text, sizes=(1, 1, 1)):
             (new / name).write_text(text * size)
 
 
-def test_asking_for_a_folder_leaves_every_file_of_it(tmp_path):
+def test_holding_a_folder_leaves_every_file_of_it(tmp_path):
     (tmp_path / "writable").write_text("the user's")
-    _files.require_writable(tmp_path)
+    with _files.held(tmp_path):
+        assert len(contents(tmp_path)) == 2
     assert contents(tmp_path) == {"writable": "the user's"}
+
+
+HOLDER = """
+import sys
+from trustjax import _files
+with _files.held(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds a folder until it hears a line, or is killed."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_that_another_run_holds_is_refused(tmp_path, holder):
+    message = f"another run, process {holder.pid}, is writing in the folder {tmp_path}:"
+    with pytest.raises(BlockingIOError, match=message), _files.held(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    with _files.held(tmp_path):  # a kill gives it back
+        assert contents(tmp_path) == {".trustjax-run": str(os.getpid())}
+    assert contents(tmp_path) == {}
+
+
+def test_a_folder_that_another_run_holds_can_be_waited_for(tmp_path, holder):
+    heard = []
+
+    def let_go(said):
+        heard.append(said)
+        holder.communicate("\n")
+
+    with _files.held(tmp_path, wait=let_go):
+        assert contents(tmp_path) == {".trustjax-run": str(os.getpid())}
+    (said,) = heard
+    assert said.endswith(f"is writing in the folder {tmp_path}: waiting for its end")
+
+
+def test_many_that_wait_hold_a_folder_one_after_another(tmp_path):
+    inside, most = [], []
+
+    def hold():
+        for _ in range(20):
+            with _files.held(tmp_path, wait=lambda said: None):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 80
+    assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("full_at", [0, 1, 2])

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from trustjax import assess, pipeline, scores, scoring
+from trustjax import _files, assess, pipeline, scores, scoring
 from trustjax.pipeline import _outputs
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.5]])
@@ -235,3 +235,13 @@ def test_the_report_has_the_section_and_its_file_reads_back(tmp_path, monkeypatc
     np.testing.assert_allclose(
         again.out_of_distribution["noise"]["margin"], margin[1], atol=1e-12
     )
+
+
+def test_a_folder_that_another_run_writes_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("said.npz", logits=np.eye(3), labels=np.arange(3))
+    config = pipeline.PredictionsConfig(pathlib.Path("said.npz"), ("margin",))
+    held = _files.held("reports/said")
+    with held, pytest.raises(BlockingIOError, match="is writing in the folder reports"):
+        pipeline.predictions_report(config)
+    assert not list(pathlib.Path("reports/said").iterdir())

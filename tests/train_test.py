@@ -1,5 +1,8 @@
+import concurrent.futures
 import dataclasses
 import functools
+import logging
+import threading
 from typing import Any
 
 import chex
@@ -101,6 +104,33 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path, uninterrupted, last_ste
         chex.assert_trees_all_equal(params_of(result), params_of(uninterrupted))
     assert isinstance(loaded.model, models.MLP)
     assert loaded.model.dropout1.deterministic
+
+
+def test_a_run_beside_another_waits_and_finds_it_done(tmp_path):
+    began, waits, steps = threading.Event(), threading.Event(), []
+
+    def first(task, done, total, facts):
+        began.set()
+        assert waits.wait(timeout=120)
+
+    handler = logging.Handler()
+    handler.emit = lambda record: waits.set()
+    logger = logging.getLogger("trustjax.train")
+    logger.addHandler(handler)
+    here: dict[str, Any] = {"workdir": tmp_path, "checkpoint_every": 100}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            one = pool.submit(
+                train.fit, CONFIG, TRAIN, VALIDATION, progress=first, **here
+            )
+            assert began.wait(timeout=120)
+            hear = lambda *said: steps.append(said)
+            other = train.fit(CONFIG, TRAIN, VALIDATION, progress=hear, **here)
+    finally:
+        logger.removeHandler(handler)
+    assert waits.is_set()
+    assert steps == []
+    chex.assert_trees_all_equal(params_of(other), params_of(one.result()))
 
 
 KILLED_RUN = """

@@ -7,12 +7,13 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 _BEING_WRITTEN, _COMPLETE = ".trustjax-new", ".trustjax-complete"
 _LEAVING = ".trustjax-leaving"  # within a complete set: files that it replaces
+_HELD = ".trustjax-run"  # holds the number of the process that works in the folder
 
 
 @contextlib.contextmanager
@@ -138,22 +139,6 @@ def kept_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
         return None
 
 
-def require_writable(folder: str | os.PathLike[str]) -> None:
-    """Makes a folder, and a file in it that is taken away again.
-
-    Long work asks this first, so as not to fail at its end. The file has a name that
-    no other has.
-
-    Raises:
-      OSError: if the folder cannot be made or written, naming it.
-
-    >>> require_writable("/dev/null/reports")
-    Traceback (most recent call last):
-    OSError: cannot write in the folder /dev/null/reports: ...
-    """
-    _temporary_file(pathlib.Path(folder, "writable")).unlink()
-
-
 def _temporary_file(path: pathlib.Path) -> pathlib.Path:
     """A new file beside `path`, hidden, under a name of its own."""
     with _naming(f"cannot write in the folder {path.parent}"):
@@ -192,6 +177,75 @@ def _take_places(complete: pathlib.Path, names: Sequence[str]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(complete / name, place)
     shutil.rmtree(complete)
+
+
+@contextlib.contextmanager
+def held(
+    folder: str | os.PathLike[str], *, wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Holds the one right to work in a folder for long; a kill gives it back.
+
+    Two runs beside each other would do all work twice, into the same files.
+
+    Args:
+      folder: is made if it is missing.
+      wait: hears who holds it, and then it is waited for; None to refuse instead.
+
+    Raises:
+      BlockingIOError: if another run holds it, naming its process.
+      OSError: if the folder cannot be made or written, naming it.
+
+    >>> with tempfile.TemporaryDirectory() as folder, held(folder):
+    ...     with held(folder):
+    ...         pass
+    Traceback (most recent call last):
+    BlockingIOError: another run, process ..., is writing in the folder ...
+    """
+    folder = pathlib.Path(folder)
+    path = folder / _HELD
+    while True:
+        with _naming(f"cannot write in the folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _is_free(handle, folder):
+                process = os.pread(handle, 20, 0).decode() or "unknown"
+                said = f"another run, process {process}, is writing in the folder"
+                if wait is None:
+                    raise BlockingIOError(
+                        f"{said} {folder}: wait for its end, or choose another folder"
+                    )
+                wait(f"{said} {folder}: waiting for its end")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Who held it has taken the file away, and another may have a new one.
+            if _is_at(handle, path):
+                os.truncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_free(handle: int, folder: pathlib.Path) -> bool:
+    """Whether nobody holds an open file; if so it is held from now on."""
+    with _naming(f"cannot hold the folder {folder}"):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_at(handle: int, path: pathlib.Path) -> bool:
+    """Whether an open file is the one that is there."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

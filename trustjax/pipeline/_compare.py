@@ -52,19 +52,19 @@ def comparison_report(
     names = config.names or _names(config.networks, given)
     if len(set(names)) < len(names):
         raise ValueError(f"the names of networks must differ, got {', '.join(names)}")
-    _page.require_place(config)
-    comparison = assess.compare(
-        dict(zip(names, given, strict=True)),
-        alpha=config.alpha,
-        beta=config.beta,
-        seed=config.seed,
-        progress=progress,
-    )
-    run = _provenance.of_comparison(config, command)
-    page = report.write_comparison(
-        comparison, config.report_folder, run=run, progress=progress
-    )
-    return NetworkReport(page, comparison)
+    with _page.place(config):
+        comparison = assess.compare(
+            dict(zip(names, given, strict=True)),
+            alpha=config.alpha,
+            beta=config.beta,
+            seed=config.seed,
+            progress=progress,
+        )
+        run = _provenance.of_comparison(config, command)
+        page = report.write_comparison(
+            comparison, config.report_folder, run=run, progress=progress
+        )
+        return NetworkReport(page, comparison)
 
 
 def _predictions(path: pathlib.Path) -> assess.Predictions:

@@ -1,10 +1,11 @@
 """From a network, a report or a file of predictions to a detector and its page."""
 
+import contextlib
 import dataclasses
 import pathlib
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,10 +94,22 @@ def detection(
       FileExistsError: if the folder holds a page of other settings.
       OSError: if a file cannot be read, or the folder not be written.
     """
-    if config.predictions_file is None:
-        subject = _of_network(config, progress)
-    else:
-        subject = _of_predictions(config)
+    with contextlib.ExitStack() as held:
+        hold = lambda: held.enter_context(_page.place(config))
+        if config.predictions_file is None:
+            subject = _of_network(config, hold, progress)
+        else:
+            subject = _of_predictions(config, hold)
+        return _detected(config, subject, progress, command)
+
+
+def _detected(
+    config: DetectConfig,
+    subject: _Subject,
+    progress: ProgressFn | None,
+    command: str,
+) -> Detected:
+    """The page, in a place that is held."""
     made = _detect_populations.populations(
         subject.known,
         errors=config.errors,
@@ -156,10 +169,12 @@ def detection(
     return Detected(written, folder / "detector.npz", subject.used, found, notes)
 
 
-def _of_network(config: DetectConfig, progress: ProgressFn | None) -> _Subject:
+def _of_network(
+    config: DetectConfig, hold: Callable[[], None], progress: ProgressFn | None
+) -> _Subject:
     """Asks the network that the options or a report name."""
     _dataset.require_known(config.network_report)
-    _page.require_place(config)
+    hold()
     of_report, datasets, network = _ready.ready(config.network_report, progress)
     known = _detect_columns.of_network(
         config,
@@ -198,12 +213,12 @@ def _learned(datasets: Datasets, progress: ProgressFn | None) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _of_predictions(config: DetectConfig) -> _Subject:
+def _of_predictions(config: DetectConfig, hold: Callable[[], None]) -> _Subject:
     """Takes what a file of predictions says."""
     file = config.predictions_file
     assert file is not None, "asked where there is one"
     given = assess.read_predictions(file)
-    _page.require_place(config)
+    hold()
     try:
         said = _outputs.with_scores(given, config.of_predictions.scores)
         name = file.stem if config.report is None else config.report.resolve().name

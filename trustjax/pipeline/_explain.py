@@ -93,7 +93,17 @@ def explanations(
     of_network = config.network_report
     if not config.images or config.dataset:
         _dataset.require_known(of_network)
-    _page.require_place(config)
+    with _page.place(config):
+        return _explained(config, of_network, progress, command)
+
+
+def _explained(
+    config: ExplainConfig,
+    of_network: ReportConfig,
+    progress: ProgressFn | None,
+    command: str,
+) -> Explained:
+    """The page, in a place that is held."""
     subject = _subject(config, of_network, progress)
     choices = _explain_maps.Choices(
         config.layer,

@@ -1,8 +1,9 @@
 """The place of a report, and what is written there."""
 
+import contextlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trustjax import _files, assess, report
@@ -31,18 +32,20 @@ class Report(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def require_place(
+@contextlib.contextmanager
+def place(
     config: ReportConfig
     | PredictionsConfig
     | ComparisonConfig
     | ExplainConfig
     | DetectConfig,
-) -> None:
-    """Requires a folder that can be written and holds no report of other settings.
+) -> Iterator[None]:
+    """Holds a folder that can be written and holds no report of other settings.
 
     Raises:
       FileExistsError: if it holds one, naming what differs, or a page that is not of
         this library.
+      BlockingIOError: if another run is writing there.
       OSError: if it cannot be made or written.
     """
     folder = config.report_folder
@@ -53,7 +56,8 @@ def require_place(
                 f"{folder} holds {difference}: give --overwrite, or another folder "
                 "with --out"
             )
-    _files.require_writable(folder)
+    with _files.held(folder):
+        yield
 
 
 def _difference(folder: pathlib.Path, wanted: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def ready(
     config: ReportConfig,
     progress: ProgressFn | None,
     *,
-    admit: Callable[[ReportConfig], None] = lambda config: None,
+    admit: Callable[[ReportConfig], object] = lambda config: None,
     load: Callable[[], Datasets] | None = None,
 ) -> Ready:
     """Opens a network and the datasets that it is asked about, or trains one of ours.

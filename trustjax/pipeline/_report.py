@@ -1,7 +1,9 @@
 """The two roads to a report: from a dataset's name, and from predictions."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 
 from trustjax import assess, data
 from trustjax.pipeline import (
@@ -49,8 +51,7 @@ def trust_report(
       OSError: if a folder cannot be written, before any work is done.
     """
     _dataset.require_known(config)
-    subject = _ready.ready(config, progress, admit=_page.require_place)
-    return _made(subject, progress, command)
+    return _reported(config, None, progress, command)
 
 
 def report_on(
@@ -75,10 +76,20 @@ def report_on(
       ValueError: as `trust_report`.
       OSError: as `trust_report`.
     """
-    subject = _ready.ready(
-        config, progress, admit=_page.require_place, load=lambda: datasets
-    )
-    return _made(subject, progress, command)
+    return _reported(config, lambda: datasets, progress, command)
+
+
+def _reported(
+    config: ReportConfig,
+    load: Callable[[], Datasets] | None,
+    progress: ProgressFn | None,
+    command: str,
+) -> Report:
+    """The report, written by this run alone."""
+    with contextlib.ExitStack() as held:
+        hold = lambda config: held.enter_context(_page.place(config))
+        subject = _ready.ready(config, progress, admit=hold, load=load)
+        return _made(subject, progress, command)
 
 
 def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
@@ -151,10 +162,11 @@ def predictions_report(
       OSError: if the file cannot be read or the folder not be written.
     """
     given = assess.read_predictions(config.predictions)
-    _page.require_place(config)
-    try:
-        predictions = _outputs.with_scores(given, config.scores)
-    except ValueError as error:
-        raise ValueError(f"{config.predictions}: {error}") from error
-    run = _provenance.of_predictions(config, given.notes, command)
-    return _page.written(config, dataclasses.replace(predictions, run=run), progress)
+    with _page.place(config):
+        try:
+            predictions = _outputs.with_scores(given, config.scores)
+        except ValueError as error:
+            raise ValueError(f"{config.predictions}: {error}") from error
+        run = _provenance.of_predictions(config, given.notes, command)
+        predictions = dataclasses.replace(predictions, run=run)
+        return _page.written(config, predictions, progress)

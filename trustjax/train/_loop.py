@@ -1,7 +1,9 @@
 """The training loop, and going on where a run stopped: what all runs share."""
 
 import abc
+import contextlib
 import dataclasses
+import logging
 import math
 import os
 import pathlib
@@ -13,13 +15,15 @@ import jax
 import numpy as np
 from flax import nnx
 
-from trustjax import _validate, data
+from trustjax import _files, _validate, data
 from trustjax.train import _checkpoint, _step
 from trustjax.train._config import TrainConfig
 from trustjax.train._position import Plateau, Position
 from trustjax.typing import ProgressFn
 
 _SECONDS_BETWEEN_REPORTS = 0.5
+
+_logger = logging.getLogger("trustjax.train")
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -135,7 +139,7 @@ class Run(abc.ABC):
         if workdir is None:
             self.complete(progress)
             return
-        with _checkpoint.Checkpoints(workdir) as checkpoints:
+        with _held(workdir), _checkpoint.Checkpoints(workdir) as checkpoints:
             self.restore(checkpoints)
             self.complete(progress, checkpoints, checkpoint_every)
 
@@ -239,6 +243,15 @@ class Run(abc.ABC):
         most = self.config.epochs * self.steps_per_epoch
         total = self.position.step if finished else most
         progress("training", self.position.step, total, facts)
+
+
+def _held(workdir: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    """Waits for another run that trains there, to find what it has done."""
+    read_only = os.path.isdir(workdir) and not os.access(workdir, os.W_OK)
+    # The first process holds it for all; where nobody can write nobody needs to.
+    if jax.process_index() or read_only:
+        return contextlib.nullcontext()
+    return _files.held(workdir, wait=_logger.warning)
 
 
 def _batch_size_per_process(config: TrainConfig, mesh: jax.sharding.Mesh | None) -> int:
