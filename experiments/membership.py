@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,9 @@ from trustjax.interventions import Shadows
 LEVEL = 0.95
 """The chance that not one comparison of the page is false."""
 
+LEVEL_OF_EACH = 0.95
+"""Of an interval that is no comparison: it holds by itself."""
+
 SCORES = (
     "max_softmax",
     "negative_entropy",
@@ -65,6 +68,7 @@ SCORES = (
 
 BASELINE = "max_softmax"
 ODDS = "odds of the label"
+FIXED_RULE = "loss at most the mean training loss"
 LABEL_GRADIENT = "gradient of the loss"
 FALSE_POSITIVES = (0.01, 0.001)
 
@@ -108,6 +112,15 @@ class Study:
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")
     figures: pathlib.Path = pathlib.Path("experiments/figures")
 
+    def folder(self, dataset: str) -> str:
+        """Where the answers on a data set are kept, in `workdir`."""
+        return dataset if self.model == "mlp" else f"{dataset}-{self.model}"
+
+    @property
+    def name(self) -> str:
+        """Of the files of numbers and figures."""
+        return "membership" if self.model == "mlp" else f"membership_{self.model}"
+
 
 STUDY = Study()
 SMOKE = Study(
@@ -141,7 +154,7 @@ def answers(study: Study, dataset: str, defence: str) -> Mapping[str, np.ndarray
     each network on the test set.
     """
     return kept(
-        study.workdir / dataset / f"{defence.replace(' ', '_')}.npz",
+        study.workdir / study.folder(dataset) / f"{defence.replace(' ', '_')}.npz",
         lambda: _asked(study, dataset, defence),
     )
 
@@ -286,21 +299,44 @@ def by_shadows(said: Mapping[str, np.ndarray], target: int) -> np.ndarray:
     )
 
 
-def attacks() -> dict[str, Attack]:
-    """All, by the name that the page gives them."""
+def attacks(columns: Collection[str] = (*SCORES, LABEL_GRADIENT)) -> dict[str, Attack]:
+    """Those that the columns allow, by the name that the page gives them."""
+    one_variance = {"fixed_variance": True}
+    known = [name for name in SCORES if name in columns]
+    of_gradient = LABEL_GRADIENT in columns
     return {
         f"loss ({ODDS})": by_itself(ODDS),
-        LABEL_GRADIENT: by_itself(LABEL_GRADIENT),
-        **{scores.lookup(name).title: by_itself(name) for name in SCORES},
+        **({LABEL_GRADIENT: by_itself(LABEL_GRADIENT)} if of_gradient else {}),
+        **{scores.lookup(name).title: by_itself(name) for name in known},
         "shadow detector": by_shadows,
         "LiRA online": by_lira(ODDS),
         "LiRA online, fixed variance": by_lira(ODDS, fixed_variance=True),
         "LiRA offline": by_lira(ODDS, online=False),
         **{
-            f"LiRA of {scores.lookup(name).title}": by_lira(name, fixed_variance=True)
-            for name in SCORES
+            f"LiRA of {scores.lookup(name).title}": by_lira(name, **one_variance)
+            for name in known
         },
-        f"LiRA of the {LABEL_GRADIENT}": by_lira(LABEL_GRADIENT, fixed_variance=True),
+        **(
+            {f"LiRA of the {LABEL_GRADIENT}": by_lira(LABEL_GRADIENT, **one_variance)}
+            if of_gradient
+            else {}
+        ),
+    }
+
+
+def fixed_rule(study: Study, said: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What Yeom's rule finds, whose threshold nobody chooses; means over targets."""
+    found: dict[str, list[float]] = {}
+    for logits, member in zip(
+        said["logits"][: study.targets], said["members"][: study.targets], strict=True
+    ):
+        loss = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(said["labels"]))
+        decided = interventions.below_mean_loss(loss, jnp.mean(loss[member]))
+        one = interventions.membership_advantage(decided, jnp.asarray(member))
+        for number, value in one._asdict().items():
+            found.setdefault(number, []).append(float(value))
+    return {
+        number: t_interval(values, LEVEL_OF_EACH) for number, values in found.items()
     }
 
 
@@ -311,7 +347,7 @@ Columns = Mapping[str, Mapping[str, Sequence[float]]]
 def of_targets(study: Study, said: Mapping[str, np.ndarray]) -> Columns:
     """AUROC, balanced accuracy and TPR at small FPR of every attack and target."""
     found: dict[str, dict[str, list[float]]] = {}
-    for name, attack in attacks().items():
+    for name, attack in attacks(said).items():
         columns: dict[str, list[float]] = {}
         for target in range(study.targets):
             value = np.nan_to_num(np.asarray(attack(said, target), np.float64))
@@ -364,7 +400,7 @@ def _at(fpr: float) -> str:
 
 def _over(values: Sequence[float]) -> dict[str, float]:
     """Mean over targets, and where the mean of such networks lies at 95 %."""
-    found = t_interval(values, 0.95)
+    found = t_interval(values, LEVEL_OF_EACH)
     low, high = max(0.0, found["low"]), min(1.0, found["high"])  # of shares
     return {"value": found["value"], "low": low, "high": high}
 
@@ -399,7 +435,11 @@ def less_baseline(study: Study, found: Columns) -> dict[str, dict[str, float]]:
 
 
 def tempered(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same answers after temperature scaling on records that were not learned."""
+    """The same answers after temperature scaling on records that were not learned.
+
+    Those of gradients are left out: they are of the network, whose weights are not
+    kept.
+    """
     logits, labels = said["logits"], jnp.asarray(said["labels"])
     changed = []
     for own, member in zip(logits, said["members"], strict=True):
@@ -420,7 +460,8 @@ def tempered(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name in of_logits
     }
     odds = [interventions.label_log_odds(jnp.asarray(own), labels) for own in changed]
-    return {**said, **scored, "logits": np.stack(changed), ODDS: np.stack(odds)}
+    of_network = {name: said[name] for name in ("members", "labels", "accuracy")}
+    return of_network | scored | {"logits": np.stack(changed), ODDS: np.stack(odds)}
 
 
 def draw(found: Mapping[str, Mapping[str, np.ndarray]], path: pathlib.Path) -> None:
@@ -476,15 +517,26 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main(
-    study: tyro.conf.Suppress[Study] = STUDY, smoke: bool = False
+    study: tyro.conf.Suppress[Study] = STUDY,
+    smoke: bool = False,
+    model: str | None = None,
 ) -> dict[str, Any]:
-    """Makes every number and the figure, prints the tables, writes the JSON file."""
+    """Makes every number and the figure, prints the tables, writes the JSON file.
+
+    Args:
+      study: what is asked.
+      smoke: go through all of it on little.
+      model: another network than that of the study, whose numbers and figure have its
+        name.
+    """
     study = SMOKE if smoke else study
+    study = dataclasses.replace(study, model=model or study.model)
     said = {
         dataset: {name: answers(study, dataset, name) for name in study.defences}
         for dataset in study.datasets
     }
-    draw({d: own["none"] for d, own in said.items()}, study.figures / "membership.png")
+    figure = study.figures / f"{study.name}.png"
+    draw({dataset: own["none"] for dataset, own in said.items()}, figure)
     found: dict[str, Any] = {}
     for dataset, of_defences in said.items():
         versions = {**of_defences, "temperature scaling": tempered(of_defences["none"])}
@@ -497,6 +549,7 @@ def main(
             "defences": {
                 name: {
                     "accuracy": _over(own["accuracy"][: study.targets].tolist()),
+                    "fixed_rule": fixed_rule(study, own),
                     "attacks": (
                         undefended if name == "none" else judged(of_targets(study, own))
                     ),
@@ -508,6 +561,7 @@ def main(
         for name, own in found[dataset]["defences"].items():
             best = {a: v["auroc"]["value"] for a, v in own["attacks"].items()}
             print(name, own["accuracy"], {a: round(v, 4) for a, v in best.items()})
+            print(FIXED_RULE, json.dumps(own["fixed_rule"]))
         print(json.dumps(found[dataset]["less_max_softmax"], indent=1))
     numbers = {
         "study": {
@@ -523,7 +577,7 @@ def main(
         },
         "datasets": found,
     }
-    path = study.numbers / "membership.json"
+    path = study.numbers / f"{study.name}.json"
     write_numbers(path, numbers)
     print(f"numbers: {path}")
     return numbers

@@ -24,8 +24,14 @@ def test_the_study_of_membership_runs_whole_in_small(tmp_path, capsys):
     said = found["datasets"]["mnist5k"]
     assert set(said["defences"]) == {*study.defences, "temperature scaling"}
     assert set(said["attacks"]) == set(membership.attacks())
+    gradients = {membership.LABEL_GRADIENT, "Gradient norm, L2", "GradNorm", "Purview"}
+    assert gradients < set(said["attacks"])
+    assert not gradients & set(said["defences"]["temperature scaling"]["attacks"])
     for own in said["defences"].values():
         assert 0.2 < own["accuracy"]["value"] < 1
+        rule = {name: of["value"] for name, of in own["fixed_rule"].items()}
+        assert 0 <= rule["false_positive_rate"] <= 1
+        assert rule["advantage"] == pytest.approx(2 * rule["balanced_accuracy"] - 1)
         for attack in own["attacks"].values():
             assert len(attack["values"]) == study.targets
             assert 0.2 < attack["auroc"]["value"] < 1
