@@ -13,6 +13,8 @@ import pytest
 from flax import nnx
 
 from trustjax import bridge, cli, data, introspection, models, pipeline, train
+from trustjax.pipeline import _introspective, _provenance
+from trustjax.pipeline._network import Network
 
 # As a user runs it: wrong types meet the library, not the tests' type checker.
 pytestmark = pytest.mark.usefixtures("without_type_checks")
@@ -133,3 +135,62 @@ def _folder_of_images():
         pathlib.Path("images", name).mkdir(parents=True)
         for number in range(3):
             PIL.Image.new("L", (8, 8), number).save(f"images/{name}/{number}.png")
+
+
+def test_the_second_stage_is_what_is_asked_for(monkeypatch):
+    class StoppedError(Exception):
+        pass
+
+    def fit(choices, *datasets, **options):
+        raise StoppedError(choices)
+
+    monkeypatch.setattr(introspection, "fit", fit)
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    own = data.from_arrays("own", images, np.arange(6) % 2, ["a", "b"])
+    asked = {
+        (): introspection.config_for(seed=3),
+        ("--second-stage.widths", "20", "10", "--second-stage.epochs", "2"): (
+            introspection.config_for(seed=3, widths=(20, 10), epochs=2)
+        ),
+        ("--second-stage.preset", "sigmoid"): introspection.config_for(
+            "sigmoid", seed=3
+        ),
+    }
+    heard = []
+    monkeypatch.setattr(
+        pipeline, "trust_report", lambda config, **_: heard.append(config)
+    )
+    for options, expected in asked.items():
+        command = ["trustjax", "report", "--model", "mlp", "--introspective"]
+        command += ["--seed", "3", *options]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(AttributeError):  # there is no report to announce
+            cli.run()
+        with pytest.raises(StoppedError) as stopped:
+            _introspective.with_second_stage(
+                heard[-1],
+                pipeline.Datasets(own, own, own, {}),
+                Network(lambda params, x: x, None, None, (), {}, ()),
+                None,
+            )
+        assert stopped.value.args == (expected,)
+        settings = _provenance.settings(heard[-1])
+        assert ("second_stage" in settings) == bool(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "tanh"}, "second_stage.preset must be one of relu, sigmoid"),
+        ({"widths": (0,)}, "widths must be an integer >= 1, got 0"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+    ],
+)
+def test_a_second_stage_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.SecondStageOptions(**options)
+
+
+def test_a_second_stage_without_one_is_refused():
+    with pytest.raises(ValueError, match="--second-stage is of --introspective"):
+        pipeline.ReportConfig(second_stage=pipeline.SecondStageOptions(epochs=2))

@@ -33,3 +33,6 @@ from trustjax.pipeline._page import Report as Report
 from trustjax.pipeline._report import predictions_report as predictions_report
 from trustjax.pipeline._report import report_on as report_on
 from trustjax.pipeline._report import trust_report as trust_report
+from trustjax.pipeline._second_stage_options import (
+    SecondStageOptions as SecondStageOptions,
+)

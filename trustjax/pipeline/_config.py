@@ -30,6 +30,7 @@ from trustjax.pipeline._intervention_options import (
     NO_INTERVENTIONS,
     InterventionOptions,
 )
+from trustjax.pipeline._second_stage_options import PRESET, SecondStageOptions
 
 STANDARD, ALL = "standard", "all"
 _PREFERRED_MODEL = "cnn"
@@ -190,6 +191,7 @@ class ReportConfig(NetworkConfig):
       introspective: whether the page is on two stages: the network, and a second stage
         that is trained on its introspective features (`introspection.fit`) and answers
         in its place.
+      second_stage: what that second stage is.
       oracle: the folder of a trained oracle (`oracles.fit`), to score beside the
         others under the name `oracle`; None for none.
       detector: the file of a detector (`trustjax detect`, `detectors.save`), to score
@@ -221,6 +223,7 @@ class ReportConfig(NetworkConfig):
 
     scores: tuple[str, ...] = (STANDARD,)
     introspective: bool = False
+    second_stage: SecondStageOptions = PRESET
     oracle: pathlib.Path | None = None
     detector: pathlib.Path | None = None
     out_of_distribution: tuple[str, ...] = ("letters", "uniform_noise")
@@ -259,6 +262,8 @@ class ReportConfig(NetworkConfig):
                     f"{option.partition(',')[0]} is of the first stage alone, "
                     "--introspective answers by two: give one of them"
                 )
+        if self.second_stage != PRESET and not self.introspective:
+            raise ValueError("--second-stage is of --introspective: give it too")
         for name in set(self.scores) - {STANDARD, ALL}:
             for given, output, option in brought:
                 if given is None and output.name in _lacking(name, ()):

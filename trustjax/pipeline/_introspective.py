@@ -38,7 +38,7 @@ def with_second_stage(
             "--introspective trains a second stage: it needs a training set and a "
             f"validation set (--train-split, --validation-split) of {config.dataset}"
         )
-    choices = introspection.config_for(seed=config.seed)
+    choices = config.second_stage.config(seed=config.seed)
     made = introspection.fit(
         choices,
         datasets.train,

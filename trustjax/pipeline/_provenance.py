@@ -23,7 +23,7 @@ from trustjax.pipeline._network import Network
 # Where a report goes does not change what it says.
 _OF_THE_PLACE = ("out", "overwrite")
 # What is left out where it is not asked for: older pages had no such choice.
-_UNLESS_ASKED = ("attacks", "interventions", "membership")
+_UNLESS_ASKED = ("attacks", "interventions", "membership", "second_stage")
 _SETTINGS = "report"
 _LISTED_CLASSES = 100
 _WITHOUT_NETWORK = ("jax", "numpy", "trustjax")
