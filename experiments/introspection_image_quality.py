@@ -20,22 +20,25 @@ Each kind of corruption is kept under `checkpoints/introspection_image_quality`:
 that was stopped goes on after the last of them. Page: `introspection_image_quality.md`.
 """
 
-import csv
 import dataclasses
 import importlib.util
-import math
 import pathlib
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tyro
 from PIL import Image
-from scipy import optimize, stats
 
 from experiments.explanations_shared import kept
+from experiments.introspection_image_quality_agreement import (
+    LIMITS,
+    agreement,
+    ends,
+    jackknifed,
+    spearman,
+)
 from experiments.introspection_image_quality_measures import (
     Autoencoder,
     Classifier,
@@ -46,11 +49,10 @@ from experiments.introspection_image_quality_measures import (
     ssim,
     trained_autoencoder,
 )
+from experiments.introspection_image_quality_opinions import read_opinions
 from experiments.introspection_image_quality_tables import (
-    ACROSS,
     METHODS,
     NUMBERS,
-    OUTLIERS,
     PAIRS,
     PAPER,
     WITHIN,
@@ -241,80 +243,6 @@ def levels(study: Study, classifier: Classifier) -> Mapping[str, np.ndarray]:
 # Sets with opinions.
 
 
-class Opinions(NamedTuple):
-    """What people said of distorted images.
-
-    Attributes:
-      references: a file for each row.
-      distorted: a file for each row.
-      scores: `[rows]`, higher = better.
-      deviations: of each score over the people, `[rows]`; None where not known.
-    """
-
-    references: list[pathlib.Path]
-    distorted: list[pathlib.Path]
-    scores: np.ndarray
-    deviations: np.ndarray | None
-
-
-_FEWEST_ROWS = 10
-
-
-def read_opinions(folder: pathlib.Path) -> Opinions:
-    """The opinions of a folder: its `opinions.csv`, with the names of its images.
-
-    Raises:
-      FileNotFoundError: if the table or an image is not there.
-      ValueError: if a column is missing or unknown, a number is none, a deviation is
-        negative, or there are fewer than 10 rows or 2 references, naming the line.
-    """
-    path = folder / "opinions.csv"
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        wanted = ["reference", "distorted", "score"]
-        if sorted(columns) not in (sorted(wanted), sorted([*wanted, "deviation"])):
-            raise ValueError(
-                f"{path} must have the columns {', '.join(wanted)} and, if known, "
-                f"deviation; got {', '.join(columns) or 'none'}"
-            )
-        rows = list(reader)
-    images: dict[str, list[pathlib.Path]] = {"reference": [], "distorted": []}
-    values: dict[str, list[float]] = {
-        name: [] for name in columns if name not in images
-    }
-    for line, row in enumerate(rows, 2):
-        for name, files in images.items():
-            files.append(folder / (row[name] or ""))
-            if not files[-1].is_file():
-                raise FileNotFoundError(f"{path}, line {line}: no image {files[-1]}")
-        for name, numbers in values.items():
-            numbers.append(_number(row[name], name, f"{path}, line {line}"))
-    references = set(images["reference"])
-    if len(rows) < _FEWEST_ROWS or len(references) < 2:
-        raise ValueError(
-            f"{path} must have {_FEWEST_ROWS} rows and 2 references at least, got "
-            f"{len(rows)} and {len(references)}"
-        )
-    deviations = values.get("deviation")
-    return Opinions(
-        images["reference"],
-        images["distorted"],
-        np.array(values["score"]),
-        None if deviations is None else np.array(deviations),
-    )
-
-
-def _number(text: str | None, name: str, where: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (name == "deviation" and value < 0):
-        raise ValueError(f"{where}: {name} must be a finite number, got {text!r}")
-    return value
-
-
 def opinion_sets(study: Study) -> dict[str, pathlib.Path]:
     """Name -> folder of the sets with opinions, each looked at."""
     found = {}
@@ -366,7 +294,7 @@ def opinion_numbers(
         found[rows] = kept(path, make)["qualities"]
     means = {}
     for column, method in enumerate(METHODS):
-        estimates = _jackknifed(
+        estimates = jackknifed(
             lambda rows, column=column: agreement(
                 found[rows, column],
                 opinions.scores[rows],
@@ -375,133 +303,12 @@ def opinion_numbers(
             groups,
         )
         means[method] = {
-            key: ends(own, LEVEL, *_LIMITS[key]) for key, own in estimates.items()
+            key: ends(own, LEVEL, *LIMITS[key]) for key, own in estimates.items()
         }
     return {"rows": len(groups), "references": len(files), "means": means}
 
 
 # Numbers.
-
-
-def logistic(q: np.ndarray, *b: float) -> np.ndarray:
-    r"""The usual five parameters, from a quality to a score.
-
-    .. math:: b_1 (1/2 - 1 / (1 + e^{b_2 (q - b_3)})) + b_4 q + b_5
-    """
-    return b[0] * np.tanh(b[1] * (q - b[2]) / 2) / 2 + b[3] * q + b[4]
-
-
-def _logistic_jacobian(q: np.ndarray, *b: float) -> np.ndarray:
-    bent = np.tanh(b[1] * (q - b[2]) / 2)
-    slope = b[0] * (1 - bent**2) / 4
-    columns = bent / 2, slope * (q - b[2]), -slope * b[1], q, np.ones_like(q)
-    return np.stack(columns, axis=1)
-
-
-_STEEPEST = 20.0
-"""Of the logistic function, for a quality of unit deviation."""
-
-_STARTS = (0.5, 1.0, 4.0)
-"""Where its steepness is looked for: the best of what is found from these is taken."""
-
-
-def fitted(quality: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The scores that the logistic function makes of the qualities, by least squares.
-
-    Of qualities in perfect order the function has no best steepness, and a flat one is
-    a line: parameters stay within bounds, and the search ends where a step changes the
-    squared error by less than a millionth.
-    """
-    if not np.isfinite(quality).all():
-        raise ValueError("a quality is not finite: is an image its own reference?")
-    spread, across = quality.std(), np.ptp(scores)
-    if not (spread > 0 and across > 0):
-        return np.full(len(scores), scores.mean())
-    q = (quality - quality.mean()) / spread
-    sign = 1.0 if np.corrcoef(q, scores)[0, 1] >= 0 else -1.0
-    most = (4 * across, _STEEPEST, np.abs(q).max(), 4 * across, np.inf)
-    tries = []
-    for slope in _STARTS:
-        with warnings.catch_warnings():
-            # Of the parameters' covariance, which is not asked for.
-            warnings.simplefilter("ignore", optimize.OptimizeWarning)
-            found, _ = optimize.curve_fit(
-                logistic,
-                q,
-                scores,
-                p0=(across, sign * slope, 0.0, 0.0, scores.mean()),
-                bounds=(-np.array(most), most),
-                jac=_logistic_jacobian,  # type: ignore[arg-type]
-                ftol=1e-6,
-                xtol=1e-6,
-                gtol=1e-6,
-                max_nfev=5000,
-            )
-        tries.append(logistic(q, *found))
-    return min(tries, key=lambda predicted: np.sum((predicted - scores) ** 2))
-
-
-def spearman(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's correlation."""
-    found: Any = stats.spearmanr(one, other)
-    return float(found.statistic)
-
-
-def agreement(
-    quality: np.ndarray, scores: np.ndarray, deviations: np.ndarray | None = None
-) -> dict[str, float]:
-    """How a measure agrees with scores: by order, and after the logistic function.
-
-    Args:
-      quality: of each image.
-      scores: what it ought to say, higher = better.
-      deviations: of the scores. With these the share of the images whose fitted score
-        is off by more than two deviations is there too, the outlier ratio.
-    """
-    predicted = fitted(quality, scores)
-    kendall: Any = stats.kendalltau(quality, scores)
-    found = (
-        spearman(quality, scores),
-        kendall.statistic,
-        np.corrcoef(predicted, scores)[0, 1],
-        np.sqrt(np.mean((predicted - scores) ** 2)),
-    )
-    numbers = {name: float(one) for name, one in zip(ACROSS, found, strict=True)}
-    if deviations is not None:
-        off = np.abs(predicted - scores) > 2 * deviations
-        numbers[OUTLIERS] = float(off.mean())
-    return numbers
-
-
-def _jackknifed(
-    of: Callable[[np.ndarray], Mapping[str, float]], groups: np.ndarray
-) -> dict[str, Estimate]:
-    """Numbers of all rows, and of all but each group."""
-    whole = of(np.ones(len(groups), bool))
-    without = [of(groups != one) for one in np.unique(groups)]
-    return {
-        name: Estimate(value, np.array([own[name] for own in without]))
-        for name, value in whole.items()
-    }
-
-
-def ends(
-    of: Estimate, level: float, least: float = -math.inf, most: float = math.inf
-) -> dict[str, float]:
-    """A number with Student's interval over the groups of the jackknife.
-
-    Ends beyond `least` and `most`, which a number cannot be, are these.
-    """
-    wide = float(stats.t.ppf((1 + level) / 2, len(of.without) - 1)) * of.error
-    low, high = max(of.value - wide, least), min(of.value + wide, most)
-    return {"value": of.value, "low": low, "high": high}
-
-
-_LIMITS = {name: (-1.0, 1.0) for name in NUMBERS} | {
-    "RMSE": (0.0, math.inf),
-    OUTLIERS: (0.0, 1.0),
-}
-"""What a number can be."""
 
 
 def of_kind(study: Study, found: np.ndarray) -> dict[str, dict[str, Estimate]]:
@@ -514,7 +321,7 @@ def of_kind(study: Study, found: np.ndarray) -> dict[str, dict[str, Estimate]]:
     for column, method in enumerate(METHODS):
         own = found[:, :, column]
         each = [spearman(one, target) for one in own]
-        made[method] = _jackknifed(
+        made[method] = jackknifed(
             lambda rows, own=own, each=each: {
                 WITHIN: float(np.mean(np.array(each)[rows[:: len(target)]])),
                 **agreement(own.ravel()[rows], scores[rows]),
@@ -550,8 +357,7 @@ def numbers(study: Study) -> dict[str, Any]:
         "level_of_each_difference": study.level,
         "means": {
             method: {
-                name: ends(mean(method, name), LEVEL, *_LIMITS[name])
-                for name in NUMBERS
+                name: ends(mean(method, name), LEVEL, *LIMITS[name]) for name in NUMBERS
             }
             for method in METHODS
         },

@@ -14,7 +14,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("skimage")
 
 from experiments import introspection_image_quality as study_of
+from experiments import introspection_image_quality_agreement as agreement_of
 from experiments import introspection_image_quality_measures as measures
+from experiments import introspection_image_quality_opinions as opinions_of
 from experiments.introspection_image_quality_tables import (
     ACROSS,
     METHODS,
@@ -157,7 +159,7 @@ class TestMeasures:
         hidden = sigmoid(net.encoder @ x + net.encoder_bias)
         others = sigmoid(net.encoder @ y + net.encoder_bias)
         cut = lambda v: np.where(v < 0.025, 0, v).ravel()
-        pooled = lambda one, other: abs(study_of.spearman(one, other)) ** 10
+        pooled = lambda one, other: abs(agreement_of.spearman(one, other)) ** 10
         gradient = np.zeros((192, 6))
         for n in range(x.shape[1]):
             error = net.decoder @ hidden[:, n] + net.decoder_bias[:, 0] - x[:, n]
@@ -201,25 +203,25 @@ class TestMeasures:
 class TestAgreement:
     def test_scores_of_a_logistic_function_are_found_again(self):
         q = np.linspace(-2, 3, 40)
-        scores = study_of.logistic(q, 60.0, 1.7, 0.4, 2.0, 50.0)
-        np.testing.assert_allclose(study_of.fitted(q, scores), scores, atol=1e-4)
-        falling = study_of.fitted(-q, scores)
+        scores = agreement_of.logistic(q, 60.0, 1.7, 0.4, 2.0, 50.0)
+        np.testing.assert_allclose(agreement_of.fitted(q, scores), scores, atol=1e-4)
+        falling = agreement_of.fitted(-q, scores)
         np.testing.assert_allclose(falling, scores, atol=1e-4)
 
     def test_qualities_in_perfect_order_are_fitted(self):
         levels = -np.repeat([1.0, 2, 3, 4, 5], 13)
-        found = study_of.agreement(levels**3, levels)
+        found = agreement_of.agreement(levels**3, levels)
         assert found["Pearson"] > 0.999
         assert found["Spearman"] == pytest.approx(1)
-        flat = study_of.fitted(np.ones(65), levels)
+        flat = agreement_of.fitted(np.ones(65), levels)
         np.testing.assert_array_equal(flat, -3)
 
     def test_the_jacobian_is_that_of_the_function(self):
         q, b = np.linspace(-2, 2, 9), np.array([3.0, 1.3, 0.2, 0.5, 1.0])
-        ours = study_of._logistic_jacobian(q, *b)
+        ours = agreement_of._logistic_jacobian(q, *b)
         for n in range(5):
             step = 1e-6 * np.eye(5)[n]
-            slope = study_of.logistic(q, *(b + step)) - study_of.logistic(
+            slope = agreement_of.logistic(q, *(b + step)) - agreement_of.logistic(
                 q, *(b - step)
             )
             np.testing.assert_allclose(ours[:, n], slope / 2e-6, atol=1e-6)
@@ -228,24 +230,24 @@ class TestAgreement:
         q = np.linspace(0, 1, 30)
         scores = 10 * q
         scores[[4, 15]] += 3.0
-        found = study_of.agreement(q, scores, np.full(30, 1.0))
+        found = agreement_of.agreement(q, scores, np.full(30, 1.0))
         assert found[OUTLIERS] == pytest.approx(2 / 30)
-        assert OUTLIERS not in study_of.agreement(q, scores)
+        assert OUTLIERS not in agreement_of.agreement(q, scores)
 
     def test_a_quality_that_is_not_finite(self):
         with pytest.raises(ValueError, match="is an image its own reference"):
-            study_of.fitted(np.array([1.0, np.inf]), np.array([1.0, 2.0]))
+            agreement_of.fitted(np.array([1.0, np.inf]), np.array([1.0, 2.0]))
 
 
 class TestOpinions:
     def test_a_folder_is_read(self, tmp_path):
-        found = study_of.read_opinions(write_set(tmp_path / "set"))
+        found = opinions_of.read_opinions(write_set(tmp_path / "set"))
         assert found.distorted[5] == tmp_path / "set" / "r1-8.png"
         assert found.references[5] == tmp_path / "set" / "r1.png"
         assert found.scores[:4].tolist() == [48, 42, 30, 5]
         assert found.deviations is not None
         assert set(found.deviations) == {5}
-        none = study_of.read_opinions(write_set(tmp_path / "o", deviations=False))
+        none = opinions_of.read_opinions(write_set(tmp_path / "o", deviations=False))
         assert none.deviations is None
 
     @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ class TestOpinions:
         path = folder / "opinions.csv"
         path.write_text(path.read_text().replace(old, new, 1))
         with pytest.raises(error, match=match):
-            study_of.read_opinions(folder)
+            opinions_of.read_opinions(folder)
 
     def test_too_few(self, tmp_path):
         folder = write_set(tmp_path / "set")
@@ -272,7 +274,7 @@ class TestOpinions:
         with pytest.raises(
             ValueError, match="10 rows and 2 references at least, got 4 and 1"
         ):
-            study_of.read_opinions(folder)
+            opinions_of.read_opinions(folder)
 
     def test_a_set_without_a_name(self):
         study = dataclasses.replace(study_of.SMOKE, opinions=("somewhere",))
