@@ -9,7 +9,11 @@ from scipy import stats
 
 pytest.importorskip("matplotlib")
 
-from experiments import introspection_corruption, introspection_reliability
+from experiments import (
+    introspection_corruption,
+    introspection_plugin,
+    introspection_reliability,
+)
 from experiments.introspection_corruption_tables import NUMBERS, PAIRS, tables
 from experiments.introspection_networks import (
     FEED_FORWARD,
@@ -96,3 +100,37 @@ def test_seeds_that_agree_are_few_all_the_same():
     found = introspection_corruption.over(seeds, 0.95)
     wide = stats.t.ppf(0.975, df=2) * seeds[0].error
     assert (found["low"], found["high"]) == pytest.approx((0.5 - wide, 0.5 + wide))
+
+
+@pytest.mark.exhaustive
+def test_the_study_of_the_plug_in_runs_whole_in_small(tmp_path):
+    pytest.importorskip("imagecorruptions")
+    study = dataclasses.replace(
+        introspection_plugin.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    found = introspection_plugin.run(study)
+    assert list(found["trainings"]) == ["noise", "augmix"]
+    for own in found["trainings"].values():
+        means = own["means"]
+        assert list(means) == ["clean", "1", "5", "all", "without noise"]
+        for number, ends in own["differences"].items():
+            gap = (
+                means["all"][INTROSPECTIVE][number]["value"]
+                - means["all"][FEED_FORWARD][number]["value"]
+            )
+            np.testing.assert_allclose(ends["value"], gap, atol=1e-6)
+    # The trainings differ, and the others are not read in the place of one.
+    one, other = (
+        introspection_corruption.answers(study.of(training), 0)
+        for training in study.trainings
+    )
+    key = f"{FEED_FORWARD}|clean"
+    assert np.abs(one[key] - other[key]).max() > 0.01
+    assert "| augmix, introspective |" in introspection_plugin.tables(found)
+    name = "introspection_plugin_mnist5k_cnn"
+    assert (tmp_path / f"figures/{name}.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / f"numbers/{name}.json").read_text()) == found
+    assert introspection_plugin.run(study) == found  # of what is kept
