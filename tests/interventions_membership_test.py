@@ -249,3 +249,24 @@ def test_bad_decisions_are_named():
         advantage(np.array([1]), np.array([1, 0]))
     with pytest.raises(ValueError, match=r"losses must have shape \[batch\]"):
         interventions.below_mean_loss(jnp.ones((2, 2)), 0.5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_decisions_and_masks_of_a_sharded_batch_are_the_same(kind):
+    rng = np.random.default_rng(0)
+    loss = jnp.asarray(rng.exponential(size=16), jnp.float32)
+    maps = jnp.asarray(rng.normal(size=(16, 3, 4)), jnp.float32)
+
+    def of(loss, maps):
+        said = interventions.below_mean_loss(loss, 0.7)
+        return said, interventions.highest_shares(maps, (0.25, 0.5))
+
+    alone = jax.jit(of)(loss, maps)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    rows = NamedSharding(mesh, P("data"))
+    said, masks = jax.jit(of)(*jax.device_put((loss, maps), rows))
+    assert said.sharding.is_equivalent_to(rows, 1)
+    np.testing.assert_array_equal(said, alone[0])
+    np.testing.assert_array_equal(masks, alone[1])
+    of_rows = jax.jit(jax.vmap(lambda m: interventions.highest_shares(m[None], (0.5,))))
+    np.testing.assert_array_equal(of_rows(maps)[:, 0, 0], alone[1][1])

@@ -52,6 +52,7 @@ def test_the_numbers_are_means_with_intervals_that_hold_together(said, found):
             assert 0 <= low < value < high <= 1
 
 
+@pytest.mark.exhaustive
 def test_the_section_has_its_figure_table_and_numbers(said, found, tmp_path):
     page = report.write(found, said, tmp_path).read_text()
     assert 'href="#interventions"' in page

@@ -75,6 +75,7 @@ def test_the_numbers_are_those_of_a_loop(said, found):
     assert asked.loss.auroc.value > asked.scores["coin"].auroc.value
 
 
+@pytest.mark.exhaustive
 def test_a_sure_network_gives_no_infinite_number():
     labels = np.zeros(40, int)
     logits = np.where(np.arange(2) == 0, 800.0, -np.inf)[None].repeat(40, 0)
@@ -86,6 +87,7 @@ def test_a_sure_network_gives_no_infinite_number():
     assert found.loss.true_positive_rates[0.01].value == 0
 
 
+@pytest.mark.exhaustive
 def test_the_section_has_its_figure_table_and_numbers(said, found, tmp_path):
     page = report.write(found, said, tmp_path).read_text()
     assert 'href="#membership"' in page
