@@ -44,7 +44,6 @@ from experiments.introspection_networks import (
     BASELINES,
     FEED_FORWARD,
     INTROSPECTIVE,
-    METHODS,
     SIGMOID,
     Networks,
     over_seeds,
@@ -156,7 +155,8 @@ def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
 
     def ask() -> dict[str, np.ndarray]:
         made = introspection_networks.of_seed(study, seed)
-        x, labels = data.as_arrays(data.load(study.dataset, "validation"))
+        validation = data.load(study.dataset, study.validation_split)
+        x, labels = data.as_arrays(validation)
         given = {name: params for name, (_, params) in made.networks.items()}
 
         # Parameters are arguments: the seeds share a program.
@@ -180,10 +180,11 @@ def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
 
     said_of = (
         study.train_split,
+        study.validation_split,
         study.second_epochs,
         study.images,
         list(versions(study)),
-        *(() if study.methods == METHODS else study.methods),
+        study.methods,
     )
     name = f"answers-{scoring.fingerprint(said_of)[:12]}.npz"
     return kept(study.folder / str(seed) / name, ask)

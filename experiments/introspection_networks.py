@@ -46,6 +46,7 @@ class Networks:
       second_epochs: of the training of each second stage.
       seeds: how many networks.
       train_split: what both stages learn from.
+      validation_split: what the best epochs and temperatures are chosen on.
       workdir: where networks, images and answers are kept.
     """
 
@@ -57,6 +58,7 @@ class Networks:
     second_epochs: int = 50
     seeds: int = 6
     train_split: str = "train"
+    validation_split: str = "validation"
     workdir: pathlib.Path = pathlib.Path("checkpoints/introspection")
 
     @property
@@ -101,7 +103,7 @@ class Made(NamedTuple):
 def of_seed(study: Networks, seed: int) -> Made:
     """The networks of one seed, trained, gone on with, or loaded."""
     training = data.load(study.dataset, study.train_split)
-    validation = data.load(study.dataset, "validation")
+    validation = data.load(study.dataset, study.validation_split)
     folder = study.folder / str(seed)
     with _progress.reporter() as progress:
         model = train.fit(

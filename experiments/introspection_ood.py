@@ -170,7 +170,13 @@ def answers(study: Study, seed: int) -> Mapping[str, np.ndarray]:
             for key, values in in_pieces(functools.partial(both, given), images).items()
         }
 
-    said_of = (study.train_split, study.second_epochs, study.images, study.most)
+    said_of = (
+        study.train_split,
+        study.validation_split,
+        study.second_epochs,
+        study.images,
+        study.most,
+    )
     name = f"unknown-{scoring.fingerprint(said_of)[:12]}.npz"
     return kept(study.folder / str(seed) / name, ask)
 
