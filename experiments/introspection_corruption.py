@@ -46,6 +46,7 @@ from experiments.introspection_networks import (
     INTROSPECTIVE,
     SIGMOID,
     Networks,
+    in_unit,
     over_seeds,
 )
 from experiments.shared import keep_programs, write_numbers
@@ -301,7 +302,8 @@ def numbers(study: Study) -> dict[str, Any]:
     means = {
         severity: {
             method: {
-                name: over(seeds.mean(method, name, keys), LEVEL) for name in NUMBERS
+                name: in_unit(over(seeds.mean(method, name, keys), LEVEL))
+                for name in NUMBERS
             }
             for method in study.methods
         }
