@@ -1,6 +1,7 @@
 """What studies share: numbers in a file, programs that are kept, a t interval."""
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +21,13 @@ def write_numbers(path: pathlib.Path, numbers: Any) -> None:
 
 
 def keep_programs(workdir: pathlib.Path) -> None:
-    """What is compiled stays beside a study's networks, which are much alike."""
-    cache = (workdir / "compiled").absolute()
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    """What is compiled stays beside a study's networks, which are much alike.
+
+    Where JAX was given a place for programs, as for all tests, it keeps that.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = (workdir / "compiled").absolute()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float) -> dict[str, float]:

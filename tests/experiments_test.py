@@ -33,6 +33,7 @@ explanations_voice = pytest.importorskip("experiments.explanations_voice")
 grad_trust_table = pytest.importorskip("experiments.grad_trust_table")
 representation = pytest.importorskip("experiments.representation")
 lee2021_open_set = pytest.importorskip("experiments.lee2021_open_set")
+shared = pytest.importorskip("experiments.shared")
 
 
 @pytest.mark.exhaustive
@@ -517,3 +518,13 @@ def test_the_page_of_the_open_set_has_the_tables_of_its_numbers():
     text = (folder / "lee2021_open_set.md").read_text()
     for table in lee2021_open_set.tables(found).split("\n\n"):
         assert table in text
+
+
+def test_a_place_for_programs_that_is_there_stays(tmp_path, monkeypatch):
+    changed = {}
+    monkeypatch.setattr(jax.config, "update", changed.__setitem__)
+    shared.keep_programs(tmp_path)  # all tests have one
+    assert not changed
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    shared.keep_programs(tmp_path)
+    assert changed == {"jax_compilation_cache_dir": str(tmp_path / "compiled")}

@@ -113,11 +113,7 @@ def leaves(made):
 
 
 @pytest.mark.exhaustive
-def test_the_study_of_attacked_scores_runs_whole_in_small(
-    tmp_path, capsys, monkeypatch
-):
-    # Else the programs of all later tests of the process went to its folder.
-    monkeypatch.setattr(adversarial_scores, "keep_programs", lambda workdir: None)
+def test_the_study_of_attacked_scores_runs_whole_in_small(tmp_path, capsys):
     study = dataclasses.replace(
         adversarial_scores.SMOKE,
         workdir=tmp_path,
