@@ -38,7 +38,7 @@ from experiments.introspection_active_learning_tables import (
     draw,
     tables,
 )
-from experiments.shared import keep_programs, t_interval, write_numbers
+from experiments.shared import keep_programs, published, t_interval
 from trustjax import introspection
 
 STUDY = Study()
@@ -153,12 +153,7 @@ def numbers(study: Study) -> dict[str, Any]:
 
 def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
-    said = numbers(study)
-    draw(said, study.figures / f"{study.name}.png")
-    path = study.numbers / f"{study.name}.json"
-    write_numbers(path, said)
-    print(f"numbers: {path}")
-    return said
+    return published(study, numbers(study), draw)
 
 
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:

@@ -49,7 +49,7 @@ from experiments.introspection_networks import (
     in_unit,
     over_seeds,
 )
-from experiments.shared import keep_programs, write_numbers
+from experiments.shared import keep_programs, published
 from experiments.shifts_numbers import Estimate
 from trustjax import data, metrics, scoring
 
@@ -357,14 +357,10 @@ def numbers(study: Study) -> dict[str, Any]:
 
 def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
-    said = numbers(study)
-    draw(said, study.figures / f"{study.name}.png")
+    said = published(study, numbers(study), draw)
     introspection_reliability.draw(
         said["reliability"], study.figures / f"{study.name}_reliability.png"
     )
-    path = study.numbers / f"{study.name}.json"
-    write_numbers(path, said)
-    print(f"numbers: {path}")
     return said
 
 

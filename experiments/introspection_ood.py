@@ -38,7 +38,7 @@ from experiments.introspection_ood_tables import (
     draw,
     tables,
 )
-from experiments.shared import keep_programs, write_numbers
+from experiments.shared import keep_programs, published
 from trustjax import data, metrics, scores, scoring
 
 LEVEL = 0.95
@@ -371,12 +371,7 @@ def numbers(study: Study) -> dict[str, Any]:
 
 def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
-    said = numbers(study)
-    draw(said, study.figures / f"{study.name}.png")
-    path = study.numbers / f"{study.name}.json"
-    write_numbers(path, said)
-    print(f"numbers: {path}")
-    return said
+    return published(study, numbers(study), draw)
 
 
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:

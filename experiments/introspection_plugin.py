@@ -34,7 +34,7 @@ from experiments.introspection_networks import (
     in_unit,
     percent,
 )
-from experiments.shared import keep_programs, write_numbers
+from experiments.shared import keep_programs, published
 
 LEVEL = introspection_corruption.LEVEL
 """The chance that not one statement of the page is false."""
@@ -216,12 +216,7 @@ def _head(first: str, columns: list[str]) -> list[str]:
 
 def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
-    said = numbers(study)
-    draw(said, study.figures / f"{study.name}.png")
-    path = study.numbers / f"{study.name}.json"
-    write_numbers(path, said)
-    print(f"numbers: {path}")
-    return said
+    return published(study, numbers(study), draw)
 
 
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:
