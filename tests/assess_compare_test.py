@@ -265,6 +265,7 @@ def test_progress_is_heard(networks):
     assert heard == [("comparing", done, 3) for done in (1, 2, 3)]
 
 
+@pytest.mark.exhaustive
 def test_a_made_up_network_with_infinite_scores_is_compared():
     found = assess.compare(
         {str(seed): made_up.predictions(seed=0, full=seed > 0) for seed in (0, 1)},

@@ -110,6 +110,7 @@ def test_page_opens_whole(tab, page_path, width, dark):
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+@pytest.mark.exhaustive
 def test_page_of_networks_opens_whole(tab, compared_path, width):
     tab.open(compared_path, width=width, height=900)
     assert tab.complaints() == []
@@ -144,6 +145,7 @@ def test_page_of_explanations_opens_whole(tab, tmp_path, width):
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+@pytest.mark.exhaustive
 def test_page_about_a_detector_opens_whole(tab, tmp_path, width):
     page = detect_page_test.written(tmp_path, detect_page_test.page())
     tab.open(page, width=width, height=900, dark=width < 600)

@@ -94,6 +94,7 @@ def test_report_is_three_files_that_agree(folder):
     assert {name for name in arrays if name.startswith("score_")} == standard
 
 
+@pytest.mark.exhaustive
 def test_a_second_report_loads_the_network_and_gives_the_same_numbers(folder, capsys):
     with contextlib.chdir(folder):
         run("report", *SMALL, "--scores", "margin", "--out", "second")
@@ -182,6 +183,7 @@ def own_score():
     scores.unregister(row.name)
 
 
+@pytest.mark.exhaustive
 def test_a_score_of_ones_own_is_wherever_scores_are(folder, own_score, capsys):
     name, title = own_score.name, own_score.title
     with contextlib.chdir(folder):
@@ -234,6 +236,7 @@ def test_a_checkpoint_of_another_run_is_refused(folder, error_of):
     assert "seed" in message
 
 
+@pytest.mark.exhaustive
 def test_assess_adds_the_scores_that_the_outputs_determine():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(40, 3)) * 2
@@ -377,6 +380,7 @@ def test_folders_and_the_network_follow_from_dataset_and_seed():
     assert chosen.checkpoint_folder == pathlib.Path("checkpoints/emnist-letters-cnn-3")
 
 
+@pytest.mark.exhaustive
 def test_a_report_of_other_settings_is_not_overwritten_unasked(error_of, capsys):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(40, 3)), np.arange(40) % 3

@@ -89,6 +89,7 @@ def test_files_of_one_name_are_told_apart_by_their_paths(said):
     assert found.names == ("one/said.npz", "two/said.npz")
 
 
+@pytest.mark.exhaustive
 def test_names_can_be_given(said):
     paths = [saved("a.npz", said), saved("b.npz", said)]
     run("compare", *paths, "--names", "first", "second")

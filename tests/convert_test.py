@@ -47,6 +47,7 @@ def test_a_checkpoint_of_pytorch_becomes_a_file_of_arrays(tmp_path):
     assert_same(weights.read(tmp_path / "a.safetensors"), original)
 
 
+@pytest.mark.exhaustive
 def test_a_twin_becomes_the_librarys_own(tmp_path):
     own = models.arrays(network("resnet18_cifar", 7))
     row = models.known("resnet18_cifar")

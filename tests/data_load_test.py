@@ -256,6 +256,7 @@ class TestFashionMnist:
             (folder / f"{stem}.gz").write_bytes(gzip.compress(content, 1))
         return folder, arrays
 
+    @pytest.mark.exhaustive
     def test_reads_the_files_and_needs_them_once(self, files, tmp_path, monkeypatch):
         folder, arrays = files
         monkeypatch.setenv("TRUSTJAX_FASHION_MNIST", str(folder))

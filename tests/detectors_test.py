@@ -262,6 +262,7 @@ def network():
 NAMES = ("max_softmax", "grad_norm")
 
 
+@pytest.mark.exhaustive
 def test_columns_of_a_network_are_its_scores_and_statistics():
     apply_fn, params, x = network()
     names = detectors.names_for(

@@ -206,7 +206,9 @@ def test_a_batch_of_one_is_a_row_of_the_batch(case):
     assert_same(case.by_image(alone), row)
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("Auto", marks=pytest.mark.exhaustive), "Explicit"]
+)
 def test_sharded_is_unsharded_and_stays_sharded(case, kind):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType[kind],))
     by_image = NamedSharding(mesh, P("data"))

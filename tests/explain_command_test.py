@@ -402,6 +402,7 @@ def reported(place):
     return pipeline.trust_report(of_report), images, swapped
 
 
+@pytest.mark.exhaustive
 def test_a_report_lends_its_network_and_its_dataset(place, reported):
     options: dict[str, Any] = {"methods": ("grad_cam",), **SMALL}
     made = pipeline.explanations(

@@ -72,6 +72,7 @@ def test_it_is_a_loop_over_layers_and_images(order):
             np.testing.assert_allclose(row, both, atol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_what_is_asked_stays_what_the_network_predicts():
     asked = []
 

@@ -266,6 +266,7 @@ def test_centring_takes_away_the_noise_of_the_mean_mask():
     assert centred.standard_error.mean() < plain.standard_error.mean() / 2
 
 
+@pytest.mark.exhaustive
 def test_until_stops_each_image_when_its_map_is_sure():
     x = jax.random.uniform(KEY, (3, 12, 12, 1)) * jnp.array([1.0, 0.3, 0.0]).reshape(
         3, 1, 1, 1

@@ -138,6 +138,7 @@ def test_names_that_are_one_even_so_are_refused():
 @pytest.mark.parametrize(
     ("name", "way"), [("mlp", "at_once"), ("mlp", "loops"), ("cnn", "loops")]
 )
+@pytest.mark.exhaustive
 def test_exported_with_a_symbolic_batch(name, way, request):
     """One program for every batch, as `vmap(grad)` gives: what serving needs."""
     if way == "loops":

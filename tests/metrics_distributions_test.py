@@ -347,7 +347,10 @@ def test_resamples_of_numbers_that_jax_cannot_hold_are_refused():
     assert metrics.compare({"a": [4, 1, 2, 3]}, correct, **options).values == 0.75
 
 
-@pytest.mark.parametrize("differentiate", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize(
+    "differentiate",
+    [jax.grad, pytest.param(jax.jacfwd, marks=pytest.mark.exhaustive)],
+)
 @pytest.mark.parametrize(
     "metric",
     [

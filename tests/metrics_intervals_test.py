@@ -142,6 +142,8 @@ def share_told_apart(errors):
     return jax.lax.map(told_apart, jax.random.split(KEY, 200)).mean()
 
 
-@pytest.mark.parametrize("errors", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "errors", [1, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (2, 3, 5))]
+)
 def test_noise_with_few_errors_is_not_told_apart(errors):
     assert share_told_apart(errors) <= 0.08

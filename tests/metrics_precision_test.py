@@ -45,6 +45,7 @@ def float64_areas(scores, correct):
 
 
 @pytest.mark.parametrize("decimals", [None, 2])
+@pytest.mark.exhaustive
 def test_areas_of_a_million_examples_keep_their_digits(million, decimals):
     scores, correct = million
     if decimals is not None:

@@ -303,6 +303,7 @@ def test_binomial_bound_is_that_of_clopper_and_pearson(count, share, chance):
 binomial_bound = jax.jit(binomial_upper_bound)
 
 
+@pytest.mark.exhaustive
 def test_guaranteed_selection_holds_on_new_data():
     """The true risk of what is selected, over many calibration sets."""
 
@@ -383,6 +384,7 @@ def test_too_small_a_set_guarantees_nothing():
     assert chosen.coverage == 0
 
 
+@pytest.mark.exhaustive
 def test_no_slack_that_four_million_examples_can_see():
     """One error in four millions is a risk; one right answer short is not all."""
     size = 4_000_000

@@ -12,9 +12,8 @@ from trustjax.models import _window_attention as window_attention
 SMALL = small_networks.names(small_networks.ATTENTION)
 
 
-@pytest.mark.parametrize(
-    "name", small_networks.names(small_networks.ATTENTION, light=("vit",))
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", SMALL)
 def test_statistics_of_a_sharded_batch_are_those_of_a_loop(name):
     small_networks.check_statistics(name)
 

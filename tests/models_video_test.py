@@ -7,6 +7,7 @@ from tests import small_networks
 SMALL = small_networks.names(small_networks.VIDEO)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SMALL)
 def test_statistics_of_a_sharded_batch_are_those_of_a_loop(name):
     small_networks.check_statistics(name)

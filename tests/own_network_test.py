@@ -588,6 +588,7 @@ def ready(config, test, train=None):
     return _brought.ready(config, _brought.opened(config), datasets)
 
 
+@pytest.mark.exhaustive
 def test_weights_of_a_named_network_are_reported_without_training(
     digits_file, tmp_path
 ):

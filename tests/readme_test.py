@@ -22,6 +22,7 @@ def _in_an_empty_folder(tmp_path):
 
 
 @pytest.mark.usefixtures("_in_an_empty_folder", "without_type_checks")
+@pytest.mark.exhaustive
 def test_the_examples_can_be_pasted_one_after_the_other(capsys):
     pasted = {}
     for example in EXAMPLES:

@@ -50,6 +50,7 @@ def page(tmp_path_factory):
     return path.read_text("utf-8")
 
 
+@pytest.mark.exhaustive
 def test_every_name_is_on_the_page_whole(page):
     elements = Elements(page)
     whole = {a["title"] for t, a in elements.tags if t == "bdi" and "title" in a}

@@ -143,6 +143,7 @@ def test_scores_can_be_read_back(folder, said):
         np.testing.assert_array_equal(read.scores[name], values)
 
 
+@pytest.mark.exhaustive
 def test_record_numbers_can_be_read_back(found, said, tmp_path):
     assert assess.read_predictions(report_of(found, said, tmp_path)).index is None
     numbered = dataclasses.replace(said, index=np.arange(len(said.labels))[::-1])
@@ -336,6 +337,7 @@ def test_a_page_of_other_sections_is_another_list():
     assert made.files.keys() == {"tables/t.csv"}
 
 
+@pytest.mark.exhaustive
 def test_files_that_the_new_report_has_not_go_with_the_old_one(said, tmp_path):
     plain = made_up.predictions(full=False)
     full_found, plain_found = (assess.assess(s, num_samples=200) for s in (said, plain))

@@ -246,6 +246,7 @@ def test_masks_are_drawn_by_example_and_not_by_place(dropout_net):
     assert not np.allclose(alone, score(x[order]), rtol=1e-3)
 
 
+@pytest.mark.exhaustive
 def test_mc_dropout_is_the_same_sharded_and_jitted(dropout_net):
     stochastic_apply_fn, params = dropout_net
     x, key = jax.random.normal(jax.random.key(1), (8, 6)), jax.random.key(2)
@@ -397,6 +398,7 @@ def test_bad_samples_are_named(call, message):
         call(jnp.eye(3))
 
 
+@pytest.mark.exhaustive
 def test_dropout_is_exported_with_a_symbolic_batch():
     noisy = lambda params, x, key: x @ params + jax.random.normal(key, x.shape)
     score = jax.jit(

@@ -54,6 +54,7 @@ def given(scorer):
     return scorer.given
 
 
+@pytest.mark.exhaustive
 def test_every_score_comes_from_one_plan_and_is_its_function(params, scorer, given):
     images, batches = made_batches()
     results = scorer.run(batches)

@@ -517,6 +517,7 @@ def test_an_output_that_is_no_array_is_named(params, wrap, message, names):
         scoring.score_batch(names, wrapped, params, jnp.ones((2, INPUTS)))
 
 
+@pytest.mark.exhaustive
 def test_parameters_without_a_gradient_are_left_out_of_gradient_scores(params):
     more = {**params, "steps": jnp.int32(3), "key": jax.random.key(0)}
     model = lambda p, x: SPLIT.apply_fn(p, x) + 0 * p["steps"]

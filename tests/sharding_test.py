@@ -164,6 +164,7 @@ def test_every_gradient(mesh):
 
 
 @pytest.mark.parametrize("placed", [True, False])
+@pytest.mark.exhaustive
 def test_without_jit_on_explicit_axes(placed):
     """Also of parameters that were never put on the mesh; and by microbatches."""
     apply_fn, params, x = dense()
@@ -208,6 +209,7 @@ def test_inside_shard_map(name, mesh):
 
 
 @explicit
+@pytest.mark.exhaustive
 def test_scores_of_gradients(mesh):
     """Each from gradients towards one class, every class, or all classes at once."""
     apply_fn, params, x = problems.get("cnn")

@@ -94,6 +94,7 @@ def mixed_by_loop(image, chains):
     return float(chains.blend) * image + (1 - float(chains.blend)) * mixture
 
 
+@pytest.mark.exhaustive
 def test_mixtures_are_those_of_a_loop():
     images = photographs(24) / np.float32(255)
     options = {"severity": 6.0, "width": 3, "depth": None, "alpha": 1.0}

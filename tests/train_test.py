@@ -141,6 +141,7 @@ t.train.fit(t.KILLED, t.TRAIN, t.VALIDATION, workdir=sys.argv[1], checkpoint_eve
 KILLED = dataclasses.replace(CONFIG, epochs=60, patience=60)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
     killed_run(KILLED_RUN, tmp_path)
     resumed = train.fit(
