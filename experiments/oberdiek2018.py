@@ -47,6 +47,8 @@ class Study:
       resplits: how often the images are divided and a network is trained.
       meta_seeds: how often a meta-classifier that starts at random is trained.
       known_unknowns: how many images of a concept a meta-classifier may know.
+      features: the sets of columns that meta-classifiers beyond the paper's take, names
+        of `oberdiek2018_judges.features`.
       neighbours: how many training images the scores of neighbours look among, as
         many of each class.
       without: scores that are not asked, for they take long.
@@ -68,6 +70,13 @@ class Study:
     resplits: int = 10
     meta_seeds: int = 5
     known_unknowns: int = 200
+    features: tuple[str, ...] = (
+        "paper",
+        "scores",
+        "activations",
+        "scores+gradients",
+        "everything",
+    )
     neighbours: int = 1000
     without: tuple[str, ...] = ()
     epochs: int = 100

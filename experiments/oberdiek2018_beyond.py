@@ -63,7 +63,6 @@ CLAIMS = {
     ),
 }
 """Statements of the paper and of its outlook, as differences of two judges."""
-FEATURES = ("paper", "scores", "activations", "scores+gradients", "everything")
 
 
 def scores(found: Sequence[Populations]) -> dict[str, Judgements]:
@@ -78,16 +77,21 @@ def scores(found: Sequence[Populations]) -> dict[str, Judgements]:
 def combinations(study: Study, found: Sequence[Populations]) -> dict[str, Judgements]:
     """Meta-classifiers of more and more columns, that know nothing or what is free."""
     metas = [
-        Meta("network", features, of) for features in FEATURES for of in ((), FREE)
+        Meta("network", features, of)
+        for features in study.features
+        for of in ((), FREE)
     ]
     # LASSO takes minutes where a hundred columns say nearly the same.
     few = ("paper", "scores", "scores+gradients")
-    metas += [Meta("lasso", features, FREE) for features in few]
+    metas += [
+        Meta("lasso", features, FREE) for features in few if features in study.features
+    ]
     # Norms of gradients span decades, and those of unknown images go beyond what is
     # seen in training: a logarithm keeps a network within what it knows.
     metas += [
         Meta("network", features, of, transform="signed_log")
         for features in ("paper", "scores+gradients", "everything")
+        if features in study.features
         for of in ((), FREE)
     ]
     return {meta.name: judges.trained(study, found, meta) for meta in metas}

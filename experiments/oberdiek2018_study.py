@@ -87,6 +87,7 @@ SMOKE = dataclasses.replace(
     resplits=1,
     meta_seeds=1,
     known_unknowns=40,
+    features=("paper", "everything"),
     epochs=3,
     batch_size=50,
     num_samples=100,
@@ -222,7 +223,7 @@ def _described(
     settings = {
         name: value
         for name, value in dataclasses.asdict(study).items()
-        if name not in ("batch_size", "workdir", "numbers", "figures")
+        if name not in ("batch_size", "features", "workdir", "numbers", "figures")
     }
     accuracy = [float(one.correct["test"].mean()) for one in found]
     return {
