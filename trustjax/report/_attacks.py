@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from trustjax import _extras
 from trustjax.assess import Assessment, AttackNumbers, Attacks, Quantity
 from trustjax.report import _figures, _section, _style, _tables, _text
@@ -76,14 +74,8 @@ def _band(
     label: str,
 ) -> None:
     """One number by radius, and its interval; a gap where it is not defined."""
-    radii = list(attacks.by_radius)
-    found = [chosen(attacks.by_radius[radius]) for radius in radii]
-    value, low, high = (
-        [np.nan if end is None else end for end in ends]
-        for ends in zip(*(quantity[:3] for quantity in found), strict=True)
-    )
-    axes.fill_between(radii, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(radii, value, color=colour, linestyle=dashes, marker=".", label=label)
+    found = {radius: chosen(of) for radius, of in attacks.by_radius.items()}
+    _figures.band(axes, found, colour, linestyle=dashes, marker=".", label=label)
 
 
 def network(assessed: Assessment) -> _section.Table:
@@ -125,36 +117,24 @@ def scores(assessed: Assessment) -> _section.Table:
     radii: Sequence[float] = list(attacks.by_radius)
     known = next(iter(attacks.by_radius.values())).auroc
     rated = [score for score in assessed.scores if score.name in known]
-    # What the best at each radius reaches at least.
     reached = {
-        radius: max(
-            (quantity.value or 0.0, quantity.low or 0.0)
-            for quantity in of.auroc.values()
-        )[1]
+        radius: _tables.least_of_best(of.auroc.values())
         for radius, of in attacks.by_radius.items()
     }
 
     def cell(name: str, radius: float) -> _section.Cell:
         numbers = attacks.by_radius[radius]
-        auroc, unseen = numbers.auroc[name], numbers.unseen[name]
-        passing = f"{_text.interval(unseen, _text.percent)} fool it unseen"
-        if auroc.value is None:
-            return _section.Cell("–", kind="none", hint=auroc.not_defined)
-        value, low, high = (end or 0.0 for end in auroc[:3])
-        worse = high < 0.5
-        told = worse or low > 0.5
-        return _section.Cell(
-            f"{value:.3f}",
-            *auroc[:3],
+        unseen = numbers.unseen[name]
+        return _tables.auroc_cell(
+            numbers.auroc[name],
+            reached[radius],
             also={
                 "unseen": unseen.value,
                 "unseen low": unseen.low,
                 "unseen high": unseen.high,
             },
             small=f"{100 * (unseen.value or 0.0):.0f} % unseen",
-            kind="top" if high >= reached[radius] else "wrong" if worse else "",
-            level=round(_tables.DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told),
-            hint=f"{_text.interval(auroc, _text.number)}; {passing}",
+            beside=f"{_text.interval(unseen, _text.percent)} fool it unseen",
         )
 
     return _section.Table(

@@ -1,14 +1,22 @@
 """The figures about scores and confidence, each with what to look for in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from trustjax import _extras
-from trustjax.assess import Assessment, Predictions, ScoreAssessment, all_scores
+from trustjax.assess import (
+    Assessment,
+    Predictions,
+    Quantity,
+    ScoreAssessment,
+    all_scores,
+)
 from trustjax.report import _style
 
 with _extras.required("report"):
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -25,6 +33,25 @@ def distinct(scores: Sequence[ScoreAssessment], most: int) -> list[ScoreAssessme
         if len(chosen) < most and not any(_alike(score, other) for other in chosen):
             chosen.append(score)
     return chosen
+
+
+def band(
+    axes: Axes, found: Mapping[float, Quantity], colour: str, **options: Any
+) -> None:
+    """A line of numbers and the band of their intervals; a gap where one is missing.
+
+    Args:
+      axes: where.
+      found: place on the axis -> number.
+      colour: of both.
+      **options: of the line.
+    """
+    value, low, high = (
+        [np.nan if end is None else end for end in ends]
+        for ends in zip(*(quantity[:3] for quantity in found.values()), strict=True)
+    )
+    axes.fill_between(list(found), low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(list(found), value, color=colour, **options)
 
 
 def _alike(one: ScoreAssessment, other: ScoreAssessment) -> bool:

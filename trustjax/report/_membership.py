@@ -60,16 +60,15 @@ def scores(assessed: Assessment) -> _section.Table:
     known = [score for score in assessed.scores if score.name in found.scores]
     rows = [(LOSS, found.loss)]
     rows += [(score.title, found.scores[score.name]) for score in known]
-    reached = max((of.auroc.value or 0.0, of.auroc.low or 0.0) for _, of in rows)[1]
+    reached = _tables.least_of_best(of.auroc for _, of in rows)
 
     def auroc(quantity: Quantity) -> _section.Cell:
-        value, low, high = (end or 0.0 for end in quantity[:3])
-        told = low > 0.5 or high < 0.5
+        # Whichever way it tells them apart, that gives them away.
         return _section.Cell(
-            f"{value:.3f}",
+            f"{quantity.value or 0.0:.3f}",
             *quantity[:3],
-            kind="top" if high >= reached else "wrong",
-            level=round(_tables.DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told),
+            kind="top" if (quantity.high or 0.0) >= reached else "wrong",
+            level=_tables.auroc_depth(quantity),
             hint=_text.interval(quantity, _text.number),
         )
 

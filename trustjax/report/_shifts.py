@@ -97,14 +97,10 @@ def _band(
     label: str | None = None,
 ) -> None:
     """The mean over the kinds, and its interval; a gap where it is not defined."""
-    severities = sorted(shifts.means)
-    found = [chosen(shifts.means[severity]) for severity in severities]
-    value, low, high = (
-        [np.nan if end is None else end for end in ends]
-        for ends in zip(*(quantity[:3] for quantity in found), strict=True)
-    )
-    axes.fill_between(severities, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(severities, value, color=colour, linestyle=dashes, label=label)
+    found: dict[float, Quantity] = {
+        severity: chosen(shifts.means[severity]) for severity in sorted(shifts.means)
+    }
+    _figures.band(axes, found, colour, linestyle=dashes, label=label)
 
 
 def _of_score(name: str) -> _Chosen:
@@ -167,29 +163,10 @@ def scores(assessed: Assessment) -> _section.Table | None:
     rated = [score for score in assessed.scores if score.name in shifts.means[0].auroc]
     if not rated:
         return None
-    # What the best at each severity reaches at least.
     reached = {
-        severity: max(
-            (of.value or 0.0, of.low or 0.0)
-            for of in shifts.means[severity].auroc.values()
-        )[1]
+        severity: _tables.least_of_best(shifts.means[severity].auroc.values())
         for severity in severities
     }
-
-    def cell(quantity: Quantity, severity: int) -> _section.Cell:
-        if quantity.value is None:
-            return _section.Cell("–", kind="none", hint=quantity.not_defined)
-        value, low, high = (end or 0.0 for end in quantity[:3])
-        worse = high < 0.5
-        told = worse or low > 0.5
-        return _section.Cell(
-            f"{value:.3f}",
-            *quantity[:3],
-            kind="top" if high >= reached[severity] else "wrong" if worse else "",
-            level=round(_tables.DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told),
-            hint=_text.interval(quantity, _text.number),
-        )
-
     several = "the mean over all corruptions" if len(shifts.by_kind) > 1 else ""
     return _section.Table(
         name="shifted_scores",
@@ -201,7 +178,10 @@ def scores(assessed: Assessment) -> _section.Table | None:
         rows=[
             _section.Row(
                 score.title,
-                [cell(shifts.means[s].auroc[score.name], s) for s in severities],
+                [
+                    _tables.auroc_cell(shifts.means[s].auroc[score.name], reached[s])
+                    for s in severities
+                ],
             )
             for score in rated
         ],

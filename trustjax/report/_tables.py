@@ -1,6 +1,7 @@
 """The tables of the page: scores, trust matrix, gradients, other data sets."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -337,6 +338,54 @@ def gradients(assessed: Assessment) -> _section.Table | None:
     )
 
 
+def least_of_best(aurocs: Iterable[Quantity]) -> float:
+    """What the best of a column reaches at least: the low end of its interval."""
+    return max((of.value or 0.0, of.low or 0.0) for of in aurocs)[1]
+
+
+def auroc_depth(auroc: Quantity) -> int:
+    """Per cent of colour: the deeper the farther from a coin, none if not told from it.
+
+    Args:
+      auroc: with its interval.
+    """
+    value, low, high = (end or 0.0 for end in auroc[:3])
+    told = low > 0.5 or high < 0.5
+    return round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told)
+
+
+def auroc_cell(
+    auroc: Quantity,
+    reached: float,
+    *,
+    also: Mapping[str, Any] = {},
+    small: str = "",
+    beside: str = "",
+) -> _section.Cell:
+    """An AUROC in a column of such, outlined where it may be the best.
+
+    Args:
+      auroc: the number.
+      reached: `least_of_best` of its column.
+      also: as in `Cell`.
+      small: as in `Cell`.
+      beside: what a pointer is told after the interval.
+    """
+    if auroc.value is None:
+        return _section.Cell("–", kind="none", hint=auroc.not_defined)
+    high = auroc.high or 0.0
+    interval = _text.interval(auroc, _text.number)
+    return _section.Cell(
+        f"{auroc.value:.3f}",
+        *auroc[:3],
+        also=also,
+        small=small,
+        kind="top" if high >= reached else "wrong" if high < 0.5 else "",
+        level=auroc_depth(auroc),
+        hint=f"{interval}; {beside}" if beside else interval,
+    )
+
+
 def strangers(assessed: Assessment) -> _section.Table | None:
     """Scores by other data sets: how well each keeps strangers out."""
     datasets = list(assessed.out_of_distribution)
@@ -347,12 +396,11 @@ def strangers(assessed: Assessment) -> _section.Table | None:
     ]
     if not names:
         return None
-    # What the best of each data set reaches at least.
     reached = {
-        dataset: max(
-            (numbers["auroc"].value or 0.0, numbers["auroc"].low or 0.0)
+        dataset: least_of_best(
+            numbers["auroc"]
             for numbers in assessed.out_of_distribution[dataset].values()
-        )[1]
+        )
         for dataset in datasets
         if assessed.out_of_distribution[dataset]
     }
@@ -361,19 +409,13 @@ def strangers(assessed: Assessment) -> _section.Table | None:
         numbers = assessed.out_of_distribution[dataset].get(score.name)
         if numbers is None:
             return _section.Cell("–", level=0)
-        auroc, passing = numbers["auroc"], numbers["fpr_at_95_tpr"]
-        value, low, high = (end or 0.0 for end in auroc[:3])
-        worse = high < 0.5
-        told = worse or low > 0.5
-        return _section.Cell(
-            f"{value:.3f}",
-            *auroc[:3],
+        passing = numbers["fpr_at_95_tpr"]
+        return auroc_cell(
+            numbers["auroc"],
+            reached[dataset],
             also={"share that passes": passing.value},
             small=f"{100 * (passing.value or 0.0):.0f} % pass",
-            kind="top" if high >= reached[dataset] else "wrong" if worse else "",
-            level=round(DEEPEST * min(1.0, 2 * abs(value - 0.5))) * int(told),
-            hint=f"{_text.interval(auroc, _text.number)}; "
-            f"{_text.interval(passing, _text.percent)} pass",
+            beside=f"{_text.interval(passing, _text.percent)} pass",
         )
 
     return _section.Table(
