@@ -118,6 +118,13 @@ def open_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in (0, 1), got {value}")
 
 
+def rising(name: str, ends: tuple[float, float]) -> None:
+    """Requires the first of two numbers to be less than the second."""
+    low, high = ends
+    if not low < high:
+        raise ValueError(f"{name} must rise, got {low} and {high}")
+
+
 def count(
     name: str, value: int, *, at_least: int = 1, at_most: float = math.inf
 ) -> None:

@@ -381,9 +381,8 @@ def _checked(
     _validate.same_length(x=x, labels=labels)
     logits = jax.eval_shape(apply_fn, params, x)
     _validate.classes("labels", labels, logits.shape[-1])
+    _validate.rising("bounds", bounds)
     low, high = bounds
-    if not low < high:
-        raise ValueError(f"bounds must rise, got {low} and {high}")
     if _validate.is_known(x) and x.size:
         known = np.asarray(x)  # inside `jit` too, where `x.min()` would be traced
         least, most = float(known.min()), float(known.max())

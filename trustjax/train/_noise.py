@@ -49,16 +49,14 @@ def gaussian_noise(
     _validate.floating("images", images)
     _validate.not_negative("deviation", deviation)
     _validate.fraction("share", share)
-    low, high = bounds
-    if not low < high:
-        raise ValueError(f"bounds must rise, got {low} and {high}")
+    _validate.rising("bounds", bounds)
 
     def of_one(key: jax.Array, image: jax.Array, number: jax.Array) -> jax.Array:
         of_noise, of_chance = jax.random.split(jax.random.fold_in(key, number))
         wide = _numerics.at_least_float32(image)
         noise = deviation * jax.random.normal(of_noise, image.shape, wide.dtype)
         changed = wide + noise * jax.random.bernoulli(of_chance, share)
-        return jnp.clip(changed, low, high).astype(image.dtype)
+        return jnp.clip(changed, *bounds).astype(image.dtype)
 
     def of_batch(images: jax.Array, key: Any) -> jax.Array:
         numbers = jnp.arange(images.shape[0])
