@@ -1,13 +1,15 @@
 """What the scores say of test images that were changed against the network."""
 
+import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from trustjax import assess, data, interventions, scoring
+from trustjax import assess, data, gradients, interventions, scoring
 from trustjax.pipeline import _mistakes, _shifts
 from trustjax.pipeline._attack_options import AttackOptions
 from trustjax.typing import ApplyFn, Params, ProgressFn
@@ -62,12 +64,10 @@ def scored(
         origin = scoring.fingerprint(of)
         said = _shifts.kept(path, origin)
         if said is None:
-            attacked = _in_batches(
-                lambda x, y, r=radius: attack(network[1], x, y, r),
-                (images, labels),
-                batch_size,
-            )
-            said = _shifts.reduced(ask(attacked, labels))
+            attacked = gradients.in_microbatches(
+                functools.partial(attack, radius=radius), size=min(batch_size, count)
+            )(network[1], jnp.asarray(images), jnp.asarray(labels))
+            said = _shifts.reduced(ask(np.asarray(attacked), labels))
             _shifts.keep(path, origin, said)
         versions[radius] = said
         if progress is not None:
@@ -87,18 +87,3 @@ def _program(network: tuple[ApplyFn, Params], steps: int) -> Callable[..., jax.A
         )
 
     return attack
-
-
-def _in_batches(
-    attack: Callable[[np.ndarray, np.ndarray], jax.Array],
-    arrays: Sequence[np.ndarray],
-    size: int,
-) -> np.ndarray:
-    """Of batches of one size: the last is filled up with the last image again."""
-    count = len(arrays[0])
-    size = min(size, count)
-    found = []
-    for start in range(0, count, size):
-        rows = np.minimum(np.arange(start, start + size), count - 1)
-        found.append(np.asarray(attack(*(array[rows] for array in arrays))))
-    return np.concatenate(found)[:count]

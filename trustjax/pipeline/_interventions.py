@@ -1,14 +1,22 @@
 """What a network says of test images under the masks of explanations."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, assess, data, explain, interventions, scoring
+from trustjax import (
+    _files,
+    assess,
+    data,
+    explain,
+    gradients,
+    interventions,
+    scoring,
+)
 from trustjax.explain import Question
 from trustjax.pipeline import _mistakes
 from trustjax.pipeline._config import ReportConfig
@@ -82,12 +90,9 @@ def asked(
         origin = scoring.fingerprint((of_network, title, repr(options), config.seed))
         parts = _kept(path, origin)
         if parts is None:
-            ask = _program(network, maps[title])
-            parts = _in_batches(
-                lambda rows, of=ask: of(network.params, rows, others),
-                x[:count],
-                batch_size,
-            )
+            ask = functools.partial(_program(network, maps[title]), others=others)
+            ask = gradients.in_microbatches(ask, size=min(batch_size, count))
+            parts = jax.device_get(ask(network.params, jnp.asarray(x[:count])))
             with _files.written_whole(path) as temporary:
                 np.savez(temporary, allow_pickle=False, origin=origin, **parts)
         found[title] = parts
@@ -154,19 +159,6 @@ def _program(network: Network, maps: _Maps) -> Callable[..., Mapping[str, jax.Ar
         }
 
     return ask
-
-
-def _in_batches(ask: Any, x: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """Of batches of one size: the last is filled up with the last image again."""
-    size = min(size, len(x))
-    parts: list[Any] = []
-    for start in range(0, len(x), size):
-        rows = np.minimum(np.arange(start, start + size), len(x) - 1)
-        parts.append(jax.tree.map(np.asarray, dict(ask(x[rows]))))
-    return {
-        name: np.concatenate([part[name] for part in parts])[: len(x)]
-        for name in parts[0]
-    }
 
 
 def _kept(path: pathlib.Path, origin: str) -> dict[str, np.ndarray] | None:
