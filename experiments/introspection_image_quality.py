@@ -60,7 +60,7 @@ from experiments.introspection_image_quality_tables import (
     tables,
 )
 from experiments.rise_shape import weights_of_package
-from experiments.shared import keep_programs, write_numbers
+from experiments.shared import keep_programs, published
 from experiments.shifts_numbers import Estimate
 from trustjax import data, introspection, scoring
 
@@ -117,6 +117,11 @@ class Study:
     workdir: pathlib.Path = pathlib.Path("checkpoints/introspection_image_quality")
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")
     figures: pathlib.Path = pathlib.Path("experiments/figures")
+
+    @property
+    def name(self) -> str:
+        """Of its numbers and its figure."""
+        return "introspection_image_quality"
 
     @property
     def folder(self) -> pathlib.Path:
@@ -386,12 +391,7 @@ def numbers(study: Study) -> dict[str, Any]:
 
 def run(study: Study) -> dict[str, Any]:
     """Makes every number and the figure, and writes the JSON file."""
-    said = numbers(study)
-    draw(said, study.figures / "introspection_image_quality.png")
-    path = study.numbers / "introspection_image_quality.json"
-    write_numbers(path, said)
-    print(f"numbers: {path}")
-    return said
+    return published(study, numbers(study), draw)
 
 
 def main(study: Study = STUDY, smoke: bool = False) -> dict[str, Any]:

@@ -20,6 +20,7 @@ Page: `introspection_training.md`.
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ import tyro
 from flax import nnx
 
 from experiments.explanations_shared import kept
-from experiments.shared import keep_programs, t_interval, write_numbers
+from experiments.shared import keep_programs, published, t_interval
 from trustjax import bridge, data, introspection, models, train
 
 LEVEL = 0.95
@@ -81,6 +82,11 @@ class Study:
     workdir: pathlib.Path = pathlib.Path("checkpoints/introspection_training")
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")
     figures: pathlib.Path = pathlib.Path("experiments/figures")
+
+    @property
+    def name(self) -> str:
+        """Of its numbers and its figure."""
+        return "introspection_training"
 
     @property
     def level(self) -> float:
@@ -388,12 +394,8 @@ def main(
         for dataset in study.datasets
     }
     said = numbers(study, found)
-    draw(study, said, study.figures / "introspection_training.png")
-    path = study.numbers / "introspection_training.json"
-    write_numbers(path, said)
     print(tables(study, said))
-    print(f"numbers: {path}")
-    return said
+    return published(study, said, functools.partial(draw, study))
 
 
 if __name__ == "__main__":
