@@ -13,6 +13,8 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+OF_PYTORCH = "## Use it with PyTorch"
+"""The section whose examples are marked `py` and run beside torch (from_torch_test)."""
 
 
 @pytest.fixture
@@ -27,13 +29,20 @@ def test_the_examples_can_be_pasted_one_after_the_other(capsys):
     pasted = {}
     for example in EXAMPLES:
         exec(example, pasted)
-    auroc, page, *statistics = capsys.readouterr().out.split()
+    auroc, page, *statistics, accuracy = capsys.readouterr().out.split()
     assert 0 <= float(auroc) <= 1
     assert page == "reports/mine/index.html"
     assert pathlib.Path(page).exists()
     assert " ".join(statistics).endswith("(500, 2, 8)")
+    assert 0.8 < float(accuracy) <= 1
     run = cli_of("assess", "predictions.npz")
     assert (run / "index.html").exists()
+
+
+def test_every_example_is_run_by_one_of_two_tests():
+    for section in re.split(r"^(?=## )", README, flags=re.MULTILINE):
+        marks = set(re.findall(r"^```(\w+)$", section, re.MULTILINE))
+        assert marks <= ({"py"} if section.startswith(OF_PYTORCH) else {"python"})
 
 
 def cli_of(*arguments):
