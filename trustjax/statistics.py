@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from trustjax import _inputs, _numerics, _validate
+from trustjax._platform import copies
 
 Statistic = Callable[[Any], jax.Array]
 """From the gradient of one example (an array or a tree of arrays) to a number."""
@@ -168,7 +169,8 @@ def _moments_of_array(gradient: jax.Array, count: jax.Array | None) -> Moments:
     per_count = 1 / (gradient.size if count is None else count.astype(scaled.dtype))
     mean = _mean(minimum, maximum, total * per_count)
     deviation = (scaled - mean) * _per_spread(minimum, maximum)
-    for_second, for_third, for_fourth = _apart(where_present(deviation, 0), 3)
+    # Each power is taken while it is added up: no pass over memory for the squares.
+    for_second, for_third, for_fourth = copies(where_present(deviation, 0), 3)
     return Moments(
         minimum=minimum,
         maximum=maximum,
@@ -179,17 +181,6 @@ def _moments_of_array(gradient: jax.Array, count: jax.Array | None) -> Moments:
         fourth=(for_fourth**4).sum(),
         count=gradient.size,
     )
-
-
-def _apart(x: jax.Array, times: int) -> tuple[jax.Array, ...]:
-    """The same array several times; XLA on a CPU takes them for different ones.
-
-    So each power is taken while it is added up. XLA would make one array of the square
-    for all of them: a pass over memory more, and a loop more to compile.
-    """
-    if jax.default_backend() != "cpu":
-        return (x,) * times
-    return tuple(jax.lax.optimization_barrier((x,) * times))
 
 
 @jax.jit

@@ -9,7 +9,8 @@ from jaxtyping import Array, Int
 
 from trustjax import _validate, losses, statistics
 from trustjax._meshes import in_auto_axes
-from trustjax.gradients._loops import in_loops
+from trustjax._platform import by_platform
+from trustjax.gradients._loops import may_loop
 from trustjax.gradients._parameters import gradient_statistics
 from trustjax.statistics import GradientStatistics, Statistic
 from trustjax.typing import ApplyFn, LossFn, Params
@@ -74,10 +75,7 @@ def class_gradients(
         in_turn = jax.lax.map(towards, labels.T, batch_size=_CLASSES_AT_ONCE)
         return jax.tree.map(lambda values: jnp.moveaxis(values, 0, 1), in_turn)
 
-    def by_batch(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
-        if in_loops(jax.tree.leaves(x)):
-            return of_batch(params, x, labels)
-
+    def each_by_itself(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
         def of_example(x: Any, labels: jax.Array) -> GradientStatistics:
             x, labels = jax.tree.map(lambda a: a[None], (x, labels))
             return jax.tree.map(lambda values: values[0], of_batch(params, x, labels))
@@ -85,5 +83,11 @@ def class_gradients(
         # A batch that may be sharded goes outermost: inside the axis of the classes,
         # the partitioner would gather every cotangent on every device.
         return jax.vmap(of_example)(x, labels)
+
+    def by_batch(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
+        form = each_by_itself
+        if may_loop(jax.tree.leaves(x)):
+            form = by_platform(cpu=of_batch, other=form)
+        return form(params, x, labels)
 
     return in_auto_axes(by_batch, params, x, labels, batch=x)

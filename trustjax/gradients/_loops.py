@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from trustjax import _validate
 from trustjax._meshes import in_auto_axes
+from trustjax._platform import by_platform
 
 
 def in_microbatches(fun: Callable[..., Any], *, size: int) -> Callable[..., Any]:
@@ -99,7 +100,7 @@ def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> A
     of a power of two, as batches are.
     """
     leaves = jax.tree.leaves(arrays)
-    if not in_loops(leaves):
+    if not may_loop(leaves):
         return fun(*arrays)
     batch, most = leaves[0].shape[0], 1 << (most.bit_length() - 1)
     if batch <= most:
@@ -114,20 +115,23 @@ def _in_pieces(fun: Callable[..., Any], arrays: tuple[Any, ...], most: int) -> A
             array = jnp.concatenate([array, last])
         return array.reshape(count, size, *array.shape[1:])
 
-    results = jax.lax.map(lambda piece: fun(*piece), jax.tree.map(pieces, arrays))
-    whole = lambda result: result.reshape(count * size, *result.shape[2:])[:batch]
-    return jax.tree.map(whole, results)
+    def in_turn(*arrays: Any) -> Any:
+        results = jax.lax.map(lambda piece: fun(*piece), jax.tree.map(pieces, arrays))
+        whole = lambda result: result.reshape(count * size, *result.shape[2:])[:batch]
+        return jax.tree.map(whole, results)
+
+    return by_platform(cpu=in_turn, other=fun)(*arrays)
 
 
-def in_loops(arrays: Sequence[jax.Array]) -> bool:
-    """Whether a loop over the examples is faster than all at once, and allowed.
+def may_loop(arrays: Sequence[jax.Array]) -> bool:
+    """Whether a CPU may go through the examples in a loop; others want all at once.
 
-    An accelerator wants all at once. Over a sharded batch a loop would gather the
-    examples on every device, so the batch must be known to be local.
+    Over a sharded batch a loop would gather the examples on every device, so the batch
+    must be known to be local.
     """
     # The batch of a program for export may be a symbol, of which nothing is known.
     known = all(isinstance(size, int) for array in arrays for size in array.shape)
-    return known and jax.default_backend() == "cpu" and all(map(_local, arrays))
+    return known and all(map(_local, arrays))
 
 
 def _local(array: jax.Array) -> bool:

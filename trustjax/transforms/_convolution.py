@@ -16,6 +16,7 @@ differentiation and at any depth of `vmap`.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p
 from jax.interpreters import ad, batching, mlir
 
+from trustjax._platform import by_platform
 from trustjax.transforms._patches import (
     channels_last,
     channels_last_dimensions,
@@ -38,6 +40,9 @@ from trustjax.transforms._stencil import is_stencil, stencil
 from trustjax.transforms._walk import bind, walk
 
 conv_p = Primitive("matmul_gradient_conv")
+
+fast_conv_p = Primitive("fast_matmul_gradient_conv")
+"""The same, but on a CPU it is lowered to the form that is fastest there."""
 
 
 def _convolution(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -94,26 +99,33 @@ def kernel_gradient(
 
 
 def bind_fast(equation: JaxprEqn, *values: Any) -> list[Any]:
-    """`bind`, on CPU with a convolution in its fastest form; up to rounding the same.
+    """`bind`, with a convolution in its fastest form; up to rounding the same."""
+    if equation.primitive is conv_p:
+        equation = equation.replace(primitive=fast_conv_p)
+    return bind(equation, *values)
+
+
+def _fast(fun: Callable[..., jax.Array], *arguments: jax.Array) -> jax.Array:
+    """What a function of arrays gives, with its convolutions by `bind_fast`."""
+    program = swap(jax.make_jaxpr(fun)(*arguments))
+    visit = lambda number, equation, values: bind_fast(equation, *values)
+    return walk(program, list(arguments), visit, known=True)[0]
+
+
+def _convolution_on_cpu(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """The convolution as XLA runs it fastest on a CPU.
 
     XLA brings a convolution into the order (batch, *spatial, channel) by itself, but
     not in the body of a loop: there any other order, such as that of every input
     gradient, runs twenty times slower.
     """
-    if equation.primitive is not conv_p or jax.default_backend() != "cpu":
-        return bind(equation, *values)
-    lhs, rhs = values
-    dimensions = equation.params["dimension_numbers"]
+    dimensions = params["dimension_numbers"]
     output, channel, *spatial = dimensions.rhs_spec
-    params = equation.params | {"dimension_numbers": channels_last_dimensions(lhs.ndim)}
+    params |= {"dimension_numbers": channels_last_dimensions(lhs.ndim)}
     lhs = channels_last(lhs, dimensions.lhs_spec)
     rhs = rhs.transpose((*spatial, channel, output))
-    with equation.ctx.manager:
-        if is_stencil(lhs, rhs, **params):
-            out = stencil(lhs, rhs, **params)
-        else:
-            out = conv_p.bind(lhs, rhs, **params)
-    return [from_channels_last(out, dimensions.out_spec)]
+    form = stencil if is_stencil(lhs, rhs, **params) else _convolution
+    return from_channels_last(form(lhs, rhs, **params), dimensions.out_spec)
 
 
 def flat_kernel(rhs: jax.Array, **params: Any) -> jax.Array:
@@ -178,16 +190,17 @@ def _in_groups(patches: jax.Array, groups: int) -> jax.Array:
 
 def _input_gradient(cotangent: Any, lhs: Any, rhs: jax.Array, **params: Any) -> Any:
     def transposed(cotangent: jax.Array, rhs: jax.Array) -> jax.Array:
-        if jax.default_backend() == "cpu" and few_phases(lhs.aval, rhs, **params):
-            return input_gradient_by_phases(cotangent, rhs, lhs.aval.shape, **params)
         transpose = jax.linear_transpose(
             lambda lhs: _convolution(lhs, rhs, **params), lhs.aval
         )
         return transpose(cotangent)[0]
 
-    program = swap(jax.make_jaxpr(transposed)(cotangent, rhs))
-    visit = lambda number, equation, values: bind_fast(equation, *values)
-    return walk(program, [cotangent, rhs], visit, known=True)[0]
+    def by_phases(cotangent: jax.Array, rhs: jax.Array) -> jax.Array:
+        return input_gradient_by_phases(cotangent, rhs, lhs.aval.shape, **params)
+
+    if few_phases(lhs.aval, rhs, **params):
+        transposed = by_platform(cpu=by_phases, other=transposed)
+    return _fast(transposed, cotangent, rhs)
 
 
 def _kernel_gradient(cotangent: Any, lhs: jax.Array, rhs: Any, **params: Any) -> Any:
@@ -201,6 +214,17 @@ def _batch(operands: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
     if None in axes:
         mapped = jax.vmap(lambda l, r: _convolution(l, r, **params), axes)
         return matmul_kernel_grads(mapped)(*operands), 0
+    return _batch_of_both(operands, axes, **params)
+
+
+def _batch_fast(operands: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
+    if None in axes:
+        mapped = jax.vmap(lambda l, r: _convolution(l, r, **params), axes)
+        return _fast(mapped, *operands), 0
+    return _batch_of_both(operands, axes, **params)
+
+
+def _batch_of_both(operands: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
     mapped = jax.vmap(lambda l, r: _convolution_as_product(l, r, **params), axes)
     return mapped(*operands), 0
 
@@ -209,9 +233,13 @@ def _abstract(lhs: Any, rhs: Any, **params: Any) -> Any:
     return conv_general_dilated_p.abstract_eval(lhs, rhs, **params)
 
 
-conv_p.def_impl(_convolution)
-conv_p.def_effectful_abstract_eval(_abstract)
-mlir.register_lowering(conv_p, mlir.lower_fun(_convolution, multiple_results=False))
-ad.defbilinear(conv_p, _input_gradient, _kernel_gradient)
-batching.primitive_batchers[conv_p] = _batch
+lowering = mlir.lower_fun(_convolution, multiple_results=False)
+for primitive, batch in ((conv_p, _batch), (fast_conv_p, _batch_fast)):
+    primitive.def_impl(_convolution)
+    primitive.def_effectful_abstract_eval(_abstract)
+    mlir.register_lowering(primitive, lowering)
+    ad.defbilinear(primitive, _input_gradient, _kernel_gradient)
+    batching.primitive_batchers[primitive] = batch
+on_cpu = mlir.lower_fun(_convolution_on_cpu, multiple_results=False)
+mlir.register_lowering(fast_conv_p, on_cpu, platform="cpu")
 TWINS[conv_general_dilated_p] = conv_p
