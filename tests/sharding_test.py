@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import problems, reference, two_processes
 from tests.gradients_test import assert_statistics_close, assert_trees_close
-from trustjax import gradients, scores, statistics, transforms
+from trustjax import bridge, gradients, models, scores, scoring, statistics, transforms
+from trustjax.ingredients import LAST_LAYER
 from trustjax.typing import SplitModel
 
 COLLECTIVE = re.compile(
@@ -135,6 +137,35 @@ def test_statistics_in_float64(mesh):
     assert result.values.dtype == jnp.float64
     expected, _ = reference.gradient_statistics(loop, "tensor")
     np.testing.assert_allclose(result.values, expected, rtol=1e-7, atol=1e-12)
+
+
+@explicit
+def test_what_is_no_row_of_an_example_is_whole_everywhere(mesh):
+    """Of a network that pools, with ten classes, which eight devices do not divide."""
+    model = models.create(
+        "cnn", num_classes=10, image_shape=(18, 18, 1), rngs=nnx.Rngs(0)
+    )
+    model.eval()
+    apply_fn, params = bridge.from_nnx(model)
+    x = jax.random.normal(jax.random.key(0), (16, 18, 18, 1))
+
+    def of_batch(params, x):
+        asked = scoring.score_batch([LAST_LAYER], apply_fn, params, x)
+        return gradients.gradient_sum(apply_fn, params, x), asked
+
+    placed = jax.device_put(x, x_sharding(mesh))
+    everywhere = jax.device_put(params, NamedSharding(mesh, P()))
+    whole = jax.jit(of_batch)(everywhere, placed)
+    for leaf in jax.tree.leaves(whole):
+        assert leaf.sharding.is_fully_replicated
+    alone = jax.jit(of_batch)(params, x)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        jax.tree.map(np.asarray, whole),
+        jax.tree.map(np.asarray, alone),
+    )
+    summed = jax.jit(jax.grad(lambda params, x: apply_fn(params, x).sum()))
+    assert_trees_close(summed(everywhere, placed), summed(params, x))
 
 
 def dense():

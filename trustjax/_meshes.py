@@ -25,6 +25,7 @@ def in_auto_axes(
       fun: a function that returns a tree of arrays with a leading axis.
       *trees: its arguments. What `fun` closes over must not lie on explicit axes.
       batch: arrays `[batch, ...]`; the leading axis of the results is sharded so too.
+        None for results that are whole on every device.
       length: of the leading axis, if it is not that of `batch`. One that cannot be
         sharded evenly is not sharded.
     """
@@ -49,7 +50,7 @@ def in_auto_axes(
     return jax.sharding.auto_axes(
         of_arrays,
         axes=mesh.explicit_axes,
-        out_sharding=NamedSharding(mesh, P(axes if even else None)),
+        out_sharding=NamedSharding(mesh, P(axes) if axes and even else P()),
     )(*arrays)
 
 

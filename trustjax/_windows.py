@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 
 def place_of_maximum(candidates: Iterable[jax.Array]) -> jax.Array:
@@ -50,15 +52,21 @@ def select_from_tiles(
     values = jax.lax.slice(values, [0] * len(kept), kept)
     # An axis that is pooled becomes two, windows and offsets inside a window; the
     # others stay one, for loops over fewer axes are faster.
-    tiled, inside = list[int](), list[int]()
-    for count, size in zip(place.shape, window, strict=True):
+    tiled, inside, spec = list[int](), list[int](), list[Any]()
+    placed = jax.typeof(values).sharding
+    for count, size, over in zip(place.shape, window, placed.spec, strict=True):
         tiled.append(count)
+        spec.append(over)
         if size > 1:
             inside.append(len(tiled))
             tiled.append(size)
+            spec.append(None)
+    # Axes of a mesh that are explicit have to be told where a reshape goes.
+    out_sharding = placed.update(spec=P(*spec)) if placed.mesh.explicit_axes else None
+    values = jax.lax.reshape(values, tiled, out_sharding=out_sharding)
     number = jnp.arange(math.prod(window), dtype=place.dtype).reshape(
         [n if axis in inside else 1 for axis, n in enumerate(tiled)]
     )
     selected = jnp.expand_dims(place, inside) == number
     zero = jnp.zeros((), values.dtype)
-    return jnp.where(selected, values.reshape(tiled), zero).sum(inside)
+    return jnp.where(selected, values, zero).sum(inside)

@@ -46,14 +46,18 @@ def gradient_sum(
     >>> print(gradient_sum(apply_fn, {"kernel": jnp.zeros((1, 2))}, x)["kernel"])
     [[-2.  2.]]
     """
-    paths, selected, join = select(params, wrt)
 
-    def total(selected: list[jax.Array]) -> jax.Array:
-        loss = loss_fn(apply_fn(join(selected), x))
-        return jnp.sum(loss if mask is None else jnp.where(mask, loss, 0))
+    def of_batch(params: Params, x: Any, mask: jax.Array | None) -> Any:
+        paths, selected, join = select(params, wrt)
 
-    names = [path.name for path in paths]
-    return dict(zip(names, jax.grad(total)(selected), strict=True))
+        def total(selected: list[jax.Array]) -> jax.Array:
+            loss = loss_fn(apply_fn(join(selected), x))
+            return jnp.sum(loss if mask is None else jnp.where(mask, loss, 0))
+
+        names = [path.name for path in paths]
+        return dict(zip(names, jax.grad(total)(selected), strict=True))
+
+    return in_auto_axes(of_batch, params, x, mask, batch=None)
 
 
 def gradient_alignments(

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from trustjax.transforms._alive import alone, computing
 from trustjax.transforms._axes import channel_axes
@@ -218,8 +219,14 @@ def types_of(tree: Any) -> Any:
 
 
 def with_batch(types: Any, batch: Any) -> Any:
-    """The same types for a batch of another size."""
-    return jax.tree.map(lambda a: a.update(shape=(batch, *a.shape[1:])), types)
+    """The same types for a batch of another size, which devices may not divide."""
+
+    def resized(kind: Any) -> Any:
+        spec = P(None, *kind.sharding.spec[1:])
+        whole = kind.update(sharding=kind.sharding.update(spec=spec))
+        return whole.update(shape=(batch, *kind.shape[1:]))
+
+    return jax.tree.map(resized, types)
 
 
 def _is_floating(value: Value) -> bool:
