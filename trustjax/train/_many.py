@@ -143,18 +143,18 @@ def fit_many(
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one for one, _ in made])
     seeds = jnp.arange(len(members)) + config.seed
     keys = jax.vmap(jax.random.key)(seeds)
-    by_network = by_step = None
+    by_network = None
     if mesh is not None:
         by_network = jax.sharding.NamedSharding(mesh, jax.P("data"))
-        by_step = jax.sharding.NamedSharding(mesh, jax.P(None, "data"))
         state, keys = jax.device_put((state, keys), by_network)
         everywhere = jax.sharding.NamedSharding(mesh, jax.P())
         images, labels = jax.device_put((images, labels), everywhere)
-    epoch = _epoch(made[0][1])
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    step = _step_of_all(made[0][1])
     for number in range(config.epochs):
-        rows = _rows(config, members, number, steps)
-        rows = jnp.asarray(rows) if by_step is None else jax.device_put(rows, by_step)
-        state = epoch(keys, state, jnp.asarray(images), jnp.asarray(labels), rows)
+        for rows in _rows(config, members, number, steps):
+            rows = jax.device_put(rows, by_network)
+            state = step(keys, state, images, labels, rows)
         _check(state.first_bad_step)
         if progress is not None:
             loss = float(state.loss_sum.mean()) / steps
@@ -166,31 +166,30 @@ def fit_many(
     )
 
 
-def _epoch(train_step: Any) -> Any:
-    """A jitted epoch of all networks, for the rows of `_rows`."""
+def _step_of_all(train_step: Any) -> Any:
+    """A jitted step of all networks, for rows of `_rows`.
+
+    Steps are a loop of the host, as in `fit`: XLA's convolutions are slow on a CPU
+    inside of `lax.scan`.
+    """
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def epoch(
+    def step(
         keys: jax.Array,
         state: _step.TrainState,
         images: jax.Array,
         labels: jax.Array,
         rows: jax.Array,
     ) -> _step.TrainState:
-        def step(
-            state: _step.TrainState, rows: jax.Array
-        ) -> tuple[_step.TrainState, None]:
-            records, counts = jnp.where(rows < 0, ~rows, rows), rows >= 0
-            image = images[records]
-            if image.dtype == jnp.uint8:
-                image = image.astype(jnp.float32) / 255
-            batch = {"image": image, "label": labels[records], "mask": counts}
-            take = lambda key, state, batch: train_step(key, state, batch, 1.0)
-            return jax.vmap(take)(keys, state, batch), None
+        records, counts = jnp.where(rows < 0, ~rows, rows), rows >= 0
+        image = images[records]
+        if image.dtype == jnp.uint8:
+            image = image.astype(jnp.float32) / 255
+        batch = {"image": image, "label": labels[records], "mask": counts}
+        take = lambda key, state, batch: train_step(key, state, batch, 1.0)
+        return jax.vmap(take)(keys, state, batch)
 
-        return jax.lax.scan(step, state, rows)[0]
-
-    return epoch
+    return step
 
 
 def _rows(
