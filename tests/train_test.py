@@ -15,7 +15,18 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from tests.interruption import killed_run
-from trustjax import bridge, data, interventions, metrics, models, scores, train
+from trustjax import (
+    bridge,
+    data,
+    gradients,
+    interventions,
+    losses,
+    metrics,
+    models,
+    scores,
+    statistics,
+    train,
+)
 from trustjax.train._position import Plateau
 
 IMAGE_SHAPE = (6, 6, 1)
@@ -321,6 +332,55 @@ def test_a_step_goes_down_a_loss_of_the_batch_as_a_whole(devices):
     np.testing.assert_allclose(state.loss_sum, value, rtol=1e-5)
 
 
+def squared_gradients(apply_fn, params, images, batch):
+    """What a network's outputs do not show: how it would have to change."""
+    found = gradients.gradient_statistics(
+        apply_fn,
+        params,
+        images,
+        loss_fn=losses.cross_entropy,
+        loss_args=(batch["label"],),
+        statistics=(statistics.l2_norm,),
+        group="network",
+    )
+    return jnp.mean(found.values[:, 0, 0] ** 2, where=batch["mask"])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_step_goes_down_a_loss_of_the_network_itself(devices):
+    """Beside `jax.grad` of each example, whose gradients are squared and added up."""
+    model, batch = linear_problem()
+    config = train.TrainConfig(model="mlp", learning_rate=0.1, momentum=0.0, l2=0.0)
+    state, train_step = train.make_train_step(
+        model, config, steps_per_epoch=1, network_loss_fn=squared_gradients
+    )
+    apply_fn, params = bridge.from_nnx(model)
+
+    def of_example(params, image, label):
+        return -jax.nn.log_softmax(apply_fn(params, image[None])[0])[label]
+
+    def loss_fn(params):
+        total = 0.0
+        for row in range(6):
+            given = params, batch["image"][row], batch["label"][row]
+            gradient = jax.grad(of_example)(*given)
+            squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))
+            total += (of_example(*given) + squares) / 6
+        return total
+
+    value, gradient = jax.jit(jax.value_and_grad(loss_fn))(params)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
+    state = train_step(
+        state, jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data"))), 1.0
+    )
+    chex.assert_trees_all_close(state.params, expected, atol=1e-5)
+    np.testing.assert_allclose(state.loss_sum, value, rtol=1e-5)
+
+
 def test_train_step_with_adamw_and_cosine_is_optax():
     model, batch = linear_problem()
     config = train.config_for("mlp", epochs=4, learning_rate=0.01, weight_decay=0.1)
@@ -419,6 +479,10 @@ def test_fit_trains_on_what_its_functions_make(tmp_path):
         (
             {"augment_fn": inverted, "dataset_loss_fn": risk_of_the_order},
             "dataset_loss_fn is None there and 'te",
+        ),
+        (
+            {"augment_fn": inverted, "network_loss_fn": squared_gradients},
+            "network_loss_fn is None there and 'te",
         ),
     ):
         with pytest.raises(ValueError, match=message):

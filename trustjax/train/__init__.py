@@ -30,6 +30,7 @@ from trustjax.train._step import AdversaryFn as AdversaryFn
 from trustjax.train._step import AugmentFn as AugmentFn
 from trustjax.train._step import DatasetLossFn as DatasetLossFn
 from trustjax.train._step import ExampleLossFn as ExampleLossFn
+from trustjax.train._step import NetworkLossFn as NetworkLossFn
 from trustjax.train._step import TrainBatch as TrainBatch
 from trustjax.train._step import TrainState as TrainState
 from trustjax.train._step import TrainStep as TrainStep
@@ -37,4 +38,5 @@ from trustjax.train._step import assign as assign
 from trustjax.train._step import cross_entropy as cross_entropy
 from trustjax.train._step import make_outputs as make_outputs
 from trustjax.train._step import make_seeded_train_step as make_seeded_train_step
+from trustjax.train._step import make_telling_train_step as make_telling_train_step
 from trustjax.train._step import make_train_step as make_train_step

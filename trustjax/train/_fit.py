@@ -42,6 +42,7 @@ def fit(
     *,
     loss_fn: _step.ExampleLossFn = _step.cross_entropy,
     dataset_loss_fn: _step.DatasetLossFn | None = None,
+    network_loss_fn: _step.NetworkLossFn | None = None,
     augment_fn: _step.AugmentFn | None = None,
     adversary_fn: _step.AdversaryFn | None = None,
     workdir: str | os.PathLike[str] | None = None,
@@ -51,7 +52,7 @@ def fit(
 ) -> TrainResult:
     """Trains a network of this library, or goes on where a run stopped.
 
-    A run is a function of `config`, the two datasets and four functions, whatever the
+    A run is a function of `config`, the two datasets and five functions, whatever the
     number of processes and devices: up to the order in which they add up. With a
     `workdir` it is checkpointed: a run that was killed goes on from its last checkpoint
     that is whole, and on one device it ends with the parameters, bit for bit, of one
@@ -63,8 +64,9 @@ def fit(
       validation: images that decide when the learning rate falls and when to stop.
       loss_fn: as in `make_train_step`.
       dataset_loss_fn: as in `make_train_step`.
+      network_loss_fn: as in `make_train_step`.
       augment_fn: as in `make_train_step`, such as `augmix`.
-      adversary_fn: as in `make_train_step`. A checkpoint knows these four by their
+      adversary_fn: as in `make_train_step`. A checkpoint knows these five by their
         names, and by what a `functools.partial` gives them.
       workdir: the folder of the checkpoints; None to keep none.
       checkpoint_every: steps between checkpoints.
@@ -92,6 +94,7 @@ def fit(
         "augment_fn": augment_fn,
         "adversary_fn": adversary_fn,
         "dataset_loss_fn": dataset_loss_fn,
+        "network_loss_fn": network_loss_fn,
     }
     run = ClassifierRun(
         model,
@@ -102,6 +105,7 @@ def fit(
         identity={name: _named(fn) for name, fn in functions.items() if fn is not None},
         loss_fn=loss_fn,
         dataset_loss_fn=dataset_loss_fn,
+        network_loss_fn=network_loss_fn,
         augment_fn=augment_fn,
         adversary_fn=adversary_fn,
     )

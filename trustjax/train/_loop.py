@@ -46,6 +46,7 @@ class Run(abc.ABC):
         identity is refused.
       loss_fn: as `make_train_step` takes it.
       dataset_loss_fn: as `make_train_step` takes it.
+      network_loss_fn: as `make_train_step` takes it.
       compute_dtype: as `make_train_step` takes it.
       augment_fn: as `make_train_step` takes it.
       adversary_fn: as `make_train_step` takes it.
@@ -65,6 +66,7 @@ class Run(abc.ABC):
         identity: Mapping[str, Any],
         loss_fn: _step.ExampleLossFn,
         dataset_loss_fn: _step.DatasetLossFn | None = None,
+        network_loss_fn: _step.NetworkLossFn | None = None,
         compute_dtype: Any = None,
         augment_fn: _step.AugmentFn | None = None,
         adversary_fn: _step.AdversaryFn | None = None,
@@ -102,6 +104,7 @@ class Run(abc.ABC):
             steps_per_epoch=self.steps_per_epoch,
             loss_fn=loss_fn,
             dataset_loss_fn=dataset_loss_fn,
+            network_loss_fn=network_loss_fn,
             compute_dtype=compute_dtype,
             augment_fn=augment_fn,
             adversary_fn=adversary_fn,

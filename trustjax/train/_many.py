@@ -70,6 +70,7 @@ def fit_many(
     augment_fn: _step.AugmentFn | None = None,
     adversary_fn: _step.AdversaryFn | None = None,
     dataset_loss_fn: _step.DatasetLossFn | None = None,
+    network_loss_fn: _step.NetworkLossFn | None = None,
     progress: ProgressFn | None = None,
 ) -> TrainedMany:
     """Trains a network on each of several parts of a dataset, in one run.
@@ -88,6 +89,7 @@ def fit_many(
       augment_fn: as in `make_train_step`.
       adversary_fn: as in `make_train_step`.
       dataset_loss_fn: as in `make_train_step`.
+      network_loss_fn: as in `make_train_step`.
       progress: called after each epoch with the task, `"training networks"`, the epochs
         done, and the mean loss.
 
@@ -137,6 +139,7 @@ def fit_many(
             augment_fn=augment_fn,
             adversary_fn=adversary_fn,
             dataset_loss_fn=dataset_loss_fn,
+            network_loss_fn=network_loss_fn,
         )
         for number in range(len(members))
     ]

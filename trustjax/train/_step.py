@@ -28,6 +28,9 @@ ExampleLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
 DatasetLossFn = Callable[[jax.Array, TrainBatch], jax.Array]
 """`(outputs, batch) -> []`: a loss of a batch as a whole, such as one of its order."""
 
+NetworkLossFn = Callable[[Any, Params, jax.Array, TrainBatch], jax.Array]
+"""`(apply_fn, params, images, batch) -> []`: a loss of the network itself."""
+
 
 class TrainState(NamedTuple):
     """All that training steps change.
@@ -66,6 +69,7 @@ def make_train_step(
     steps_per_epoch: int,
     loss_fn: ExampleLossFn = cross_entropy,
     dataset_loss_fn: DatasetLossFn | None = None,
+    network_loss_fn: NetworkLossFn | None = None,
     compute_dtype: Any = None,
     augment_fn: AugmentFn | None = None,
     adversary_fn: AdversaryFn | None = None,
@@ -86,6 +90,12 @@ def make_train_step(
         scores.max_softmax(logits), logits.argmax(-1) == batch["label"],
         weights=batch["mask"]))`. It says itself what it is of a batch that does not
         define it: NaN stops a run.
+      network_loss_fn: is added as well: what the outputs do not show, such as the size
+        of gradients, `lambda apply_fn, params, images, batch: jnp.mean(
+        gradients.gradient_statistics(apply_fn, params, images, group="network",
+        statistics=(statistics.l2_norm,)).values ** 2, where=batch["mask"][:, None,
+        None])`. It has the network as it answers, without dropout and by its running
+        statistics, and weights in the type that they are kept in.
       compute_dtype: what the network computes in, such as `jnp.bfloat16`; weights,
         losses and the optimiser stay as they are. None for the weights' own type.
       augment_fn: changes the images of a step, after the shifts. It may make several of
@@ -105,6 +115,7 @@ def make_train_step(
         steps_per_epoch=steps_per_epoch,
         loss_fn=loss_fn,
         dataset_loss_fn=dataset_loss_fn,
+        network_loss_fn=network_loss_fn,
         compute_dtype=compute_dtype,
         augment_fn=augment_fn,
         adversary_fn=adversary_fn,
@@ -121,6 +132,7 @@ def make_seeded_train_step(
     steps_per_epoch: int,
     loss_fn: ExampleLossFn = cross_entropy,
     dataset_loss_fn: DatasetLossFn | None = None,
+    network_loss_fn: NetworkLossFn | None = None,
     compute_dtype: Any = None,
     augment_fn: AugmentFn | None = None,
     adversary_fn: AdversaryFn | None = None,
@@ -129,6 +141,48 @@ def make_seeded_train_step(
 
     Returns:
       `(state, train_step)`, `train_step(key, state, batch, scale)`.
+    """
+    state, telling_step = make_telling_train_step(
+        model,
+        config,
+        steps_per_epoch=steps_per_epoch,
+        loss_fn=loss_fn,
+        dataset_loss_fn=dataset_loss_fn,
+        network_loss_fn=network_loss_fn,
+        compute_dtype=compute_dtype,
+        augment_fn=augment_fn,
+        adversary_fn=adversary_fn,
+    )
+
+    @functools.partial(jax.jit, donate_argnums=1)
+    def train_step(
+        seed: jax.Array,
+        state: TrainState,
+        batch: TrainBatch,
+        scale: jax.typing.ArrayLike,
+    ) -> TrainState:
+        return telling_step(seed, state, batch, scale)[0]
+
+    return state, train_step
+
+
+def make_telling_train_step(
+    model: nnx.Module,
+    config: TrainConfig,
+    *,
+    steps_per_epoch: int,
+    loss_fn: ExampleLossFn = cross_entropy,
+    dataset_loss_fn: DatasetLossFn | None = None,
+    network_loss_fn: NetworkLossFn | None = None,
+    compute_dtype: Any = None,
+    augment_fn: AugmentFn | None = None,
+    adversary_fn: AdversaryFn | None = None,
+) -> tuple[TrainState, Callable[..., tuple[TrainState, jax.Array]]]:
+    """As `make_seeded_train_step`; the step says what the network answered as well.
+
+    Returns:
+      `(state, train_step)`, where `train_step(key, state, batch, scale)`, which is not
+      jitted, returns the next state and the outputs that the step learned from.
     """
     graph, *states = nnx.split(
         _in_training_mode(model, compute_dtype),
@@ -160,6 +214,8 @@ def make_seeded_train_step(
     def outputs(statistics, key, params, images):
         return merged(params, statistics, key)(in_compute_dtype(images))
 
+    answers = _make_answers(model)
+
     def total_loss(params, statistics, images, batch, key):
         network = merged(params, statistics, key)
         said = network(in_compute_dtype(images))
@@ -168,17 +224,19 @@ def make_seeded_train_step(
         data_loss = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
         if dataset_loss_fn is not None:
             data_loss += dataset_loss_fn(said, batch)
+        if network_loss_fn is not None:
+            answering = functools.partial(answers, statistics)
+            data_loss += network_loss_fn(answering, params, images, batch)
         squares = sum(jnp.sum(kernel**2) for kernel in _kernels(params))
         statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-        return data_loss + config.l2 / 2 * squares, (data_loss, statistics)
+        return data_loss + config.l2 / 2 * squares, (data_loss, statistics, said)
 
-    @functools.partial(jax.jit, donate_argnums=1)
     def train_step(
         seed: jax.Array,
         state: TrainState,
         batch: TrainBatch,
         scale: jax.typing.ArrayLike,
-    ) -> TrainState:
+    ) -> tuple[TrainState, jax.Array]:
         dropout_key, shift_key = jax.random.split(jax.random.fold_in(seed, state.step))
         images = batch["image"]
         if config.max_shift:
@@ -188,7 +246,7 @@ def make_seeded_train_step(
         if adversary_fn is not None:
             network = functools.partial(outputs, state.statistics, dropout_key)
             images = adversary_fn(network, state.params, images, batch)
-        gradient, (data_loss, statistics) = jax.grad(total_loss, has_aux=True)(
+        gradient, (data_loss, statistics, said) = jax.grad(total_loss, has_aux=True)(
             state.params, state.statistics, images, batch, dropout_key
         )
         direction, optimizer_state = optimizer.update(
@@ -201,7 +259,7 @@ def make_seeded_train_step(
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
         good = jnp.isfinite(data_loss) & jnp.stack(finite).all()
         bad = (state.first_bad_step < 0) & ~good
-        return TrainState(
+        after = TrainState(
             step=state.step + 1,
             params=params,
             statistics=statistics,
@@ -209,6 +267,7 @@ def make_seeded_train_step(
             loss_sum=state.loss_sum + data_loss,
             first_bad_step=jnp.where(bad, state.step, state.first_bad_step),
         )
+        return after, said
 
     state = TrainState(
         step=jnp.int32(0),
@@ -225,16 +284,26 @@ def make_outputs(
     model: nnx.Module,
 ) -> Callable[[TrainState, jax.Array], jax.Array]:
     """`(state, images) -> outputs` of the network in evaluation mode, not jitted."""
+    answers = _make_answers(model)
+
+    def outputs(state: TrainState, images: jax.Array) -> jax.Array:
+        return answers(state.statistics, state.params, images)
+
+    return outputs
+
+
+def _make_answers(model: nnx.Module) -> Callable[[Any, Params, jax.Array], jax.Array]:
+    """`(statistics, params, images) -> outputs` in evaluation mode."""
     model = nnx.with_attributes(
         model, raise_if_not_found=False, deterministic=True, use_running_average=True
     )
     graph, _, _, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     rest = nnx.to_pure_dict(rest)
 
-    def outputs(state: TrainState, images: jax.Array) -> jax.Array:
-        return nnx.merge(graph, state.params, state.statistics, rest)(images)  # type: ignore[operator]
+    def answers(statistics: Any, params: Params, images: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params, statistics, rest)(images)  # type: ignore[operator]
 
-    return outputs
+    return answers
 
 
 def make_count_correct(
