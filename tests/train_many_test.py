@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from tests.train_test import IMAGE_SHAPE, stripes
-from trustjax import bridge, data, models, train
+from trustjax import bridge, data, models, scores, train
 from trustjax.train import _many
 
 CONFIG = train.TrainConfig(
@@ -83,6 +83,58 @@ def test_a_network_does_not_depend_on_those_beside_it(many):
     )
     assert [done for _, done, _, _ in heard] == [1, 2, 3, 4]
     assert heard[-1][3]["loss"] < heard[0][3]["loss"]
+
+
+@pytest.mark.exhaustive
+def test_a_loss_sees_how_often_each_record_was_right_before():
+    """Beside a loop that counts the answers which each step learned from."""
+    weight = 2.0
+
+    def ranking(logits, batch):
+        sure = scores.max_softmax(logits)
+        loss = train.correctness_ranking_loss(
+            sure, batch["correctness"], mask=batch["mask"]
+        )
+        return weight * loss.mean()
+
+    many = train.fit_many(CONFIG, DATASET, MEMBERS, dataset_loss_fn=ranking)
+    images, labels = data.as_arrays(DATASET)
+    steps = -(-int(MEMBERS.sum(axis=1).max()) // CONFIG.batch_size)
+    for number in (0, 3):
+        own = dataclasses.replace(CONFIG, seed=CONFIG.seed + number)
+        model = models.create(
+            "mlp", num_classes=3, image_shape=IMAGE_SHAPE, rngs=nnx.Rngs(own.seed)
+        )
+        state, step = train.make_telling_train_step(
+            model, own, steps_per_epoch=steps, dataset_loss_fn=ranking
+        )
+        step = jax.jit(step)
+        right, seen = np.zeros(48), np.zeros(48)
+        for epoch in range(CONFIG.epochs):
+            for row in _many._rows(CONFIG, MEMBERS, epoch, steps)[:, number]:
+                records = np.where(row < 0, ~row, row)
+                batch = {
+                    "image": images[records].astype(np.float32) / 255,
+                    "label": labels[records],
+                    "mask": row >= 0,
+                    "correctness": (right / np.maximum(seen, 1))[records],
+                }
+                batch["correctness"] = batch["correctness"].astype(np.float32)
+                state, said = step(jax.random.key(own.seed), state, batch, 1.0)
+                answers = np.asarray(said).argmax(-1)
+                for record, answer, counts in zip(
+                    records, answers, row >= 0, strict=True
+                ):
+                    seen[record] += counts
+                    right[record] += counts and answer == labels[record]
+        np.testing.assert_array_equal(many.history.seen[number], seen)
+        np.testing.assert_array_equal(many.history.right[number], right)
+        assert (seen == CONFIG.epochs * MEMBERS[number]).all()
+        assert 0 < right.sum() < seen.sum()
+        train.assign(model, state.params, state.statistics)
+        chex.assert_trees_all_close(
+            params_of(many.model(number)), params_of(model), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_networks_are_dealt_to_devices(many):

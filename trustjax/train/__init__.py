@@ -16,6 +16,10 @@ from trustjax.train._config import config_for as config_for
 from trustjax.train._fit import TrainResult as TrainResult
 from trustjax.train._fit import fit as fit
 from trustjax.train._fit import load as load
+from trustjax.train._history import CorrectnessHistory as CorrectnessHistory
+from trustjax.train._history import (
+    correctness_ranking_loss as correctness_ranking_loss,
+)
 from trustjax.train._loop import NonFiniteLossError as NonFiniteLossError
 from trustjax.train._loop import Run as Run
 from trustjax.train._many import TrainedMany as TrainedMany

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from trustjax import data, models
 from trustjax.train import _fit, _step
 from trustjax.train._config import TrainConfig
+from trustjax.train._history import CorrectnessHistory
 from trustjax.train._loop import NonFiniteLossError
 from trustjax.typing import ProgressFn
 
@@ -31,6 +32,7 @@ class TrainedMany:
       state: the arrays of all, with an axis of networks before each.
       class_names: one name per class, in the order of the logits.
       image_shape: of what they take.
+      history: how often each record was classified right while they learned.
     """
 
     config: TrainConfig
@@ -38,6 +40,7 @@ class TrainedMany:
     state: _step.TrainState
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
+    history: CorrectnessHistory
 
     def __len__(self) -> int:
         return len(self.members)
@@ -88,7 +91,10 @@ def fit_many(
         `axis_types=(jax.sharding.AxisType.Auto,)`; None for the default device.
       augment_fn: as in `make_train_step`.
       adversary_fn: as in `make_train_step`.
-      dataset_loss_fn: as in `make_train_step`.
+      dataset_loss_fn: as in `make_train_step`. The batch holds `correctness` as well,
+        the share of the times that each record was classified right before, for
+        `lambda logits, batch: jnp.mean(correctness_ranking_loss(
+        scores.max_softmax(logits), batch["correctness"], mask=batch["mask"]))`.
       network_loss_fn: as in `make_train_step`.
       progress: called after each epoch with the task, `"training networks"`, the epochs
         done, and the mean loss.
@@ -132,7 +138,7 @@ def fit_many(
     most = int(members.sum(axis=1).max())
     steps = math.ceil(most / config.batch_size)
     made = [
-        _step.make_seeded_train_step(
+        _step.make_telling_train_step(
             _create(config, number, dataset.class_names, dataset.image_shape),
             config,
             steps_per_epoch=steps,
@@ -146,10 +152,14 @@ def fit_many(
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one for one, _ in made])
     seeds = jnp.arange(len(members)) + config.seed
     keys = jax.vmap(jax.random.key)(seeds)
+    history = jax.tree.map(
+        lambda leaf: jnp.tile(leaf, (len(members), 1)),
+        CorrectnessHistory.empty(len(dataset)),
+    )
     by_network = None
     if mesh is not None:
         by_network = jax.sharding.NamedSharding(mesh, jax.P("data"))
-        state, keys = jax.device_put((state, keys), by_network)
+        state, history, keys = jax.device_put((state, history, keys), by_network)
         everywhere = jax.sharding.NamedSharding(mesh, jax.P())
         images, labels = jax.device_put((images, labels), everywhere)
     images, labels = jnp.asarray(images), jnp.asarray(labels)
@@ -157,16 +167,18 @@ def fit_many(
     for number in range(config.epochs):
         for rows in _rows(config, members, number, steps):
             rows = jax.device_put(rows, by_network)
-            state = step(keys, state, images, labels, rows)
+            state, history = step(keys, (state, history), images, labels, rows)
         _check(state.first_bad_step)
         if progress is not None:
             loss = float(state.loss_sum.mean()) / steps
             facts = {"loss": loss}
             progress("training networks", number + 1, config.epochs, facts)
         state = state._replace(loss_sum=jnp.zeros_like(state.loss_sum))
-    return TrainedMany(
-        config, members, state, tuple(dataset.class_names), dataset.fixed_shape
-    )
+    names, shape = tuple(dataset.class_names), dataset.fixed_shape
+    return TrainedMany(config, members, state, names, shape, history)
+
+
+_Carry = tuple[_step.TrainState, CorrectnessHistory]
 
 
 def _step_of_all(train_step: Any) -> Any:
@@ -178,19 +190,24 @@ def _step_of_all(train_step: Any) -> Any:
 
     @functools.partial(jax.jit, donate_argnums=1)
     def step(
-        keys: jax.Array,
-        state: _step.TrainState,
-        images: jax.Array,
-        labels: jax.Array,
-        rows: jax.Array,
-    ) -> _step.TrainState:
+        keys: jax.Array, carry: _Carry, images: jax.Array, labels: jax.Array, rows: Any
+    ) -> _Carry:
+        def of_one(
+            key: jax.Array, carry: _Carry, records: jax.Array, counts: jax.Array
+        ) -> _Carry:
+            state, history = carry
+            image, label = images[records], labels[records]
+            if image.dtype == jnp.uint8:
+                image = image.astype(jnp.float32) / 255
+            batch = {"image": image, "label": label, "mask": counts}
+            before = jax.tree.map(lambda count: count[records], history)
+            batch["correctness"] = before.correctness
+            state, said = train_step(key, state, batch, 1.0)
+            right = jnp.argmax(said, axis=-1) == label
+            return state, history.after(records, right, counts)
+
         records, counts = jnp.where(rows < 0, ~rows, rows), rows >= 0
-        image = images[records]
-        if image.dtype == jnp.uint8:
-            image = image.astype(jnp.float32) / 255
-        batch = {"image": image, "label": labels[records], "mask": counts}
-        take = lambda key, state, batch: train_step(key, state, batch, 1.0)
-        return jax.vmap(take)(keys, state, batch)
+        return jax.vmap(of_one)(keys, carry, records, counts)
 
     return step
 
