@@ -197,6 +197,30 @@ def test_images_that_differ_in_size_are_named():
         data.from_arrays("two", images, np.array([0, 1]), ["a", "b"])
 
 
+@pytest.mark.parametrize("processes", [2, 3, 4, 7])
+@pytest.mark.parametrize(("records", "batch_size"), [(11, 5), (12, 4), (3, 5), (9, 1)])
+def test_a_batch_of_all_processes_is_dealt_in_equal_blocks(
+    records, batch_size, processes
+):
+    dataset = numbered(records)
+    alone = read(dataset, batch_size, shuffle=True)
+    shares = [
+        read(
+            dataset,
+            batch_size,
+            shuffle=True,
+            of_all=True,
+            process_index=process,
+            process_count=processes,
+        )
+        for process in range(processes)
+    ]
+    each = -(-batch_size // processes)
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert {len(part["mask"]) for part in parts} == {each}
+        assert record_numbers(parts) == record_numbers([whole])
+
+
 @pytest.mark.parametrize(
     ("batch_size", "image_shape", "waiting"),
     [(256, (28, 28, 1), 8), (256, (224, 224, 3), 2), (32, (224, 224, 3), 8)],

@@ -29,6 +29,8 @@ FOUNDATION = {
     "_questions",
     "_fingerprint",
     "_paths",
+    "_meeting",
+    "_processes",
 }
 PIECES = FOUNDATION | {"ingredients", "targets", "losses", "statistics"}
 ENGINE = PIECES | {"transforms", "gradients"}
@@ -52,6 +54,9 @@ ALLOWED = {
     "_questions": set(),
     "_fingerprint": set(),
     "_paths": set(),
+    "_meeting": set(),
+    "_launch": {"_meeting", "_ending"},
+    "_processes": {"_meeting"},
     "_ending": set(),
     "ingredients": FOUNDATION,
     "targets": FOUNDATION,
@@ -79,7 +84,7 @@ ALLOWED = {
 }
 ALLOWED["pipeline"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
-ALLOWED["__main__"] = {"_ending", "cli"}
+ALLOWED["__main__"] = {"_ending", "_launch", "cli"}
 MAY_IMPORT_FLAX = {"bridge", "models", "oracles", "introspection", "detectors"} | {
     "train",
     "weights",

@@ -289,9 +289,10 @@ def test_gradients_and_vmap_of_grad_of_the_transformed_loss(name, mesh):
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory):
+def of_two_and_then_one(tmp_path_factory):
     """What each of two processes, of two devices each, wrote."""
     folder = tmp_path_factory.mktemp("processes")
+    two_processes.taken_up(folder / "of one", 0, 1, sharding=over_eight())
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -317,7 +318,39 @@ def of_two_processes(tmp_path_factory):
         for worker in workers:
             said, _ = worker.communicate(timeout=120)
             assert worker.returncode == 0, said
-    return [dict(np.load(folder / f"{rank}.npz")) for rank in "01"]
+    assert not list((folder / "of one").iterdir())
+    alone = two_processes.taken_up(folder / "of two", 0, 1, sharding=over_eight())
+    return [*(dict(np.load(folder / f"{rank}.npz")) for rank in "01"), alone]
+
+
+def over_eight():
+    return x_sharding(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)))
+
+
+@pytest.fixture
+def of_two_processes(of_two_and_then_one):
+    return of_two_and_then_one[:2]
+
+
+def test_any_number_of_processes_takes_up_what_others_have_finished(
+    of_two_and_then_one,
+):
+    *of_two, of_one = of_two_and_then_one
+    rows = [batch["image"] for batch in two_processes.batches_of(0, 1)]
+    highest = np.tanh(np.concatenate(rows)[:, :3]).max(axis=1)
+    for found in (*of_two, dict(zip(("highest", "last_kernel"), of_one, strict=False))):
+        np.testing.assert_allclose(found["highest"], highest, rtol=1e-6)
+        np.testing.assert_array_equal(found["last_kernel"], np.eye(4, 3))
+    # One batch of three was left.
+    assert [int(found["computed"]) for found in of_two] == [1, 1]
+    assert of_one[2] == 1
+
+
+def test_processes_with_other_parameters_are_refused_in_each_of_them(of_two_processes):
+    for found in of_two_processes:
+        (said,) = found["other_networks"]
+        assert "the fingerprint of the parameters is" in said
+        assert " in process 0 and " in said
 
 
 def test_two_processes_share_a_batch(of_two_processes):

@@ -6,18 +6,22 @@ process had finished more batches than the other, how scoring of unequal numbers
 batches and training without a mesh were refused, and what they trained together.
 """
 
+import contextlib
 import pathlib
 import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import problems
 from trustjax import bridge, data, gradients, scoring, train
 from trustjax.ingredients import LAST_LAYER, LOGITS, Ingredient
+from trustjax.scoring._parts import Parts
 
 DEVICES_EACH = 2
 RECORDS, PER_BATCH = 24, 8
@@ -78,10 +82,65 @@ def of_all_examples(batches, **options):
     }
 
 
+def stopping_after(batches):
+    """Progress that stops a run after so many batches."""
+    heard = []
+
+    def progress(task, done, total, facts):
+        del task, total, facts
+        heard.append(done)
+        if len(heard) == batches:
+            raise InterruptedError
+
+    return progress
+
+
+def wait(name):
+    multihost_utils.sync_global_devices(name)
+
+
+def taken_up(folder, rank, processes, **options):
+    """Scores that go on with two batches of three, and how many were computed."""
+
+    def score(**more):
+        return scoring.run(
+            ["max_logit", LAST_LAYER],
+            lambda params, x: jnp.tanh(x) @ params,
+            np.eye(4, 3, dtype=np.float32),
+            batches_of(rank, processes),
+            workdir=folder,
+            **options,
+            **more,
+        )
+
+    if not folder.exists():
+        with contextlib.suppress(InterruptedError):
+            score(progress=stopping_after(2))
+        return None
+    with mock.patch.object(Parts, "write", autospec=True) as write:
+        found = score().values
+    return found["max_logit"], found["last_layer"].kernel, write.call_count
+
+
+def refusals_of_other_networks(mesh):
+    """What is said where one process has other parameters."""
+    for doubled in (1, jax.process_index() + 1):
+        try:
+            scoring.run(
+                ["max_logit"],
+                lambda params, x: x @ params,
+                doubled * np.eye(4, 3, dtype=np.float32),
+                batches_of(jax.process_index(), 2),
+                sharding=NamedSharding(mesh, P("data")),
+            )
+        except ValueError as error:
+            yield str(error)
+
+
 def resumed_scores(mesh, out):
     """Scores after a stop that left one process with a batch less than the other."""
     rank = jax.process_index()
-    workdir = pathlib.Path(f"{out}-scoring")
+    workdir = pathlib.Path(out).parent / "scoring"
 
     def score(progress=None):
         return centred_logits(
@@ -91,20 +150,16 @@ def resumed_scores(mesh, out):
             progress=progress,
         )
 
-    finished = []
-
-    def stop(task, done, total, facts):
-        finished.append(done)
-        if len(finished) == 2:
-            raise InterruptedError
-
-    try:
-        score(progress=stop)
-    except InterruptedError:
-        parts = sorted(workdir.rglob("part-*.npz"))
-        assert len(parts) == 2
+    with contextlib.suppress(InterruptedError):
+        score(progress=stopping_after(2))
+    wait("both have stopped")
+    parts = sorted(workdir.rglob("part-*.npz"))
+    assert [part.name for part in parts] == [
+        f"part-{first:09d}-{first + 3:09d}.npz" for first in (0, 4, 8, 12)
+    ]
+    wait("both have seen that")
     if rank == 1:
-        parts[1].unlink()
+        parts[3].unlink()
     return score()
 
 
@@ -161,8 +216,17 @@ def main(port: str, rank: str, out: str) -> None:
     values = jax.jit(statistics)(params, batch)
     assert values.sharding.is_equivalent_to(batch.sharding, values.ndim)
     rows = {shard.index[0].start: shard.data for shard in values.addressable_shards}
+    folder, shared = pathlib.Path(out).parent, {"sharding": batch.sharding}
+    taken_up(folder / "of two", int(rank), 2, **shared)
+    found = taken_up(folder / "of one", int(rank), 2, **shared)
+    assert found is not None
+    highest, kernel, computed = found
     np.savez(
         out,
+        highest=highest,
+        last_kernel=kernel,
+        computed=computed,
+        other_networks=list(refusals_of_other_networks(mesh)),
         statistics=np.concatenate([rows[start] for start in sorted(rows)]),
         resumed=resumed_scores(mesh, out),
         **of_all_examples(batches_of(int(rank), 2), sharding=batch.sharding),

@@ -21,6 +21,7 @@ def batches(
     seed: int = 0,
     num_epochs: int | None = 1,
     fill: bool = False,
+    of_all: bool = False,
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> grain.IterDataset:
@@ -51,6 +52,9 @@ def batches(
       fill: padding holds the batch's own records once more, in the place of zeros, with
         their labels and numbers; its mask is `False` all the same. For what looks at a
         whole batch, as BatchNorm does.
+      of_all: `batch_size` is that of all processes together. They deal it in equal
+        blocks, the last of which are padded where it does not divide: the records of a
+        batch are the same for any number of processes.
       process_index: this process; `jax.process_index()` if `None`.
       process_count: how many share the reading; `jax.process_count()` if `None`.
 
@@ -91,7 +95,9 @@ def batches(
     require_one_size(dataset)
 
     records = len(dataset)
-    padding = -records % (batch_size * process_count)
+    together = batch_size if of_all else batch_size * process_count
+    each = -(-together // process_count)
+    padding = -records % together
     numbers = grain.MapDataset.range(records)
     if shuffle and records:
         numbers = numbers.seed(seed).shuffle()
@@ -99,12 +105,12 @@ def batches(
     numbers = grain.MapDataset.concatenate(
         [numbers, grain.MapDataset.range(records, records + padding)]
     )
-    share = slice(process_index * batch_size, (process_index + 1) * batch_size)
+    share = slice(process_index * each, (process_index + 1) * each)
     return (
-        numbers.batch(batch_size * process_count)
+        numbers.batch(together)
         .map(_Read(dataset.source, dataset.image_shape, share, fill))
         .repeat(num_epochs)
-        .to_iter_dataset(_read_ahead(batch_size, dataset.fixed_shape))
+        .to_iter_dataset(_read_ahead(each, dataset.fixed_shape))
     )
 
 
@@ -137,6 +143,9 @@ class _Read:
         self._fill = fill
 
     def __call__(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        # All shares are of one length, also where they are more than the batch.
+        missing = max(0, self._share.stop - len(numbers))
+        numbers = np.pad(numbers, (0, missing), constant_values=len(self._source))
         mask = numbers < len(self._source)
         if self._fill:
             # Of the batch of all processes: they see what one of them would see.

@@ -15,6 +15,7 @@ from trustjax.scoring._batch import Batch as Batch
 from trustjax.scoring._plan import plan as plan
 from trustjax.scoring._plan import score_batch as score_batch
 from trustjax.scoring._rows import batches as batches
+from trustjax.scoring._rows import dealt as dealt
 from trustjax.scoring._scorer import Results as Results
 from trustjax.scoring._scorer import Scorer as Scorer
 from trustjax.scoring._scorer import run as run

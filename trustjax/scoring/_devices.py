@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
+import trustjax
+from trustjax import _processes
+from trustjax._fingerprint import fingerprint, row_fingerprints
 from trustjax.scoring._rows import longer
 
 Batch = Mapping[str, Any]
@@ -18,8 +21,22 @@ def replicated(tree: Any, sharding: Sharding) -> Any:
     """Arrays where the batches will be: whole, on every device of the sharding."""
     if sharding is None:
         return jax.device_put(tree)
-    everywhere = jax.sharding.PartitionSpec()
-    return jax.device_put(tree, jax.sharding.NamedSharding(sharding.mesh, everywhere))
+    everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def put(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            if not leaf.is_fully_addressable:
+                return jax.device_put(leaf, everywhere)
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                data = put(jax.random.key_data(leaf))
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        # `require_same` has asked already what `device_put` would ask once more.
+        array = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(everywhere, array, array.shape)
+
+    return jax.tree.map(put, tree)
 
 
 def placed(x: Any, sharding: Sharding) -> Any:
@@ -69,23 +86,24 @@ def _parts(sharding: Sharding) -> int:
     return len({rows[0].start for rows in of_one_process.values() if rows})
 
 
-def together(batches: Iterable[Batch]) -> Iterator[Batch]:
+def together(batches: Iterable[Batch]) -> Iterator[tuple[Batch, int]]:
     """The batches, where every process has as many of them, and as large ones.
 
     One that had a batch more would wait for the others for ever: before each batch all
     of them say what they have.
 
+    Yields:
+      The batch of this process, and the number of records in those of all.
+
     Raises:
       ValueError: in every process, if they differ.
     """
-    if jax.process_count() == 1:
-        yield from batches
-        return
     iterator = iter(batches)
     for number in itertools.count(1):
         batch = next(iterator, None)
-        mine = 0 if batch is None else len(batch["mask"])
-        rows = multihost_utils.process_allgather(np.array(mine)).tolist()
+        mask = np.zeros(0, bool) if batch is None else np.asarray(batch["mask"])
+        said = _processes.gathered(np.array([len(mask), mask.sum()]))
+        rows, records = said.reshape(-1, 2).T.tolist()
         if len(set(rows)) > 1:
             raise ValueError(
                 "every process must give the same number of batches, of the same "
@@ -94,23 +112,40 @@ def together(batches: Iterable[Batch]) -> Iterator[Batch]:
             )
         if batch is None:
             return
-        yield batch
+        yield batch, sum(records)
 
 
-def all_have(part: Any) -> bool:
-    """Whether every process has its part of a batch: what they share, all compute.
+def require_same(what: str, tree: Any) -> None:
+    """Requires that all processes bring the same arrays.
 
-    One that took up its part alone would meet the others in the collectives of two
-    different batches.
+    Raises:
+      ValueError: in every process, saying who differs, also in versions.
     """
-    there = part is not None
     if jax.process_count() == 1:
-        return there
-    return bool(multihost_utils.process_allgather(np.array(there)).all())
+        return
+    # What the processes share already is one and the same.
+    own = [
+        leaf
+        for leaf in jax.tree.leaves(tree)
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+    ]
+    _processes.require_same(
+        {
+            "jax": jax.__version__,
+            "trustjax": trustjax.__version__,
+            f"the fingerprint of {what}": fingerprint(own)[:12],
+        }
+    )
 
 
-def gathered(tree: Any) -> Any:
-    """The rows of all processes."""
-    if jax.process_count() == 1:
-        return tree
-    return multihost_utils.process_allgather(tree, tiled=True)
+def records(batch: Batch) -> str:
+    """What tells the records of a batch that all processes share from any others.
+
+    They are in their order, whatever process holds which of them, and whatever padding
+    is between them.
+    """
+    mine = {name: batch[name] for name in ("image", "label", "index")}
+    rows, mask = _processes.gathered(
+        (row_fingerprints(mine), np.asarray(batch["mask"]))
+    )
+    return fingerprint(rows[mask])

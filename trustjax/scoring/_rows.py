@@ -1,6 +1,6 @@
 """Arrays of one's own as batches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -59,6 +59,20 @@ def batches(
         return longer(taken, size - len(taken["mask"]))
 
     return [rows(start) for start in range(0, records, size)]
+
+
+def dealt(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The share of this process, of batches that every process has whole.
+
+    Yields:
+      Of each batch a block of rows, as long in every process: the last ones are padded.
+    """
+    count = jax.process_count()
+    for batch in batches:
+        each = -(-len(batch["mask"]) // count)
+        whole = longer(batch, each * count - len(batch["mask"]))
+        start = each * jax.process_index()
+        yield jax.tree.map(lambda leaf, s=start, e=each: leaf[s : s + e], whole)
 
 
 def longer(batch: Mapping[str, Any], missing: int) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from trustjax import _network_questions
+from trustjax import _network_questions, _processes
 from trustjax._fingerprint import fingerprint
 from trustjax.ingredients import Ingredient
 from trustjax.scoring import _devices
@@ -53,7 +53,8 @@ class Scorer:
       sharding: of the batch axis over devices; None computes on the default device.
 
     Raises:
-      ValueError: as `plan`, except for what `fit` can fit.
+      ValueError: as `plan`, except for what `fit` can fit; if the processes of a run
+        differ in versions, parameters or what is given, saying who in what.
 
     >>> batch = dict(image=np.eye(2, dtype=np.float32), label=np.array([0, 1]),
     ...              index=np.array([0, 1]), mask=np.array([True, True]))
@@ -76,6 +77,7 @@ class Scorer:
         given: Mapping[str, Any] = NOTHING,
         sharding: jax.sharding.NamedSharding | None = None,
     ):
+        _devices.require_same("the parameters", params)
         self._network = _Network(model, params, stochastic_apply_fn, sharding)
         self._ingredients = tuple(ingredients)
         self._prepare(asked, given)
@@ -84,26 +86,31 @@ class Scorer:
         network, self._asked, self._given = self._network, tuple(asked), dict(given)
         self._plan = plan = make_plan(self._asked, self._ingredients, self._given)
         plan.require_network(network.stochastic_apply_fn)
+        _devices.require_same("what is given", self._given)
         self._placed_given = _devices.replicated(self._given, network.sharding)
         self._programs: dict[Any, _Program] = {}
+        self._texts: dict[int, str] = {}
 
-        @jax.jit
-        def step(
+        def computed(
             params: Params,
             given: dict[str, Any],
             x: Any,
             index: jax.Array,
             mask: jax.Array,
-        ):
+        ) -> dict[str, Any]:
             batch = plan.batch(
                 network.model, params, x, index, network.stochastic_apply_fn, mask
             )
-            values = plan.values(batch, given)
+            return plan.values(batch, given)
+
+        @jax.jit
+        def step(*arguments: Any):
+            values = computed(*arguments)
             for name in (*plan.of_network, *plan.added_up):
                 values[name] = _devices.everywhere(values[name], network.sharding)
             return values
 
-        self._step = step
+        self._computed, self._step = computed, step
 
     def _with(self, asked: Iterable[Asked], given: Mapping[str, Any]) -> "Scorer":
         """Another scorer of the same network."""
@@ -182,8 +189,17 @@ class Scorer:
 
         With several processes, each gives the batches that it read (`data.batches`
         deals them out evenly), and all of them return the results of the whole data
-        set. A batch that they share counts as finished where every one of them has
-        finished it.
+        set. Before each batch they tell each other what they have, and all of them
+        compute it or none: what is on the disk is no common ground, for each process
+        may have a disk of its own, and a file that one of them finds damaged is whole
+        for the others.
+
+        What is finished is kept by record: a run is taken up by any number of
+        processes, and where the program is the same its results are bit for bit those
+        of a run that nobody stopped. It is the same where as many devices share a batch
+        as before. Several devices take up what any other several have finished, whose
+        last digits may differ; a single one computes by another program (`gradients`),
+        and several do not take up what that has finished, nor it theirs.
 
         Of the first batch the network's answers are looked at, once for all data sets:
         those of a network in training mode, or after a softmax, would make every score
@@ -206,34 +222,40 @@ class Scorer:
 
         Raises:
           ValueError: as `score_batch`, or if there are no batches, or processes give
-            different numbers of them; if the answer to an example depends on its
-            neighbours, as in training mode; if the answers are probabilities.
+            different numbers of them, or are not asked the same, saying who differs in
+            what; if the answer to an example depends on its neighbours, as in training
+            mode; if the answers are probabilities.
           TypeError: as `score_batch`.
         """
         self._plan.require_fitted()
-        network, parts, origin = self._network, None, ""
+        network, parts, meaning = self._network, None, ""
         if workdir is not None and not self._plan.added_up:
-            parts = Parts(os.path.join(workdir, f"scoring-{jax.process_index()}"))
-            origin = fingerprint((network.params, self._given))
+            parts = Parts(os.path.join(workdir, "parts"))
         rows: list[Any] = []
         of_network: dict[str, Any] = {}
         sums: dict[str, Any] = {}
         done = 0
-        for number, batch in enumerate(_devices.together(batches)):
+        for batch, count in _devices.together(batches):
             batch = _devices.padded(batch, network.sharding)
             x, index, mask = (
                 _devices.placed(batch[name], network.sharding)
                 for name in ("image", "index", "mask")
             )
             program = self._program(x, index, mask)
-            leaves, computed_from = None, ""
+            if not rows:
+                self._require_same(program)
+            leaves, origin, finished = None, "", False
+            real = np.flatnonzero(batch["mask"])
             if parts:
-                computed_from = fingerprint((program.text, origin, batch))
-                leaves = parts.read(number, computed_from)
-                if network.sharding is not None and not _devices.all_have(leaves):
-                    leaves = None
-            if leaves is not None:
+                meaning = meaning or self._meaning(program, batch, count)
+                origin = fingerprint((meaning, _devices.records(batch)))
+                leaves = parts.read(batch["index"][real], origin, program.of_rows)
+                # Who has padding alone misses nothing, unless it is of the network.
+                there = leaves is not None or not (real.size or self._plan.of_network)
+                finished = _processes.all_have(there)
+            if finished:
                 network.looked = True  # before this part was written
+                leaves = program.among_padding(leaves, real, len(batch["mask"]))
             else:
                 if any(step.ask for step in self._plan.steps):
                     network.look_at_answers(batch)
@@ -242,14 +264,14 @@ class Scorer:
                 )
                 leaves = [_devices.local_rows(leaf) for leaf in jax.tree.leaves(values)]
                 if parts:
-                    parts.write(number, computed_from, leaves)
+                    parts.write(batch["index"][real], origin, program.of(leaves, real))
             values = jax.tree.unflatten(program.structure, leaves)
             of_network = {name: values.pop(name) for name in self._plan.of_network}
             of_batch = {name: values.pop(name) for name in self._plan.added_up}
             of_batch = jax.tree.map(lambda leaf: leaf.astype(np.float64), of_batch)
             sums = jax.tree.map(np.add, sums, of_batch) if sums else of_batch
             rows.append((values, batch["label"], batch["index"], batch["mask"]))
-            done += int(batch["mask"].sum())
+            done += count
             if progress:
                 progress(task, done, total, {})
         if not rows:
@@ -258,7 +280,7 @@ class Scorer:
             progress(task, done, done, {})
 
         everything = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
-        everything = _devices.gathered(everything)
+        everything = _processes.gathered(everything)
         *_, index, mask = everything
         kept = np.flatnonzero(mask)[np.argsort(index[mask])]
         values, labels, index, _ = jax.tree.map(lambda leaf: leaf[kept], everything)
@@ -272,8 +294,50 @@ class Scorer:
         if shape not in self._programs:
             network, given = self._network, self._placed_given
             arguments = (network.placed_params, given, x, index, mask)
-            self._programs[shape] = _Program(self._step.lower(*arguments))
+            lowered = self._step.lower(*arguments)
+            self._programs[shape] = _Program(lowered, self._plan.of_network)
         return self._programs[shape]
+
+    def _meaning(
+        self, program: "_Program", batch: Mapping[str, Any], count: int
+    ) -> str:
+        """A digest of what is computed, however many devices divide it.
+
+        Args:
+          program: as these devices compute it.
+          batch: the first one.
+          count: of its records, in all processes.
+        """
+        text = program.text
+        if jax.device_count() > 1:
+            # Without a word about devices, nor about the padding that they need.
+            x, index, mask = (
+                jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(
+                        (count, *np.shape(leaf)[1:]),
+                        jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype),
+                    ),
+                    batch[name],
+                )
+                for name in ("image", "index", "mask")
+            )
+            params, given = self._network.params, self._given
+            text = self._texts.get(count)
+            if text is None:
+                lowered = jax.jit(self._computed).lower(params, given, x, index, mask)
+                text = self._texts[count] = fingerprint(lowered.as_text())
+        return fingerprint((text, self._network.params, self._given))
+
+    def _require_same(self, program: "_Program") -> None:
+        """Requires that all processes compute the same."""
+        if jax.process_count() > 1:
+            asked = ", ".join(node.name for node in self._plan.asked)
+            _processes.require_same(
+                {
+                    "what is asked": asked,
+                    "the fingerprint of the program": program.text[:12],
+                }
+            )
 
 
 class _Network:
@@ -316,11 +380,51 @@ class _Network:
 class _Program:
     """A step for batches of one shape, compiled when it first runs."""
 
-    def __init__(self, lowered: jax.stages.Lowered):
+    def __init__(self, lowered: jax.stages.Lowered, of_network: Collection[str]):
         self._lowered = lowered
         self._compiled: jax.stages.Compiled | None = None
         self._text = ""
         self.structure = jax.tree.structure(lowered.out_info)
+        self.of_rows = [
+            name not in of_network
+            for name, values in sorted(lowered.out_info.items())
+            for _ in jax.tree.leaves(values)
+        ]
+        self._kinds = jax.tree.leaves(lowered.out_info)
+
+    def of(self, leaves: Sequence[np.ndarray], real: np.ndarray) -> list[np.ndarray]:
+        """The arrays without padding.
+
+        Args:
+          leaves: of a batch, as this process holds it.
+          real: which of its rows are of records.
+        """
+        pairs = zip(leaves, self.of_rows, strict=True)
+        return [leaf[real] if rows else leaf for leaf, rows in pairs]
+
+    def among_padding(
+        self, leaves: Sequence[np.ndarray] | None, real: np.ndarray, length: int
+    ) -> list[np.ndarray]:
+        """The arrays of a batch, `length` rows: the other way round than `of`.
+
+        Args:
+          leaves: as `of` gives them; None for padding alone.
+          real: which of the rows are of records.
+          length: of the batch, as this process holds it.
+        """
+        if leaves is None:
+            return [np.zeros((length, *k.shape[1:]), k.dtype) for k in self._kinds]
+
+        def padded(leaf: np.ndarray, kind: Any, rows: bool) -> np.ndarray:
+            # A file knows the types of NumPy alone, and bfloat16 as two bytes.
+            leaf = leaf if leaf.dtype == kind.dtype else leaf.view(kind.dtype)
+            if not rows:
+                return leaf
+            whole = np.zeros((length, *kind.shape[1:]), kind.dtype)
+            whole[real] = leaf
+            return whole
+
+        return list(map(padded, leaves, self._kinds, self.of_rows))
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs it."""
