@@ -217,7 +217,9 @@ def test_eight_devices_train_like_one(uninterrupted):
         params_of(sharded), params_of(uninterrupted), atol=1e-4, rtol=1e-4
     )
     assert sharded.model.dense.kernel[...].sharding.num_devices == 1
-    with pytest.raises(ValueError, match="divide among 8 devices and 1 processes, got"):
+    with pytest.raises(
+        ValueError, match="divide among 8 devices of the axis data, got"
+    ):
         train.fit(
             dataclasses.replace(CONFIG, batch_size=12), TRAIN, VALIDATION, mesh=mesh
         )

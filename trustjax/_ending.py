@@ -16,7 +16,7 @@ STOPPED = tuple(128 + number for number in _SIGNALS)
 
 
 @contextlib.contextmanager
-def in_one_line(*, unwind: bool = True) -> Iterator[None]:
+def in_one_line(*, unwind: bool = True, says_stop: bool = True) -> Iterator[None]:
     """Runs a command; what stops it is one line on standard error.
 
     | stopped by | exit code |
@@ -32,7 +32,10 @@ def in_one_line(*, unwind: bool = True) -> Iterator[None]:
     Args:
       unwind: whether the first signal unwinds. An import of compiled packages that is
         interrupted aborts the process, so while they are imported it ends at once.
+      says_stop: whether a stop by a signal is said; else the process that sent it on
+        says so.
     """
+    say_stopped = _say_stopped if says_stop else lambda received: None
     received: list[signal.Signals] = []
 
     def stop(number: int, _: Any) -> None:
@@ -40,11 +43,13 @@ def in_one_line(*, unwind: bool = True) -> Iterator[None]:
         if unwind and len(received) == 1:
             raise KeyboardInterrupt
         if len(received) == 1 + unwind:  # and not again while it ends
-            _end_at_once(received[0])
+            say_stopped(received[0])
+            os._exit(_code(received[0]))
 
     def swallowed(unraisable: Any) -> None:
         if received and isinstance(unraisable.exc_value, KeyboardInterrupt):
-            _end_at_once(received[0])
+            say_stopped(received[0])
+            os._exit(_code(received[0]))
         sys.__unraisablehook__(unraisable)
 
     with _handlers(stop, swallowed), _warnings_in_one_line():
@@ -56,12 +61,12 @@ def in_one_line(*, unwind: bool = True) -> Iterator[None]:
             if received:  # whatever the interruption has become on its way
                 first = received[0]
                 received.extend([first, first])  # a second signal says nothing more
-                _say_stopped(first)
+                say_stopped(first)
                 sys.exit(_code(first))
             if not isinstance(error, _EXPECTED) or os.environ.get("TRUSTJAX_TRACEBACK"):
                 raise
-            _say(f"trustjax: {error}")
-            _say("(TRUSTJAX_TRACEBACK=1 shows where it came from)")
+            say(f"trustjax: {error}")
+            say("(TRUSTJAX_TRACEBACK=1 shows where it came from)")
             sys.exit(2)
 
 
@@ -69,20 +74,16 @@ def _code(received: signal.Signals) -> int:
     return 128 + received
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Says a line on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _say_stopped(received: signal.Signals) -> None:
-    _say(
+    say(
         f"trustjax: {_SIGNALS[received]}; what was done is kept, and the same command "
         "goes on from there"
     )
-
-
-def _end_at_once(received: signal.Signals) -> None:
-    _say_stopped(received)
-    os._exit(_code(received))
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def _warnings_in_one_line() -> Iterator[None]:
 
     def show_ours(message, category, *where) -> None:
         if category.__module__.startswith("trustjax"):
-            _say(f"trustjax: {message}")
+            say(f"trustjax: {message}")
         else:
             show(message, category, *where)
 

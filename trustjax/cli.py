@@ -1,5 +1,6 @@
 """The `trustjax` command."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -7,19 +8,49 @@ import shlex
 import sys
 from typing import Annotated
 
-from trustjax import _ending, _extras
+from trustjax import _ending, _extras, _launch, _processes
 
 with _extras.required("cli"):
     import tyro
 
 from trustjax import _progress, assess, data, explain, models, pipeline, scores
+from trustjax.typing import ProgressFn
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessOptions:
+    """Several processes, on one machine or on many, that make one page together.
+
+    Start the same command on each of them, in a folder that all of them see. Where the
+    three facts are not given, those of the environment are taken
+    (JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID), or of the cluster:
+    Slurm, Open MPI, Kubernetes, Cloud TPU.
+
+    Attributes:
+      distributed: whether this is one of several processes.
+      coordinator: HOST:PORT of process 0, the port being free.
+      num_processes: how many there are.
+      process_id: the number of this one, from 0.
+    """
+
+    # `_launch.place` has read them before anything else was imported.
+    distributed: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+_ALONE = ProcessOptions()
+_Options = Annotated[ProcessOptions, tyro.conf.arg(name="")]
 
 
 def report_command(
     config: Annotated[pipeline.ReportConfig, tyro.conf.arg(name="")],
+    processes: _Options = _ALONE,
 ) -> None:
     """Train or load a network and write a trust report about its test set."""
-    with _progress.reporter() as progress:
+    del processes
+    with _reporter() as progress:
         made = pipeline.trust_report(config, progress=progress, command=_command_line())
     _announce(made)
 
@@ -129,10 +160,14 @@ def convert_command(
 
 def oracle_command(
     config: Annotated[pipeline.OracleTrainingConfig, tyro.conf.arg(name="")],
+    processes: _Options = _ALONE,
 ) -> None:
     """Train an oracle: a network that knows when another is right."""
-    with _progress.reporter() as progress:
+    del processes
+    with _reporter() as progress:
         made = pipeline.train_oracle(config, progress=progress)
+    if not _processes.is_first():
+        return
     for note in made.notes:
         print(f"note: {note}")
     best = max(epoch.validation_metric for epoch in made.oracle.history)
@@ -199,11 +234,20 @@ def list_command() -> None:
         print(f"  {name:24} {method.summary}")
 
 
+def _reporter() -> contextlib.AbstractContextManager[ProgressFn]:
+    """Shows the progress of all processes, in the first of them."""
+    if _processes.is_first():
+        return _progress.reporter()
+    return contextlib.nullcontext(lambda task, done, total, facts, /: None)
+
+
 def _command_line() -> str:
-    return shlex.join(["trustjax", *sys.argv[1:]])
+    return shlex.join(_launch.without_place(["trustjax", *sys.argv[1:]]))
 
 
 def _announce(made: pipeline.Report) -> None:
+    if not _processes.is_first():
+        return
     for note in made.notes:
         print(f"note: {note}")
     _print_headline(made.assessment)
@@ -234,7 +278,9 @@ def run() -> None:
             "list": list_command,
         },
         prog="trustjax",
-        description="How much can we trust this prediction, and this network?",
+        description="How much can we trust this prediction, and this network? On "
+        "several machines, one line on each: trustjax report --distributed "
+        "--coordinator HOST:PORT --num-processes N --process-id I",
     )
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, data, scoring, train
+from trustjax import _files, _processes, data, scoring, train
 from trustjax.ingredients import FEATURES, LOGITS
 from trustjax.introspection import _stages
 from trustjax.introspection._asking import logits_and_embedding
@@ -310,7 +310,7 @@ class _IntrospectionRun(train.BestRun, train.ClassifierRun):
     def _added_up(self, fun: Any, dataset: data.Dataset, names: Sequence[str]) -> Any:
         """Sums over a dataset, in float64 over the batches."""
         total: Any = None
-        for batch in data.batches(dataset, self.batch_size):
+        for batch in self.dealt(dataset):
             arrays = self.put({name: batch[name] for name in ("image", *names)})
             found = fun(arrays["image"], *(arrays[name] for name in names))
             wide = jax.tree.map(np.float64, jax.device_get(found))
@@ -340,14 +340,21 @@ def _kept(
         name = f"{dataset.fingerprint[:16]}-{known[:16]}.npz"
         path = pathlib.Path(workdir, "first_stage", name)
     kept = None if path is None else _files.kept_arrays(path)
-    if kept is None:
+    if not _processes.all_have(kept is not None) or kept is None:
         sharding = None
         if mesh is not None:
+            if jax.process_count() > 1:
+                # Each process reads rows of its own; training may share some.
+                devices = sorted(
+                    mesh.devices.flat, key=lambda d: (d.process_index, d.id)
+                )
+                automatic = (jax.sharding.AxisType.Auto,)
+                mesh = jax.sharding.Mesh(np.array(devices), ("data",), automatic)
             sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
         results = scoring.run(
             [LOGITS, FEATURES],
             *first_stage,
-            data.batches(dataset, config.batch_size // jax.process_count()),
+            data.batches(dataset, config.batch_size, of_all=True),
             sharding=sharding,
             workdir=None if path is None else path.with_suffix(""),
             progress=progress,
@@ -357,10 +364,11 @@ def _kept(
         said = [results.values[node.name] for node in (LOGITS, FEATURES)]
         joined = np.concatenate(said, axis=1, dtype=np.float32)[:, None, None]
         kept = {"said": joined, "label": results.labels}
-        if path is not None:
+        if path is not None and _processes.is_first():
             with _files.written_whole(path) as temporary:
                 np.savez(temporary, allow_pickle=False, **kept)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # empty by now
+        _processes.wait_for_all("what the first stage says is kept")
     source = data.ArraySource(kept["said"], kept["label"])
     return dataclasses.replace(
         dataset, source=source, image_shape=kept["said"].shape[1:]

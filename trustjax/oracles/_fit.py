@@ -296,7 +296,7 @@ class _OracleRun(train.BestRun):
         """The config's metric on the validation set."""
         z = np.empty(len(self.validation), np.float32)
         names = ("image", "index", "mask")
-        for batch in data.batches(self.validation, self.batch_size):
+        for batch in self.dealt(self.validation):
             arrays = self.put({name: batch[name] for name in names})
             values, index, mask = jax.device_get(self.measured(self.state, arrays))
             z[index[mask]] = values[mask]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, _validate, data, scoring
+from trustjax import _files, _processes, _validate, data, scoring
 from trustjax.ingredients import FEATURES, LOGITS
 from trustjax.typing import ApplyFn, Params, ProgressFn
 
@@ -50,7 +50,7 @@ def outcomes(
       apply_fn: the classifier, in evaluation mode, which nothing here changes.
       params: what it takes first.
       dataset: labelled images.
-      batch_size: images at a time.
+      batch_size: images at a time, of all processes together.
       embedding: whether the embeddings are kept, for oracles that stand on them as
         they are. They are of the same forward pass.
       cache: a folder to keep the outcomes in; the same classifier and dataset are
@@ -78,13 +78,13 @@ def outcomes(
         name = f"{dataset.fingerprint[:16]}-{known[:16]}"
         path = pathlib.Path(cache, f"{name}{'-embedded' if embedding else ''}.npz")
         kept = _files.kept_arrays(path)
-        if kept is not None:
+        if _processes.all_have(kept is not None) and kept is not None:
             return Outcomes(**kept)
     results = scoring.run(
         [LOGITS, FEATURES] if embedding else [LOGITS],
         apply_fn,
         params,
-        data.batches(dataset, batch_size),
+        data.batches(dataset, batch_size, of_all=True),
         sharding=sharding,
         workdir=None if path is None else path.with_suffix(""),
         progress=progress,
@@ -92,11 +92,12 @@ def outcomes(
         total=len(dataset),
     )
     found = _outcomes(results, dataset)
-    if path is not None:
+    if path is not None and _processes.is_first():
         there = {name: a for name, a in found._asdict().items() if a is not None}
         with _files.written_whole(path) as temporary:
             np.savez(temporary, allow_pickle=False, **there)
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # empty by now
+    _processes.wait_for_all("the outcomes are kept")
     return found
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import assess, data, gradients, interventions, scoring
+from trustjax import _processes, assess, data, gradients, interventions, scoring
 from trustjax.pipeline import _mistakes, _shifts
 from trustjax.pipeline._attack_options import AttackOptions
 from trustjax.typing import ApplyFn, Params, ProgressFn
@@ -64,16 +64,20 @@ def scored(
         origin = scoring.fingerprint(of)
         said = _shifts.kept(path, origin)
         if said is None:
-            attacked = gradients.in_microbatches(
-                functools.partial(attack, radius=radius), size=min(batch_size, count)
-            )(network[1], jnp.asarray(images), jnp.asarray(labels))
-            said = _shifts.reduced(ask(np.asarray(attacked), labels))
+            attacking = functools.partial(attack, radius=radius)
+
+            def attacked(some: slice, attacking=attacking) -> jax.Array:
+                of = jnp.asarray(images[some]), jnp.asarray(labels[some])
+                size = min(batch_size, len(of[0]))
+                return gradients.in_microbatches(attacking, size=size)(network[1], *of)
+
+            changed = _processes.in_shares(attacked, count)
+            said = _shifts.reduced(ask(np.asarray(changed), labels))
             _shifts.keep(path, origin, said)
         versions[radius] = said
         if progress is not None:
             progress(_TASK, number * count, total, {})
-    for path in paths:
-        path.unlink(missing_ok=True)
+    _shifts.drop(paths)
     return assess.Attacked(np.arange(count), versions)
 
 

@@ -80,9 +80,9 @@ class NetworkConfig:
         `checkpoints/<dataset>-<model>-<seed>`. A network that is finished there is
         loaded, and one that is not is trained on.
       epochs: the most passes over the training set; None for the model's own default.
-      batch_size: examples scored at a time, over all devices of this process; None for
-        256, and fewer of large images (16 of 224x224 in colour): the gradients of each
-        example take memory.
+      batch_size: examples scored at a time, over all devices of all processes; None
+        for 256, and fewer of large images (16 of 224x224 in colour): the gradients of
+        each example take memory.
       seed: of training, and of the resampling behind the intervals.
       data_dir: the folder of prepared datasets; None for the default.
 

@@ -89,7 +89,7 @@ def of_network(
         network.params,
         stochastic_apply_fn=network.stochastic_apply_fn,
         given={KEY.name: jax.random.key(report.seed)},
-        sharding=_network.over_local_devices(),
+        sharding=_network.over_all_devices(),
     )
     size = report.examples_at_a_time(datasets.test.fixed_shape)
     if datasets.train is not None:

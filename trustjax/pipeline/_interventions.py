@@ -10,6 +10,7 @@ import numpy as np
 
 from trustjax import (
     _files,
+    _processes,
     assess,
     data,
     explain,
@@ -18,7 +19,7 @@ from trustjax import (
     scoring,
 )
 from trustjax.explain import Question
-from trustjax.pipeline import _mistakes
+from trustjax.pipeline import _mistakes, _shifts
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._network import Network
 from trustjax.typing import Params, ProgressFn
@@ -90,16 +91,19 @@ def asked(
         origin = scoring.fingerprint((of_network, title, repr(options), config.seed))
         parts = _kept(path, origin)
         if parts is None:
-            ask = functools.partial(_program(network, maps[title]), others=others)
-            ask = gradients.in_microbatches(ask, size=min(batch_size, count))
-            parts = jax.device_get(ask(network.params, jnp.asarray(x[:count])))
-            with _files.written_whole(path) as temporary:
-                np.savez(temporary, allow_pickle=False, origin=origin, **parts)
+            program = functools.partial(_program(network, maps[title]), others=others)
+
+            def asked(some: slice, program=program) -> Mapping[str, jax.Array]:
+                of = jnp.asarray(x[:count][some])
+                ask = gradients.in_microbatches(program, size=min(batch_size, len(of)))
+                return ask(network.params, of)
+
+            parts = jax.device_get(_processes.in_shares(asked, count))
+            _keep(path, origin, parts)
         found[title] = parts
         if progress is not None:
             progress(_TASK, number * count, len(maps) * count, {})
-    for path in paths.values():
-        path.unlink(missing_ok=True)
+    _shifts.drop(paths.values())
     return assess.Intervened(found)
 
 
@@ -161,8 +165,15 @@ def _program(network: Network, maps: _Maps) -> Callable[..., Mapping[str, jax.Ar
     return ask
 
 
+def _keep(path: pathlib.Path, origin: str, parts: Mapping[str, np.ndarray]) -> None:
+    if _processes.is_first():
+        with _files.written_whole(path) as temporary:
+            np.savez(temporary, allow_pickle=False, origin=origin, **parts)
+
+
 def _kept(path: pathlib.Path, origin: str) -> dict[str, np.ndarray] | None:
     arrays = _files.kept_arrays(path)
-    if arrays is None or arrays.get("origin") != origin:
+    there = arrays is not None and bool(arrays.get("origin") == origin)
+    if not _processes.all_have(there) or arrays is None:
         return None
     return {name: values for name, values in arrays.items() if name != "origin"}

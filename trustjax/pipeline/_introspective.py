@@ -74,8 +74,10 @@ def _correct(
         [LOGITS],
         apply_fn,
         params,
-        data.batches(dataset, config.examples_at_a_time(dataset.fixed_shape)),
-        sharding=_network.over_local_devices(),
+        data.batches(
+            dataset, config.examples_at_a_time(dataset.fixed_shape), of_all=True
+        ),
+        sharding=_network.over_all_devices(),
     )
     return found.values[LOGITS.name].argmax(axis=-1) == found.labels
 

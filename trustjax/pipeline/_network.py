@@ -1,6 +1,7 @@
 """The network of a report, trained here, and the devices that it runs on."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -135,24 +136,48 @@ def of_detector(config: ReportConfig) -> dict[str, Any]:
     }
 
 
-def over_local_devices() -> jax.sharding.NamedSharding | None:
-    """Of a batch over all devices of this process; None where there is one."""
-    devices = mesh(batch_size=None)
-    if devices is None:
+def over_all_devices() -> jax.sharding.NamedSharding | None:
+    """Of a batch over the devices of all processes; None where there is one."""
+    if jax.device_count() == 1:
         return None
-    return jax.sharding.NamedSharding(devices, jax.P("data"))
+    return jax.sharding.NamedSharding(_mesh(_devices().reshape(-1, 1)), jax.P("data"))
 
 
-def mesh(batch_size: int | None) -> jax.sharding.Mesh | None:
-    """As many devices of this process as a batch divides among; None for one."""
-    devices = jax.local_devices()
-    count = len(devices)
-    while batch_size is not None and batch_size % count:
-        count -= 1
-    if count == 1:
-        return None
-    automatic = (jax.sharding.AxisType.Auto,)
-    return jax.sharding.Mesh(np.array(devices[:count]), ("data",), automatic)
+def mesh(batch_size: int) -> jax.sharding.Mesh | None:
+    """Devices that a batch divides among, as many as there are; None for one.
+
+    Every process has devices of it: all of them have the network, and none waits. Where
+    a batch does not divide among the processes, several have the same share of it, over
+    the axis `copies`, and do the same.
+    """
+    taking_part = _shared_out(_devices(), batch_size)
+    return None if taking_part.size == 1 else _mesh(taking_part)
+
+
+def _shared_out(devices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Of devices `[processes, each]` as many as can, `[shares of a batch, copies]`."""
+    processes, each = devices.shape
+    shares = math.gcd(batch_size, processes)
+    in_one = max(n for n in range(1, each + 1) if batch_size // shares % n == 0)
+    # Processes that are next to each other have the same share.
+    grouped = devices[:, :in_one].reshape(shares, processes // shares, in_one)
+    return grouped.swapaxes(1, 2).reshape(shares * in_one, -1)
+
+
+def _devices() -> np.ndarray:
+    """`[processes, devices of each]`."""
+    ordered = sorted(
+        jax.devices(), key=lambda device: (device.process_index, device.id)
+    )
+    return np.array(ordered).reshape(jax.process_count(), -1)
+
+
+def _mesh(devices: np.ndarray) -> jax.sharding.Mesh:
+    """Of devices `[shares of a batch, copies of each]`."""
+    automatic = jax.sharding.AxisType.Auto
+    if devices.shape[1] == 1:
+        return jax.sharding.Mesh(devices[:, 0], ("data",), (automatic,))
+    return jax.sharding.Mesh(devices, ("data", "copies"), (automatic,) * 2)
 
 
 def _recipe(config: ReportConfig) -> train.TrainConfig:

@@ -161,7 +161,7 @@ def train_oracle(
             batch_size=report.examples_at_a_time(dataset.fixed_shape),
             embedding=frozen,
             cache=folder / "outcomes",
-            sharding=_network.over_local_devices(),
+            sharding=_network.over_all_devices(),
             progress=progress,
         )
         for dataset in (learned, chosen_on)

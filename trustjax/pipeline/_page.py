@@ -6,7 +6,9 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from trustjax import _files, assess, report
+import jax
+
+from trustjax import _files, _processes, assess, report
 from trustjax.pipeline import _provenance
 from trustjax.pipeline._config import (
     ComparisonConfig,
@@ -45,9 +47,16 @@ def place(
     Raises:
       FileExistsError: if it holds one, naming what differs, or a page that is not of
         this library.
+      ValueError: if there are several processes, and the work is not divided.
       BlockingIOError: if another run is writing there.
       OSError: if it cannot be made or written.
     """
+    if jax.process_count() > 1 and not isinstance(config, ReportConfig):
+        raise ValueError(
+            f"{type(config).__name__.removesuffix('Config')}: this work is not divided "
+            f"among processes, and {jax.process_count()} would do it all at once; do "
+            "it in one"
+        )
     folder = config.report_folder
     if not config.overwrite and (folder / "index.html").exists():
         difference = _difference(folder, _provenance.settings(config))
@@ -56,7 +65,9 @@ def place(
                 f"{folder} holds {difference}: give --overwrite, or another folder "
                 "with --out"
             )
-    with _files.held(folder):
+    _processes.require_shared(folder)
+    # The first process holds it, and writes, for all.
+    with _files.held(folder) if _processes.is_first() else contextlib.nullcontext():
         yield
 
 
@@ -97,11 +108,14 @@ def written(
         beta=config.beta,
         progress=progress,
     )
-    page = report.write(
-        assessment,
-        predictions,
-        config.report_folder,
-        mistakes=None if mistakes is None else mistakes(assessment),
-        progress=progress,
-    )
+    page = config.report_folder / "index.html"
+    if _processes.is_first():
+        page = report.write(
+            assessment,
+            predictions,
+            config.report_folder,
+            mistakes=None if mistakes is None else mistakes(assessment),
+            progress=progress,
+        )
+    _processes.wait_for_all("the page is written")
     return Report(page, assessment, predictions.notes)

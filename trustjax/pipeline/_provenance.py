@@ -52,7 +52,7 @@ def of_network(
         "seed": config.seed,
         _SETTINGS: settings(config),
         **network.description,
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "devices": _devices(),
         "python": platform.python_version(),
         "versions": _versions(_WITH_NETWORK),
         **({"notes": list(notes)} if notes else {}),
@@ -99,7 +99,7 @@ def of_explanations(
         "seed": config.seed,
         _SETTINGS: settings(config),
         **network.description,
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "devices": _devices(),
         "python": platform.python_version(),
         "versions": _versions(_WITH_NETWORK),
         **({"notes": list(notes)} if notes else {}),
@@ -133,11 +133,18 @@ def of_detection(
         "seed": config.seed,
         _SETTINGS: settings(config),
         **asked,
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "devices": _devices(),
         "python": platform.python_version(),
         "versions": _versions((*packages, "scikit-learn")),
         **({"notes": list(notes)} if notes else {}),
     }
+
+
+def _devices() -> str:
+    """All of them: `4 x cpu`."""
+    said = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    processes = jax.process_count()
+    return said if processes == 1 else f"{said} in {processes} processes"
 
 
 def settings(

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from trustjax import assess, data
+from trustjax import _processes, assess, data
 from trustjax.pipeline import (
     _dataset,
     _interventions,
@@ -34,7 +34,9 @@ def trust_report(
     """Trains a network or loads one, scores its test set, and writes the report.
 
     A run that was killed goes on where it stopped when it is started again. Batches
-    are spread over all devices of the process.
+    are spread over all devices, of all processes where there are several
+    (`jax.distributed.initialize`): these share their folders, all of them return the
+    report, and the first one writes it.
 
     Args:
       config: what the report is about.
@@ -100,7 +102,8 @@ def _made(subject: Ready, progress: ProgressFn | None, command: str) -> Report:
     _interventions.require(config, network, datasets.test)
     scored = _scored.scored(config, network, datasets, progress)
     shared = None
-    if datasets.train is not None:
+    # A sentence of the page, which the first process writes.
+    if datasets.train is not None and _processes.is_first():
         shared = data.shared_images(datasets.train, datasets.test, progress=progress)
     of_images = (*_dataset.notes(datasets), *(shared.notes() if shared else ()))
     notes = (*network.notes, *of_images)

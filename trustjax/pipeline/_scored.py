@@ -62,7 +62,7 @@ def scored(
     scorer = _scorer(config, network, names)
     if datasets.train is not None:
         scorer = scorer.fit(
-            data.batches(datasets.train, batch_size),
+            data.batches(datasets.train, batch_size, of_all=True),
             workdir=folder / "fitting",
             progress=progress,
             total=len(datasets.train),
@@ -70,7 +70,7 @@ def scored(
 
     def ask(dataset: data.Dataset) -> scoring.Results:
         return scorer.run(
-            data.batches(dataset, batch_size),
+            data.batches(dataset, batch_size, of_all=True),
             workdir=folder / data.short_name(dataset.name),
             progress=progress,
             task=f"scoring {dataset.name}",
@@ -89,7 +89,7 @@ def scored(
         dataset: data.Dataset, progress: ProgressFn | None
     ) -> _shifts.Answers:
         values = other.run(
-            data.batches(dataset, batch_size),
+            data.batches(dataset, batch_size, of_all=True),
             workdir=folder / "corrupted",
             progress=progress,
             total=len(dataset),
@@ -99,7 +99,7 @@ def scored(
     def ask_attacked(images: np.ndarray, labels: np.ndarray) -> _shifts.Answers:
         # By the program of the test set: a last digit would tell the two apart.
         batches = scoring.batches(images, labels, batch_size=batch_size)
-        values = scorer.run(batches).values
+        values = scorer.run(scoring.dealt(batches)).values
         return _shifts.Answers(values[LOGITS.name], _every_score(names, values))
 
     def ask_members(dataset: data.Dataset) -> tuple[_shifts.Answers, scoring.Results]:
@@ -152,7 +152,7 @@ def _scorer(
         stochastic_apply_fn=network.stochastic_apply_fn,
         ingredients=network.brought,
         given=given or {KEY.name: jax.random.key(config.seed)},
-        sharding=_network.over_local_devices(),
+        sharding=_network.over_all_devices(),
     )
 
 

@@ -2,12 +2,12 @@
 
 import itertools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trustjax import _files, assess, data, scoring
+from trustjax import _files, _processes, assess, data, scoring
 from trustjax.pipeline._config import ReportConfig
 from trustjax.typing import ProgressFn
 
@@ -86,8 +86,7 @@ def scored(
         elif progress is not None:
             progress(_TASK, before + len(test), total, {})
         found.setdefault(kind, {})[severity] = said
-    for path in paths:
-        path.unlink(missing_ok=True)
+    drop(paths)
     return found
 
 
@@ -105,6 +104,13 @@ def _shifted_by(
     return of_all
 
 
+def drop(paths: Iterable[pathlib.Path]) -> None:
+    """Takes files away, once no process reads them any more."""
+    _processes.wait_for_all("all have read what was kept")
+    for path in paths if _processes.is_first() else ():
+        path.unlink(missing_ok=True)
+
+
 def reduced(answers: Answers) -> assess.Shifted:
     """Without the logits, which of a thousand classes are most of what was said."""
     nobody = np.zeros(len(answers.logits), int)
@@ -114,6 +120,8 @@ def reduced(answers: Answers) -> assess.Shifted:
 
 def keep(path: pathlib.Path, origin: str, said: assess.Shifted) -> None:
     """Writes what was said of one version, and of whom and what it is."""
+    if not _processes.is_first():
+        return
     arrays: dict[str, Any] = {f"score_{name}": of for name, of in said.scores.items()}
     with _files.written_whole(path) as temporary:
         np.savez(
@@ -127,9 +135,13 @@ def keep(path: pathlib.Path, origin: str, said: assess.Shifted) -> None:
 
 
 def kept(path: pathlib.Path, origin: str) -> assess.Shifted | None:
-    """What was written of that origin; None where there is nothing, or another's."""
+    """What was written of that origin; None where there is nothing, or another's.
+
+    All processes find it, or none: what is not there they compute together.
+    """
     arrays = _files.kept_arrays(path)
-    if arrays is None or arrays.get("origin") != origin:
+    there = arrays is not None and bool(arrays.get("origin") == origin)
+    if not _processes.all_have(there) or arrays is None:
         return None
     scores = {
         name.removeprefix("score_"): values

@@ -9,13 +9,13 @@ import os
 import pathlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
 
-from trustjax import _files, _validate, data
+from trustjax import _files, _processes, _validate, data
 from trustjax.train import _checkpoint, _step
 from trustjax.train._config import TrainConfig
 from trustjax.train._position import Plateau, Position
@@ -85,12 +85,11 @@ class Run(abc.ABC):
             "validation": validation.fingerprint,
             **identity,
         }
-        self.batch_size = _batch_size_per_process(config, mesh)
+        self.shares = _Shares.of(config.batch_size, mesh)
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.batches = iter(
-            data.batches(
+            self.dealt(
                 train,
-                self.batch_size,
                 shuffle=True,
                 seed=config.seed,
                 num_epochs=config.epochs,
@@ -113,6 +112,18 @@ class Run(abc.ABC):
             replicated = jax.sharding.NamedSharding(mesh, jax.P())
             self.state = jax.device_put(self.state, replicated)
         self.position = Position(Plateau(config.learning_rate), self.epoch_type)
+
+    def dealt(self, dataset: data.Dataset, **options: Any) -> Any:
+        """Of each batch of all processes, the rows that the devices of this one take.
+
+        Args:
+          dataset: any.
+          **options: of `data.batches`.
+        """
+        size, number, count = self.shares
+        return data.batches(
+            dataset, size, process_index=number, process_count=count, **options
+        )
 
     @abc.abstractmethod
     def targets(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -142,6 +153,7 @@ class Run(abc.ABC):
         if workdir is None:
             self.complete(progress)
             return
+        _processes.require_shared(workdir)
         with _held(workdir), _checkpoint.Checkpoints(workdir) as checkpoints:
             self.restore(checkpoints)
             self.complete(progress, checkpoints, checkpoint_every)
@@ -207,7 +219,9 @@ class Run(abc.ABC):
             return dict(arrays)
         shared = jax.sharding.NamedSharding(self.mesh, jax.P("data"))
         return {
-            name: jax.make_array_from_process_local_data(shared, array)
+            name: jax.make_array_from_process_local_data(
+                shared, array, (len(array) * self.shares.count, *array.shape[1:])
+            )
             for name, array in arrays.items()
         }
 
@@ -257,15 +271,48 @@ def _held(workdir: str | os.PathLike[str]) -> contextlib.AbstractContextManager[
     return _files.held(workdir, wait=_logger.warning)
 
 
-def _batch_size_per_process(config: TrainConfig, mesh: jax.sharding.Mesh | None) -> int:
-    devices = 1 if mesh is None else mesh.shape["data"]
-    parts = math.lcm(devices, jax.process_count())
-    if config.batch_size % parts:
-        raise ValueError(
-            f"batch_size must divide among {devices} devices and "
-            f"{jax.process_count()} processes, got {config.batch_size}"
-        )
-    return config.batch_size // jax.process_count()
+class _Shares(NamedTuple):
+    """How a batch is dealt among the processes.
+
+    Attributes:
+      size: rows that a process takes.
+      number: of its share, in [0, count).
+      count: of shares. Processes may have the same one: a mesh may have an axis beside
+        `data`, over which its devices do the same.
+    """
+
+    size: int
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, batch_size: int, mesh: jax.sharding.Mesh | None) -> "_Shares":
+        """The share of this process.
+
+        Raises:
+          ValueError: if the batch does not divide among the devices, or the devices of
+            this process do not take rows that lie together.
+        """
+        if mesh is None:
+            return cls(batch_size, 0, 1)
+        devices = mesh.shape["data"]
+        if batch_size % devices:
+            raise ValueError(
+                f"batch_size must divide among {devices} devices of the axis data, got "
+                f"{batch_size}"
+            )
+        sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
+        taken = sharding.addressable_devices_indices_map((batch_size,)).values()
+        starts = {rows[0].start or 0 for rows in taken if rows}
+        size = len(starts) * batch_size // devices
+        number, rest = divmod(min(starts), size)
+        if batch_size % size or rest or max(starts) >= (number + 1) * size:
+            raise ValueError(
+                "the devices of a process must lie together on the axis data of a "
+                f"mesh, got rows {sorted(starts)} of {batch_size} for those of process "
+                f"{jax.process_index()}"
+            )
+        return cls(size, number, batch_size // size)
 
 
 def _check_processes(mesh: jax.sharding.Mesh | None) -> None:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import data
 from trustjax.train import _step
 from trustjax.train._loop import Run
 from trustjax.train._position import TrainEpoch
@@ -33,7 +32,7 @@ class ClassifierRun(Run):
             self.count_correct(
                 self.state, self.put({name: batch[name] for name in names})
             )
-            for batch in data.batches(self.validation, self.batch_size)
+            for batch in self.dealt(self.validation)
         ]
         return sum(map(int, correct)) / len(self.validation)
 
