@@ -162,6 +162,7 @@ NOT_OF_A_DATA_SET = {
     "compare_resampled",
     "corruption_error",
     "interval_of_resampled",
+    "on_mesh",
     "paired_bootstrap",
     "proportion_interval",
     "relative_corruption_error",

@@ -58,7 +58,13 @@ def _axes_of(batch: Any) -> tuple[str, ...]:
     """The axes of a mesh that the leading axis of a batch is sharded over."""
     for leaf in jax.tree.leaves(batch):
         if isinstance(leaf, jax.Array) and leaf.ndim:
-            axes = jax.typeof(leaf).sharding.spec[0]
-            if axes is not None:
-                return axes if isinstance(axes, tuple) else (axes,)
+            axes = axes_of(jax.typeof(leaf).sharding.spec)
+            if axes:
+                return axes
     return ()
+
+
+def axes_of(spec: P) -> tuple[str, ...]:
+    """The axes of a mesh that a leading axis is sharded over."""
+    axes = spec[0] if len(spec) else None
+    return axes if isinstance(axes, tuple) else () if axes is None else (axes,)

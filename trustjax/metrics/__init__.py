@@ -12,6 +12,13 @@ negative or not finite are refused where they are known; under a transformation 
 is left to count with them, and the metric is that of no example, NaN as a rule. The
 rank metrics sort once for many vectors of counts or floats under `jax.vmap`.
 
+Of scores that are spread over a mesh, `auroc`, `aupr_success`, `aupr_error`,
+`fpr_at_tpr`, `tpr_at_fpr`, `detection_error`, `balanced_threshold`, `aurc`,
+`excess_aurc`, `augrc`, `coverage_at_risk` and `risk_at_coverage` gather nothing: the
+devices sort by exchanging shares, and the result is as exact as that of one. Arrays say
+by themselves that they are spread, and so do their types on explicit axes; inside
+`jax.jit` on axes of type Auto, `on_mesh` says it.
+
 Rank metrics are steps in the scores: their derivative by them is refused with a
 TypeError. `smooth_auroc` and `smooth_aurc` have one.
 """
@@ -82,6 +89,7 @@ from trustjax.metrics._separability import (
     bhattacharyya_distance as bhattacharyya_distance,
 )
 from trustjax.metrics._separability import kl_separability as kl_separability
+from trustjax.metrics._shards import on_mesh as on_mesh
 from trustjax.metrics._smooth import smooth_aurc as smooth_aurc
 from trustjax.metrics._smooth import smooth_auroc as smooth_auroc
 from trustjax.metrics._summary import Summary as Summary

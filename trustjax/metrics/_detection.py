@@ -11,11 +11,11 @@ from trustjax.metrics import _weights
 from trustjax.metrics._ranking import (
     Ranking,
     as_fraction,
-    rank,
     reaches,
     share,
     strictest_to_reach,
 )
+from trustjax.metrics._shards import measure
 
 
 @_inputs.take_arrays
@@ -88,7 +88,7 @@ def auroc(
       `roc_auc_score`; TCP's and the steep slope loss's code set 1 where only one kind
       is present.
     """
-    return auroc_of(rank(scores, correct, weights))
+    return measure(auroc_of, scores, correct, weights)
 
 
 @_inputs.take_arrays
@@ -133,7 +133,7 @@ def aupr_success(
       Hendrycks and Gimpel 2017 (arXiv:1610.02136). Step-wise as in scikit-learn's
       `average_precision_score`, without the optimistic linear interpolation.
     """
-    return aupr_success_of(rank(scores, correct, weights))
+    return measure(aupr_success_of, scores, correct, weights)
 
 
 @_inputs.take_arrays
@@ -179,7 +179,7 @@ def aupr_error(
       ranks the errors by the score as it is, not negated: its Table 1 column is another
       quantity, in which low is good.
     """
-    return aupr_error_of(rank(scores, correct, weights))
+    return measure(aupr_error_of, scores, correct, weights)
 
 
 @_inputs.take_arrays
@@ -230,7 +230,8 @@ def fpr_at_tpr(
     """
     _validate.fraction("tpr", tpr)
     _validate.choice("interpolation", interpolation, ("none", "linear"))
-    return fpr_at_tpr_of(rank(scores, correct, weights), tpr, interpolation)
+    options = {"tpr": tpr, "interpolation": interpolation}
+    return measure(fpr_at_tpr_of, scores, correct, weights, **options)
 
 
 @_inputs.take_arrays
@@ -281,7 +282,7 @@ def tpr_at_fpr(
       strictly below `fpr`.
     """
     _validate.fraction("fpr", fpr)
-    return tpr_at_fpr_of(rank(scores, correct, weights), fpr)
+    return measure(tpr_at_fpr_of, scores, correct, weights, fpr=fpr)
 
 
 @jax.jit
@@ -315,11 +316,13 @@ def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array
     """See `fpr_at_tpr`."""
     rate = share(ranking.successes, ranking.num_successes)
     first = strictest_to_reach(ranking, ranking.successes, ranking.num_successes, tpr)
-    errors = ranking.errors[first].astype(rate.dtype)
+    errors = ranking.at(first, ranking.errors).astype(rate.dtype)
     if interpolation == "linear":
-        before = share(ranking.successes_before[first], ranking.num_successes)
-        along = _numerics.divide_no_nan(tpr - before, rate[first] - before)
-        start = ranking.errors_before[first]
+        before = ranking.at(first, ranking.successes_before)
+        before = share(before, ranking.num_successes)
+        reached = ranking.at(first, rate)
+        along = _numerics.divide_no_nan(tpr - before, reached - before)
+        start = ranking.at(first, ranking.errors_before)
         errors = start + along * (errors - start)
     if tpr == 0:  # of the strictest threshold, which trusts nothing
         errors = jnp.zeros_like(errors)
@@ -332,8 +335,8 @@ def fpr_at_tpr_of(ranking: Ranking, tpr: float, interpolation: str) -> jax.Array
 def tpr_at_fpr_of(ranking: Ranking, fpr: float) -> jax.Array:
     """See `tpr_at_fpr`."""
     spared = ranking.num_errors - ranking.errors
-    few = ranking.last & reaches(spared, ranking.num_errors, 1 - as_fraction(fpr))
-    successes = jnp.max(jnp.where(few, ranking.successes, 0))
+    few = reaches(spared, ranking.num_errors, 1 - as_fraction(fpr))
+    successes = ranking.largest(ranking.successes, 0, few)
     nothing_wrong = ranking.num_errors == 0
     value = share(successes, ranking.num_successes)
     return ranking.if_known(jnp.where(nothing_wrong, jnp.nan, value))

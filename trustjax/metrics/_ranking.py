@@ -4,6 +4,7 @@ XLA sorts one array of unsigned integers several times faster than floats or pai
 score and correctness are packed, without loss, into the bits of one integer.
 """
 
+import dataclasses
 import functools
 from fractions import Fraction
 from typing import NamedTuple, NoReturn
@@ -14,13 +15,25 @@ import numpy as np
 from jax import lax
 
 from trustjax import _numerics, _validate
-from trustjax.metrics import _weights
+from trustjax.metrics import _across, _weights
 
 _LIMBS = 4
 
 
-class Ranking(NamedTuple):
+class Place(NamedTuple):
+    """One entry of a ranking: `[]` the device that has it, and its index there."""
+
+    device: jax.Array
+    index: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Ranking:
     """Counts over the examples in the order of falling score, all `[n]` or `[]`.
+
+    Inside `jax.shard_map` each device has the next `n` of all examples, and the counts
+    are those of all: what looks at every threshold is asked of the methods.
 
     With weights they are sums of weights: `int32` for a mask and counts, else floats.
     Entries of weight 0 count nothing and are `last` nowhere.
@@ -37,6 +50,7 @@ class Ranking(NamedTuple):
       num_errors: how many are wrong.
       unit: what one example counts, see `_weights.unit`.
       known: whether no score is NaN.
+      axes: the axes of the mesh that the entries are spread over; static.
     """
 
     score: jax.Array
@@ -49,6 +63,7 @@ class Ranking(NamedTuple):
     num_errors: jax.Array
     unit: jax.Array
     known: jax.Array
+    axes: _across.Axes = dataclasses.field(default=(), metadata={"static": True})
 
     @property
     def accepted(self) -> jax.Array:
@@ -83,7 +98,36 @@ class Ranking(NamedTuple):
 
     def total(self, values: jax.Array) -> jax.Array:
         """Sum of one value for each group of equal scores; NaN if a score is NaN."""
-        return self.if_known(_numerics.accurate_sum(jnp.where(self.last, values, 0.0)))
+        own = _numerics.accurate_sum(jnp.where(self.last, values, 0.0))
+        return self.if_known(_across.total(own, self.axes))
+
+    def count(self, counts: jax.Array, where: jax.Array) -> jax.Array:
+        """Sum of counts over the thresholds of which something is true."""
+        return _across.total(jnp.sum(counts, where=where & self.last), self.axes)
+
+    def largest(
+        self, values: jax.Array, otherwise: float, where: jax.Array | bool = True
+    ) -> jax.Array:
+        """The largest value at a threshold of which something is true."""
+        own = jnp.max(jnp.where(self.last & where, values, otherwise))
+        return _across.largest(own, self.axes)
+
+    def first(self, where: jax.Array) -> Place:
+        """The highest threshold of which something is true; the first entry if none."""
+        true = self.last & where
+        device = jnp.argmax(_across.of_each(jnp.any(true), self.axes))
+        return Place(device, jnp.argmax(true))
+
+    def best(self, values: jax.Array) -> Place:
+        """The highest threshold of the largest value, or of NaN; none is below 0."""
+        values = jnp.where(self.last, values, -1.0)
+        index = jnp.argmax(values)
+        device = jnp.argmax(_across.of_each(values[index], self.axes))
+        return Place(device, index)
+
+    def at(self, place: Place, values: jax.Array) -> jax.Array:
+        """The value of one entry."""
+        return _across.of_each(values[place.index], self.axes)[place.device]
 
     def if_known(self, value: jax.Array) -> jax.Array:
         """The value, or NaN if a score is NaN."""
@@ -113,23 +157,23 @@ def rank(
     """
     _validate.scores_and_outcomes(scores, correct, weights)
     if jnp.issubdtype(scores.dtype, jnp.floating):
-        scores = _not_differentiated(scores)
+        scores = not_differentiated(scores)
     if weights is not None and weights.dtype != jnp.bool_:
         order = _order(_rising_as_scores_fall(scores))
         return _count_weighted(scores, correct, weights, order)
     kept = jnp.ones(scores.shape, bool) if weights is None else weights
-    code = _encode(scores, kept)
+    code = encode(scores, kept)
     key, wrong = _sort(code.key, correct == 0, kept, code.fits)
     return _count(code, key, wrong, jnp.sum(kept, dtype=jnp.int32), scores.dtype)
 
 
 @jax.custom_jvp
-def _not_differentiated(scores: jax.Array) -> jax.Array:
+def not_differentiated(scores: jax.Array) -> jax.Array:
     """The scores; a derivative by them is refused, for it would be a silent zero."""
     return scores
 
 
-@_not_differentiated.defjvp
+@not_differentiated.defjvp
 def _refuse(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> NoReturn:
     raise TypeError(
         "metrics of the order of scores, such as auroc and aurc, are steps and have no "
@@ -157,9 +201,9 @@ def reaches(count: jax.Array, total: jax.Array, fraction: Fraction) -> jax.Array
 
 def strictest_to_reach(
     ranking: Ranking, count: jax.Array, total: jax.Array, fraction: float
-) -> jax.Array:
+) -> Place:
     """Where the highest threshold is at which `count` is that share of `total`."""
-    return jnp.argmax(ranking.last & reaches(count, total, as_fraction(fraction)))
+    return ranking.first(reaches(count, total, as_fraction(fraction)))
 
 
 def as_fraction(value: float) -> Fraction:
@@ -187,13 +231,13 @@ def _least_count(total: jax.Array, fraction: Fraction) -> jax.Array:
     return (carry + rest).astype(total.dtype)
 
 
-class _Code(NamedTuple):
+class Code(NamedTuple):
     """Scores as unsigned integers that grow as the score falls.
 
     Attributes:
       key: the integers, `[n]`.
       fits: whether they leave one bit free.
-      top, gap: what `_decode` needs to find the scores again.
+      top, gap: what `decode` needs to find the scores again.
       known: whether no score is NaN.
     """
 
@@ -204,23 +248,24 @@ class _Code(NamedTuple):
     known: jax.Array
 
 
-@jax.jit
-def _encode(scores: jax.Array, kept: jax.Array) -> _Code:
-    known = ~jnp.any(jnp.isnan(scores) & kept)
+@functools.partial(jax.jit, static_argnames="axes")
+def encode(scores: jax.Array, kept: jax.Array, axes: _across.Axes = ()) -> Code:
+    """Scores as integers, on every device of the axes by the same rule."""
+    unknown = _across.of_each(jnp.any(jnp.isnan(scores) & kept), axes)
     kept = kept & ~jnp.isnan(scores)
-    ordered, gap = _as_ordered_integers(scores, kept)
+    ordered, gap = _as_ordered_integers(scores, kept, axes)
     limits = jnp.iinfo(ordered.dtype)
-    top = jnp.max(ordered, where=kept, initial=limits.min)
-    bottom = jnp.min(ordered, where=kept, initial=limits.max)
+    top = _across.largest(jnp.max(ordered, where=kept, initial=limits.min), axes)
+    bottom = _across.smallest(jnp.min(ordered, where=kept, initial=limits.max), axes)
     # A difference that wraps around is right again when it is read as unsigned.
     unsigned = jnp.uint64 if ordered.dtype == jnp.int64 else jnp.uint32
     key = lax.bitcast_convert_type(top - ordered, unsigned)
     span = lax.bitcast_convert_type(top - bottom, unsigned)
-    return _Code(key, span < limits.max, top, gap, known)
+    return Code(key, span < limits.max, top, gap, ~jnp.any(unknown))
 
 
 def _as_ordered_integers(
-    scores: jax.Array, kept: jax.Array
+    scores: jax.Array, kept: jax.Array, axes: _across.Axes
 ) -> tuple[jax.Array, jax.Array]:
     """Signed integers in the order of the scores, equal where the scores are.
 
@@ -236,7 +281,8 @@ def _as_ordered_integers(
     bits = lax.bitcast_convert_type(scores, integer)
     magnitude = bits & largest
     nonzero = kept & (magnitude > 0)
-    gap = jnp.min(magnitude, where=nonzero, initial=largest) - 1
+    smallest = jnp.min(magnitude, where=nonzero, initial=largest)
+    gap = _across.smallest(smallest, axes) - 1
     magnitude = jnp.where(magnitude == 0, 0, magnitude - gap)
     return jnp.where(bits < 0, -magnitude, magnitude), gap
 
@@ -245,7 +291,7 @@ def _at_least_int32(scores: jax.Array) -> jax.Array:
     return scores.astype(jnp.int32) if scores.dtype.itemsize < 4 else scores
 
 
-def _decode(code: _Code, key: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def decode(code: Code, key: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """The scores that have these keys."""
     ordered = code.top - lax.bitcast_convert_type(key, code.top.dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
@@ -275,9 +321,9 @@ def _sort_on_host(
 ) -> tuple[jax.Array, jax.Array]:
     # NumPy's vectorised sort is ten times faster than XLA's on a CPU.
     if fits:
-        packed = np.array(_pack(key, wrong, kept))
+        packed = np.array(pack(key, wrong, kept))
         packed.sort()
-        return _unpack(jnp.asarray(packed))
+        return unpack(jnp.asarray(packed))
     order = np.lexsort((np.asarray(wrong), np.asarray(key), ~np.asarray(kept)))
     return key[order], wrong[order]
 
@@ -288,7 +334,7 @@ def _sort_on_device(
     key: jax.Array, wrong: jax.Array, kept: jax.Array, fits: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     def packed() -> tuple[jax.Array, jax.Array]:
-        return _unpack(lax.sort(_pack(key, wrong, kept)))
+        return unpack(lax.sort(pack(key, wrong, kept)))
 
     def apart() -> tuple[jax.Array, jax.Array]:
         _, by_key, right_first = lax.sort((~kept, key, wrong), num_keys=3)
@@ -298,18 +344,18 @@ def _sort_on_device(
 
 
 @jax.jit
-def _pack(key: jax.Array, wrong: jax.Array, kept: jax.Array) -> jax.Array:
+def pack(key: jax.Array, wrong: jax.Array, kept: jax.Array) -> jax.Array:
     return jnp.where(kept, (key << 1) | wrong.astype(key.dtype), ~jnp.zeros_like(key))
 
 
 @jax.jit
-def _unpack(packed: jax.Array) -> tuple[jax.Array, jax.Array]:
+def unpack(packed: jax.Array) -> tuple[jax.Array, jax.Array]:
     return packed >> 1, (packed & 1).astype(bool)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
 def _count(
-    code: _Code, key: jax.Array, wrong: jax.Array, num_kept: jax.Array, dtype: jnp.dtype
+    code: Code, key: jax.Array, wrong: jax.Array, num_kept: jax.Array, dtype: jnp.dtype
 ) -> Ranking:
     position = jnp.arange(key.shape[0], dtype=jnp.int32)
     kept = position < num_kept
@@ -319,7 +365,7 @@ def _count(
     successes = _numerics.cumulative_sum((kept & ~wrong).astype(jnp.int32))
     accepted_before = _before(accepted, last)
     successes_before = jnp.where(accepted_before > 0, successes[accepted_before - 1], 0)
-    score = _decode(code, key, dtype)
+    score = decode(code, key, dtype)
     return Ranking(
         score=jnp.where(kept, score, score[num_kept - 1]),
         last=last,

@@ -16,6 +16,7 @@ from trustjax.metrics._ranking import (
     share,
     strictest_to_reach,
 )
+from trustjax.metrics._shards import measure
 
 CONVENTIONS = ("fd_shifts", "confidnet", "torch_uncertainty", "mean")
 
@@ -134,7 +135,7 @@ def aurc(
       splits ties in the order of the data).
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return aurc_of(rank(scores, correct, weights), convention)
+    return measure(aurc_of, scores, correct, weights, convention=convention)
 
 
 @_inputs.take_arrays
@@ -180,7 +181,7 @@ def excess_aurc(
       steep slope loss's small-scale code prints the AURC itself under this name.
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return excess_aurc_of(rank(scores, correct, weights), convention)
+    return measure(excess_aurc_of, scores, correct, weights, convention=convention)
 
 
 @_inputs.take_arrays
@@ -226,7 +227,7 @@ def augrc(
       Traub et al. 2024 (arXiv:2407.01032).
     """
     _validate.choice("convention", convention, CONVENTIONS)
-    return augrc_of(rank(scores, correct, weights), convention)
+    return measure(augrc_of, scores, correct, weights, convention=convention)
 
 
 @_inputs.take_arrays
@@ -270,7 +271,7 @@ def coverage_at_risk(
       see `selection_with_guaranteed_risk`.
     """
     _validate.fraction("risk", risk)
-    return coverage_at_risk_of(rank(scores, correct, weights), risk)
+    return measure(coverage_at_risk_of, scores, correct, weights, risk=risk)
 
 
 @_inputs.take_arrays
@@ -313,7 +314,7 @@ def risk_at_coverage(
       Geifman and El-Yaniv 2017 (arXiv:1705.08500).
     """
     _validate.fraction("coverage", coverage)
-    return risk_at_coverage_of(rank(scores, correct, weights), coverage)
+    return measure(risk_at_coverage_of, scores, correct, weights, coverage=coverage)
 
 
 @jax.jit
@@ -355,10 +356,8 @@ def augrc_of(ranking: Ranking, convention: str = "fd_shifts") -> jax.Array:
 @functools.partial(jax.jit, static_argnames="risk")
 def coverage_at_risk_of(ranking: Ranking, risk: float) -> jax.Array:
     """See `coverage_at_risk`."""
-    safe = ranking.last & reaches(
-        ranking.successes, ranking.accepted, 1 - as_fraction(risk)
-    )
-    accepted = jnp.max(jnp.where(safe, ranking.accepted, 0))
+    safe = reaches(ranking.successes, ranking.accepted, 1 - as_fraction(risk))
+    accepted = ranking.largest(ranking.accepted, 0, safe)
     return ranking.if_known(share(accepted, ranking.num_examples))
 
 
@@ -368,7 +367,10 @@ def risk_at_coverage_of(ranking: Ranking, coverage: float) -> jax.Array:
     first = strictest_to_reach(
         ranking, ranking.accepted, ranking.num_examples, coverage
     )
-    return ranking.if_known(share(ranking.errors[first], ranking.accepted[first]))
+    errors, accepted = (
+        ranking.at(first, counts) for counts in (ranking.errors, ranking.accepted)
+    )
+    return ranking.if_known(share(errors, accepted))
 
 
 def _area(
@@ -383,6 +385,6 @@ def _area(
     if convention == "confidnet":
         inside &= ranking.accepted < ranking.num_examples
     area = ranking.total(jnp.where(inside, width * height, 0.0))
-    covered = jnp.sum(width, where=inside & ranking.last)
+    covered = ranking.count(width, inside)
     whole = covered if convention == "torch_uncertainty" else ranking.num_examples
     return jnp.where(covered == 0, jnp.nan, share(area, whole))

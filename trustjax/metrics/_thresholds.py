@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Shaped
 
 from trustjax import _inputs, _validate
 from trustjax.metrics import _weights
-from trustjax.metrics._ranking import Ranking, rank, share, strictest_to_reach
+from trustjax.metrics._ranking import Ranking, share, strictest_to_reach
+from trustjax.metrics._shards import measure
 
 
 class Rates(NamedTuple):
@@ -140,7 +141,7 @@ def detection_error(
     """
     if tpr is not None:
         _validate.fraction("tpr", tpr)
-    return detection_error_of(rank(scores, correct, weights), tpr)
+    return measure(detection_error_of, scores, correct, weights, tpr=tpr)
 
 
 @_inputs.take_arrays
@@ -184,7 +185,7 @@ def balanced_threshold(
       Oberdiek et al. 2018 (arXiv:1805.08440), eq. 7, for an uncertainty: its sign and
       order reversed.
     """
-    return _balanced_threshold_of(rank(scores, correct, weights))
+    return measure(_balanced_threshold_of, scores, correct, weights)
 
 
 @functools.partial(jax.jit, static_argnames="tpr")
@@ -192,19 +193,19 @@ def detection_error_of(ranking: Ranking, tpr: float | None = None) -> jax.Array:
     """See `detection_error`."""
     accuracy = _balanced_accuracy(ranking)
     if tpr is None:
-        return 1 - jnp.max(jnp.where(ranking.last, accuracy, 0.0))
+        return 1 - ranking.largest(accuracy, 0.0)
     if tpr == 0:  # of the strictest threshold, which trusts nothing
         return ranking.if_known(jnp.where(jnp.isnan(accuracy[0]), jnp.nan, 0.5))
     first = strictest_to_reach(ranking, ranking.successes, ranking.num_successes, tpr)
-    return 1 - accuracy[first]
+    return 1 - ranking.at(first, accuracy)
 
 
 @jax.jit
 def _balanced_threshold_of(ranking: Ranking) -> BalancedThreshold:
     accuracy = _balanced_accuracy(ranking)
-    best = jnp.argmax(jnp.where(ranking.last, accuracy, -1.0))
-    threshold = ranking.score[best].astype(accuracy.dtype)
-    return BalancedThreshold(ranking.if_known(threshold), accuracy[best])
+    best = ranking.best(accuracy)
+    threshold = ranking.at(best, ranking.score).astype(accuracy.dtype)
+    return BalancedThreshold(ranking.if_known(threshold), ranking.at(best, accuracy))
 
 
 def _balanced_accuracy(ranking: Ranking) -> jax.Array:
