@@ -44,7 +44,7 @@ def in_auto_axes(
         ]
         return fun(*jax.tree.unflatten(tree, merged))
 
-    mesh, axes = explicit[0], _axes_of(batch)
+    mesh, axes = explicit[0], axes_of_batch(batch)
     shards = math.prod(mesh.shape[axis] for axis in axes)
     even = length is None or length % shards == 0
     return jax.sharding.auto_axes(
@@ -54,7 +54,7 @@ def in_auto_axes(
     )(*arrays)
 
 
-def _axes_of(batch: Any) -> tuple[str, ...]:
+def axes_of_batch(batch: Any) -> tuple[str, ...]:
     """The axes of a mesh that the leading axis of a batch is sharded over."""
     for leaf in jax.tree.leaves(batch):
         if isinstance(leaf, jax.Array) and leaf.ndim:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trustjax import losses
+from trustjax import losses, transforms
 from trustjax._meshes import in_auto_axes
 from trustjax._numerics import divide_no_nan, in_units_of_largest, safe_norm
 from trustjax.gradients._parameters import gradient_statistics
@@ -107,6 +107,8 @@ def gradient_alignments(
                 f"mean_gradient must hold {path.name} of shape {leaf.shape}, got "
                 f"{shape}"
             )
+
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
 
     def of_batch(params: Params, x: Any, mean: dict[str, jax.Array]) -> Any:
         def cosine(gradient: dict[str, jax.Array]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from trustjax import _validate, losses, statistics
+from trustjax import _validate, losses, statistics, transforms
 from trustjax._meshes import in_auto_axes
 from trustjax._platform import by_platform
 from trustjax.gradients._loops import may_loop
@@ -56,6 +56,7 @@ def class_gradients(
     (1, 3, 1, 2)
     """
     _validate.rank("labels", labels, "batch asked")
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
 
     def of_batch(params: Params, x: Any, labels: jax.Array) -> GradientStatistics:
         def towards(label: jax.Array) -> GradientStatistics:

@@ -43,6 +43,7 @@ def input_gradients(
     [[-0.5  0.5]]
     """
     check_batch(x, loss_args)
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
     # Max pooling and, on CPU, convolutions have faster rules there.
     loss = transforms.matmul_kernel_grads(loss_of_example(apply_fn, loss_fn))
 

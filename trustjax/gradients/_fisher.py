@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trustjax import statistics
+from trustjax import statistics, transforms
 from trustjax._meshes import in_auto_axes
 from trustjax.gradients._classes import class_gradients
 from trustjax.gradients._loops import check_batch
@@ -105,6 +105,7 @@ def fisher_information(
       As `fisher_trace`; the diagonal blocks of the Fisher information matrix.
     """
     check_batch(x)
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
 
     def of_batch(params: Params, x: Any) -> GradientStatistics:
         logits = apply_fn(params, x)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trustjax import _validate, losses, statistics
+from trustjax import _validate, losses, statistics, transforms
 from trustjax._meshes import in_auto_axes
 from trustjax.gradients._factors import Gradients, backward, forward_cost
 from trustjax.gradients._loops import check_batch, over_examples, over_tiles
@@ -57,6 +57,7 @@ def per_example_gradients(
      [-1.   1. ]]
     """
     check_batch(x, loss_args)
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
 
     def of_batch(params: Params, x: Any, loss_args: Sequence[Any]) -> Any:
         _, selected, join = select(params, wrt)
@@ -228,6 +229,7 @@ def outputs_and_grouped_statistics(
     for group in groups:
         _validate.choice("group", group, GROUPINGS)
     names = _statistic_names(statistics)
+    apply_fn = transforms.gather_as_typed(apply_fn, params, x)
 
     def of_batch(params: Params, x: Any, loss_args: Sequence[Any]) -> Any:
         paths, selected, join = select(params, wrt)

@@ -6,6 +6,8 @@ from trustjax.transforms._affine import last_layer as last_layer
 from trustjax.transforms._convolution import conv_p as conv_p
 from trustjax.transforms._cpu import cpu_convolution as cpu_convolution
 from trustjax.transforms._cuts import Cut as Cut
+from trustjax.transforms._gathered import gather_as_typed as gather_as_typed
+from trustjax.transforms._gathered import gather_parameters as gather_parameters
 from trustjax.transforms._order import order_of_use as order_of_use
 from trustjax.transforms._pooling import max_pool_p as max_pool_p
 from trustjax.transforms._product import Product as Product

@@ -9,12 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn, Primitive
-from jax.extend.core.primitives import convert_element_type_p
+from jax.extend.core.primitives import (
+    convert_element_type_p,
+    sharding_constraint_p,
+)
 
 from trustjax import statistics
 from trustjax.transforms import _convolution
 from trustjax.transforms._convolution import conv_p
 from trustjax.transforms._walk import bind
+
+_OF_THE_KERNEL_ALONE = frozenset({convert_element_type_p, sharding_constraint_p})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Product:
         return statistics.moments(self._flat_gradient(other, cotangent))
 
     @property
+    def gathered(self) -> bool:
+        """Whether the kernel is brought together from shares."""
+        return any(e.primitive is sharding_constraint_p for e in self.rearrangements)
+
+    @property
     def kind(self) -> Hashable:
         """What products have in common whose moments are the same function."""
         params = tuple(sorted(self.params.items()))
@@ -88,8 +98,11 @@ class Product:
 
     def _rearrange(self, kernel: jax.Array) -> jax.Array:
         for equation in self.rearrangements:
-            # Casts are left out: a gradient is not rounded to the network's dtype.
-            if equation.primitive is not convert_element_type_p:
+            # A gradient is not rounded to the network's dtype, and stays where it is.
+            if equation.primitive not in (
+                convert_element_type_p,
+                sharding_constraint_p,
+            ):
                 (kernel,) = bind(equation, kernel)
         return kernel
 

@@ -28,13 +28,14 @@ from jax.extend.core.primitives import (
     copy_p,
     dot_general_p,
     reshape_p,
+    sharding_constraint_p,
     squeeze_p,
     transpose_p,
 )
 
 from trustjax.transforms._convolution import bind_fast, conv_p
 from trustjax.transforms._product import Product
-from trustjax.transforms._walk import struct, walk
+from trustjax.transforms._walk import bind, struct, walk
 
 REARRANGEMENTS = frozenset(
     {
@@ -42,6 +43,7 @@ REARRANGEMENTS = frozenset(
         convert_element_type_p,
         copy_p,
         reshape_p,
+        sharding_constraint_p,
         squeeze_p,
         transpose_p,
     }
@@ -119,14 +121,37 @@ def run(
     inputs: dict[int, jax.Array] = {}
 
     def visit(number: int, equation: JaxprEqn, values: list[Any]) -> list[Any]:
-        results = bind_fast(equation, *values)
         if number not in products:
-            return results
+            return bind_fast(equation, *values)
         leaf, product = products[number]
         inputs[leaf] = values[1 - product.position]
-        return [results[0] + taps[leaf]]
+        if product.gathered:
+            result = _of_share(equation, product, arguments[leaf], inputs[leaf])
+        else:
+            (result,) = bind_fast(equation, *values)
+        return [result + taps[leaf]]
 
     return walk(program, list(arguments), visit, known=True), inputs
+
+
+def _of_share(
+    equation: JaxprEqn, product: Product, share: jax.Array, other: jax.Array
+) -> jax.Array:
+    """The result of a product with a kernel that is gathered for it, and forgotten.
+
+    The barriers, here and on the way back that of `jax.checkpoint`, keep XLA from
+    gathering the kernels of all layers before the first.
+    """
+
+    @jax.checkpoint
+    def result(share: jax.Array, other: jax.Array) -> jax.Array:
+        kernel, other = jax.lax.optimization_barrier((share, other))
+        for step in product.rearrangements:
+            (kernel,) = bind(step, kernel)
+        operands = (kernel, other) if product.position == 0 else (other, kernel)
+        return bind_fast(equation, *operands)[0]
+
+    return result(share, other)
 
 
 def _rearranges(equation: JaxprEqn) -> bool:
