@@ -1,6 +1,7 @@
 """Parameters that are spread over the devices of the batch are gathered where used."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +13,14 @@ from jax.sharding import PartitionSpec as P
 from tests import problems, reference
 from tests.gradients_test import assert_statistics_close, assert_trees_close
 from tests.sharding_test import collectives_in
-from trustjax import gradients, statistics, transforms
+from trustjax import gradients, scoring, statistics, transforms
 
 DEVICES, LAYERS, WIDTH, BATCH = 8, 6, 128, 16
 exhaustive = pytest.mark.exhaustive
 GATHERED = re.compile(r"= \w+\[([\d,]*)\]\S* all-gather\(")
 # As on an accelerator: XLA's default on a CPU orders a program so that much of it can
 # run at once, and all gathers then come first.
-FOR_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+FOR_MEMORY: Any = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def mesh_of(kind):
@@ -58,13 +59,22 @@ def deep():
     return apply_fn, params, x
 
 
+def gathered_in(program: Any) -> list[str]:
+    """The shape of what each of its gathers makes."""
+    return GATHERED.findall(program.as_text())
+
+
 def program_of(apply_fn, params, x, mesh):
     def values(params, x):
         return gradients.gradient_statistics(apply_fn, params, x).values
 
     x = jax.device_put(x, NamedSharding(mesh, P("data")))
     lowered = jax.jit(values).lower(params, x)
-    return lowered.compile(compiler_options=FOR_MEMORY), x
+    return lowered.compile(FOR_MEMORY), x
+
+
+def flops(program: Any) -> float:
+    return program.cost_analysis()["flops"]
 
 
 def bytes_on_a_device(program):
@@ -94,10 +104,9 @@ def test_a_network_that_fits_no_device_runs_on_eight(kind):
     assert bytes_on_a_device(program) < min(limit, few_layers)
     assert collectives_in(program.as_text()) == {"all-gather"}
     # On the way there and back again; to the input no gradient goes.
-    shapes = GATHERED.findall(program.as_text())
+    shapes = gathered_in(program)
     assert shapes == [f"{WIDTH},{WIDTH}"] * (2 * LAYERS - 1)
-    work = program.cost_analysis()["flops"] / replicated.cost_analysis()["flops"]
-    assert work < 1.2
+    assert flops(program) / flops(replicated) < 1.2
     np.testing.assert_allclose(program(shares, x), replicated(whole, x), rtol=1e-5)
 
 
@@ -117,7 +126,7 @@ def test_statistics_are_those_of_a_loop(name, kind):
     assert_statistics_close(program(shares, x), expected)
     assert collectives_in(program.as_text()) <= {"all-gather"}
     of_parameters = {leaf.size for leaf in jax.tree.leaves(params)}
-    shapes = GATHERED.findall(program.as_text())
+    shapes = gathered_in(program)
     gathered = {np.prod([int(n) for n in shape.split(",")]) for shape in shapes}
     assert gathered <= of_parameters
 
@@ -172,7 +181,27 @@ def test_every_gradient(kind):
     program = jax.jit(everything(gathering(apply_fn, mesh))).lower(shares, x).compile()
     assert_trees_close(program(shares, x), alone, 1e-4)
     assert collectives_in(program.as_text()) == {"all-gather"}
-    assert set(GATHERED.findall(program.as_text())) == {f"{WIDTH},{WIDTH}"}
+    assert set(gathered_in(program)) == {f"{WIDTH},{WIDTH}"}
+
+
+@pytest.mark.parametrize("kind", ["Auto", pytest.param("Explicit", marks=exhaustive)])
+def test_scoring_leaves_parameters_where_they_are(kind):
+    mesh = mesh_of(kind)
+    rows = NamedSharding(mesh, P("data"))
+    apply_fn, params, x = deep()
+    batches = scoring.batches(np.asarray(x), np.zeros(BATCH, int))
+    asked = ["logits", "gradient_l2_norm", "grad_norm"]
+    alone = scoring.run(asked, apply_fn, params, batches).values
+    shares = spread(params, mesh)
+    scorer = scoring.Scorer(asked, apply_fn, shares, sharding=rows)
+    for name, values in scorer.run(batches).values.items():
+        np.testing.assert_allclose(values, alone[name], rtol=1e-5, atol=1e-6)
+    for own, share in zip(scorer._network.placed_params, shares, strict=True):
+        assert own is share
+    (program,) = scorer._programs.values()
+    compiled = program._lowered.compile()
+    assert collectives_in(compiled.as_text()) == {"all-gather"}
+    assert set(gathered_in(compiled)) == {f"{WIDTH},{WIDTH}"}
 
 
 @exhaustive

@@ -374,6 +374,20 @@ def test_what_is_of_all_examples_is_the_same_in_every_process(of_two_processes):
             np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_parameters_that_no_process_has_whole(of_two_processes):
+    alone = scoring.run(
+        ["logits", "gradient_l2_norm"],
+        lambda params, x: x @ params,
+        two_processes.KERNEL,
+        two_processes.batches_of(0, 1),
+    ).values
+    for found in of_two_processes:
+        np.testing.assert_allclose(found["spread_logits"], alone["logits"], rtol=1e-5)
+        norms = alone["gradient_l2_norm"]
+        np.testing.assert_allclose(found["spread_norms"], norms, rtol=1e-5)
+        assert found["spread_fingerprint"] == scoring.fingerprint(two_processes.KERNEL)
+
+
 def test_processes_with_unequal_batches_are_refused_in_each_of_them(of_two_processes):
     for found in of_two_processes:
         number, size = found["unequal"]

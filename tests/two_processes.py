@@ -137,6 +137,27 @@ def refusals_of_other_networks(mesh):
             yield str(error)
 
 
+KERNEL = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+
+
+def of_spread_parameters(mesh, rank):
+    """Scores of a network that no process has whole, and the fingerprint of it."""
+    rows = NamedSharding(mesh, P("data"))
+    params = jax.make_array_from_callback(KERNEL.shape, rows, lambda i: KERNEL[i])
+    found = scoring.run(
+        ["logits", "gradient_l2_norm"],
+        lambda params, x: x @ params,
+        params,
+        batches_of(rank, 2),
+        sharding=rows,
+    )
+    return {
+        "spread_logits": found.values["logits"],
+        "spread_norms": found.values["gradient_l2_norm"],
+        "spread_fingerprint": scoring.fingerprint(params),
+    }
+
+
 def resumed_scores(mesh, out):
     """Scores after a stop that left one process with a batch less than the other."""
     rank = jax.process_index()
@@ -233,6 +254,7 @@ def main(port: str, rank: str, out: str) -> None:
         unequal=list(refusals_of_unequal_batches(mesh)),
         refusal=refusal_of_training_without_a_mesh(),
         trained=trained(mesh),
+        **of_spread_parameters(mesh, int(rank)),
     )
     jax.distributed.shutdown()
 

@@ -6,10 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 
 def fingerprint(tree: Any) -> str:
     """A digest of a tree of arrays and plain values: same content, same digest.
+
+    Arrays that are spread over processes have the digest of the whole, and every
+    process must ask for it: one array after the other is gathered on the host.
 
     >>> fingerprint({"a": np.arange(3)}) == fingerprint({"a": np.arange(3)})
     True
@@ -21,7 +25,7 @@ def fingerprint(tree: Any) -> str:
         typed_key = isinstance(leaf, jax.Array) and jnp.issubdtype(
             leaf.dtype, jax.dtypes.prng_key
         )
-        array = np.asarray(jax.random.key_data(leaf) if typed_key else leaf)
+        array = _on_host(jax.random.key_data(leaf) if typed_key else leaf)
         name = jax.tree_util.keystr(path)
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.tobytes())
@@ -46,3 +50,11 @@ def row_fingerprints(tree: Any) -> np.ndarray:
     ]
     together = b"".join(digest.digest() for digest in digests)
     return np.frombuffer(together, np.uint8).reshape(len(digests), -1)
+
+
+def _on_host(leaf: Any) -> np.ndarray:
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return np.asarray(leaf)
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf.addressable_data(0))
+    return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))

@@ -68,3 +68,14 @@ def axes_of(spec: P) -> tuple[str, ...]:
     """The axes of a mesh that a leading axis is sharded over."""
     axes = spec[0] if len(spec) else None
     return axes if isinstance(axes, tuple) else () if axes is None else (axes,)
+
+
+def without_axes(spec: P, axes: tuple[str, ...]) -> P:
+    """How an array is sharded that has been gathered over some axes of a mesh."""
+
+    def kept(own: Any) -> tuple[str, ...] | None:
+        names = own if isinstance(own, tuple) else () if own is None else (own,)
+        left = tuple(name for name in names if name not in axes)
+        return own if left == names else left or None
+
+    return P(*(kept(own) for own in spec))

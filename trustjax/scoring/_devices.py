@@ -11,10 +11,14 @@ import numpy as np
 import trustjax
 from trustjax import _processes
 from trustjax._fingerprint import fingerprint, row_fingerprints
+from trustjax._meshes import axes_of, without_axes
 from trustjax.scoring._rows import longer
+from trustjax.transforms import gather_parameters
+from trustjax.typing import ApplyFn, SplitModel
 
 Batch = Mapping[str, Any]
 Sharding = jax.sharding.NamedSharding | None
+Model = ApplyFn | SplitModel
 
 
 def replicated(tree: Any, sharding: Sharding) -> Any:
@@ -37,6 +41,41 @@ def replicated(tree: Any, sharding: Sharding) -> Any:
         return jax.make_array_from_process_local_data(everywhere, array, array.shape)
 
     return jax.tree.map(put, tree)
+
+
+def resident(params: Any, sharding: Sharding) -> Any:
+    """Parameters as they are where they lie on the mesh already, others replicated."""
+    if sharding is None:
+        return replicated(params, sharding)
+
+    def put(leaf: Any) -> jax.Array:
+        own: Any = leaf.sharding if isinstance(leaf, jax.Array) else None
+        there = isinstance(own, jax.sharding.NamedSharding)
+        if there and own.mesh == sharding.mesh:
+            return leaf
+        return replicated(leaf, sharding)
+
+    return jax.tree.map(put, params)
+
+
+def gathering(model: Model, params: Any, sharding: Sharding) -> Model:
+    """The network, whose parameters may be spread over the devices of the batches.
+
+    Those are gathered where they are used. Types say it on axes that are explicit.
+    """
+    if sharding is None or sharding.mesh.explicit_axes:
+        return model
+    over = axes_of(sharding.spec)
+    lie = jax.tree.map(lambda leaf: leaf.sharding, params)
+    gathered = lambda own: jax.sharding.NamedSharding(
+        own.mesh, without_axes(own.spec, over)
+    )
+    used = jax.tree.map(gathered, lie)
+    if used == lie:
+        return model
+    if isinstance(model, SplitModel):
+        return SplitModel(*(gather_parameters(part, used) for part in model))
+    return gather_parameters(model, used)
 
 
 def placed(x: Any, sharding: Sharding) -> Any:

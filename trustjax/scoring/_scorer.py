@@ -350,9 +350,9 @@ class _Network:
         stochastic_apply_fn: StochasticApplyFn | None,
         sharding: jax.sharding.NamedSharding | None,
     ):
-        self.model = model
         self.params = params
-        self.placed_params = _devices.replicated(params, sharding)
+        self.placed_params = _devices.resident(params, sharding)
+        self.model = _devices.gathering(model, self.placed_params, sharding)
         self.stochastic_apply_fn = stochastic_apply_fn
         self.sharding = sharding
         self.looked = False

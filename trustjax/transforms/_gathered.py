@@ -13,7 +13,7 @@ import jax
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from trustjax._meshes import axes_of_batch
+from trustjax._meshes import axes_of_batch, without_axes
 from trustjax.typing import Params
 
 
@@ -64,7 +64,7 @@ def gather_as_typed(
     for leaf in leaves:
         sharding: Any = jax.typeof(leaf).sharding
         spec = sharding.spec if sharding.mesh.explicit_axes else P()
-        kept = P(*(_without(own, axes) for own in spec))
+        kept = without_axes(spec, axes)
         while_used.append(None if kept == spec else kept)
     if not any(spec is not None for spec in while_used):
         return apply_fn
@@ -77,9 +77,3 @@ def gather_as_typed(
         return apply_fn(jax.tree.unflatten(tree, gathered), *args)
 
     return of_shares
-
-
-def _without(own: Any, axes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The axes that one axis of an array is sharded over, but for some."""
-    names = own if isinstance(own, tuple) else () if own is None else (own,)
-    return tuple(name for name in names if name not in axes) or None
