@@ -34,6 +34,9 @@ grad_trust_table = pytest.importorskip("experiments.grad_trust_table")
 representation = pytest.importorskip("experiments.representation")
 lee2021_open_set = pytest.importorskip("experiments.lee2021_open_set")
 shared = pytest.importorskip("experiments.shared")
+train_for_trust = pytest.importorskip("experiments.train_for_trust")
+train_for_trust_numbers = pytest.importorskip("experiments.train_for_trust_numbers")
+train_for_trust_terms = pytest.importorskip("experiments.train_for_trust_terms")
 
 
 @pytest.mark.exhaustive
@@ -528,3 +531,63 @@ def test_a_place_for_programs_that_is_there_stays(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     shared.keep_programs(tmp_path)
     assert changed == {"jax_compilation_cache_dir": str(tmp_path / "compiled")}
+
+
+@pytest.mark.exhaustive
+def test_training_for_trust_runs_whole_in_small_and_goes_on(tmp_path, capsys):
+    study = dataclasses.replace(
+        train_for_trust.SMOKE,
+        workdir=tmp_path,
+        numbers=tmp_path / "numbers",
+        figures=tmp_path / "figures",
+    )
+    said = train_for_trust.main(study)
+    written = json.loads((tmp_path / "numbers/train_for_trust.json").read_text())
+    assert written == said
+    own = said["datasets"]["digits"]
+    methods = study.datasets[0].methods()
+    assert list(own["chosen"]) == list(methods)
+    for baseline, rows in own["less"].items():
+        for row, differences in rows.items():
+            for metric, one in differences.items():
+                assert one["low"] < one["value"] < one["high"]
+                less = (
+                    own["numbers"][row][metric]["value"]
+                    - own["numbers"][baseline][metric]["value"]
+                )
+                np.testing.assert_allclose(one["value"], less, atol=1e-6)
+    # A temperature changes no answer.
+    for scaled in (train_for_trust_numbers.SCALED, train_for_trust_numbers.SHARPENED):
+        assert "accuracy" not in own["less"][train_for_trust_terms.PLAIN][scaled]
+        assert own["temperatures"]
+    assert (tmp_path / "figures/train_for_trust.png").stat().st_size > 10_000
+    assert "## digits" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert len(before) == sum(len(m.weights) for m in methods.values())
+    assert train_for_trust.main(study) == said
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_what_training_for_trust_says_holds_together():
+    """Each of n statements by the level of one n-th of the error, paired by seed."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 8))
+    rows = {"a": {"nts": one, "ece": one}, "b": {"nts": other, "ece": one}}
+    statements = train_for_trust_numbers.Statements()
+    found = statements.of_rows(rows, ["b"], rows["a"], only=("nts", "ece"))
+    assert "ece" not in found["b"]  # nothing differs
+    again = statements.of_rows(rows, ["a"], rows["b"], only=("nts",))
+    assert statements.say(0.95) == 2
+    paired = stats.ttest_rel(other, one).confidence_interval(0.975)
+    assert found["b"]["nts"]["low"] == pytest.approx(paired.low)
+    assert found["b"]["nts"]["high"] == pytest.approx(paired.high)
+    assert again["a"]["nts"]["low"] == pytest.approx(-paired.high)
+
+
+def test_networks_trained_for_trust_learn_and_validate_apart():
+    own = train_for_trust.OfDataset("digits", 30, 20, 3, epochs=1, batch_size=10)
+    learned, held_out = np.split(train_for_trust.drawn(own, 60), [30], axis=1)
+    assert held_out.shape == (3, 20)
+    for one, other in zip(learned, held_out, strict=True):
+        assert len({*one, *other}) == 50
+    assert len({tuple(one) for one in learned}) == 3
