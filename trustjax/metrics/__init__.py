@@ -78,6 +78,8 @@ from trustjax.metrics._representation import effective_rank as effective_rank
 from trustjax.metrics._representation import (
     singular_value_spectrum as singular_value_spectrum,
 )
+from trustjax.metrics._score_totals import Bounds as Bounds
+from trustjax.metrics._score_totals import ScoreTotals as ScoreTotals
 from trustjax.metrics._selective import RiskCoverage as RiskCoverage
 from trustjax.metrics._selective import augrc as augrc
 from trustjax.metrics._selective import aurc as aurc

@@ -2,7 +2,8 @@
 
 The fields of a total are plain sums, so `merge` adds them, `jax.lax.psum` adds them
 over a mesh axis, and `jax.experimental.multihost_utils` over hosts. Rank metrics cannot
-be merged so; they take all scores at once, wherever those are (`on_mesh`).
+be merged so; they take all scores at once, wherever those are (`on_mesh`), or come as
+bounds (`ScoreTotals`).
 """
 
 import functools
