@@ -58,6 +58,20 @@ def test_shares_together_are_the_whole(as_process, monkeypatch, processes, rows)
     np.testing.assert_array_equal(found, np.arange(rows) ** 2)
 
 
+def test_what_the_first_computes_is_what_all_have(as_process, monkeypatch):
+    said = []
+    computed = {"a": np.arange(3.0), "b": np.ones((2, 1), np.int32)}
+    for number in range(2):
+        as_process(number, 2)
+        monkeypatch.setattr(
+            _processes, "told", lambda text: said.append(text) or [said[0], ""]
+        )
+        found = _processes.of_first(lambda n=number: computed if n == 0 else {}["no"])
+        assert found.keys() == computed.keys()
+        for name, array in computed.items():
+            np.testing.assert_array_equal(found[name], array)
+
+
 @pytest.mark.parametrize(
     ("processes", "each", "batch_size", "shares", "copies"),
     [

@@ -145,7 +145,8 @@ def main() -> None:
         assert our_scores.keys() == scores.keys()
         for array, values in scores.items():
             if values.dtype.kind == "f":
-                np.testing.assert_allclose(our_scores[array], values, atol=1e-4)
+                # Learning makes more of the order of a sum.
+                np.testing.assert_allclose(our_scores[array], values, 1e-3, 1e-3)
             else:
                 np.testing.assert_array_equal(our_scores[array], values)
         assert not list(stopped.glob("checkpoints/*/scoring/**/*.npz"))

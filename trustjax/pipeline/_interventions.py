@@ -91,14 +91,12 @@ def asked(
         origin = scoring.fingerprint((of_network, title, repr(options), config.seed))
         parts = _kept(path, origin)
         if parts is None:
-            program = functools.partial(_program(network, maps[title]), others=others)
-
-            def asked(some: slice, program=program) -> Mapping[str, jax.Array]:
-                of = jnp.asarray(x[:count][some])
-                ask = gradients.in_microbatches(program, size=min(batch_size, len(of)))
-                return ask(network.params, of)
-
-            parts = jax.device_get(_processes.in_shares(asked, count))
+            ask = functools.partial(_program(network, maps[title]), others=others)
+            ask = gradients.in_microbatches(ask, size=min(batch_size, count))
+            # Masks are drawn for a batch as a whole, which one process has.
+            parts = _processes.of_first(
+                lambda ask=ask: ask(network.params, jnp.asarray(x[:count]))
+            )
             _keep(path, origin, parts)
         found[title] = parts
         if progress is not None:
