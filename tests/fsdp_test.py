@@ -110,11 +110,9 @@ def test_a_network_that_fits_no_device_runs_on_eight(kind):
     np.testing.assert_allclose(program(shares, x), replicated(whole, x), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["Explicit", pytest.param("Auto", marks=exhaustive)])
-@pytest.mark.parametrize(
-    "name",
-    ["cnn", *(pytest.param(n, marks=exhaustive) for n in ("transformer", "resnet"))],
-)
+@exhaustive
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize("name", ["cnn", "transformer", "resnet"])
 def test_statistics_are_those_of_a_loop(name, kind):
     apply_fn, params, x = problems.get(name)
     mesh = mesh_of(kind)
