@@ -68,6 +68,7 @@ class Study(Networks):
       kinds: of corruption.
       severities: of each.
       groups: of images, of the jackknife.
+      families: of networks that share a page: the ends of all hold together.
       numbers: the folder of the JSON file.
       figures: the folder of the figure.
     """
@@ -76,6 +77,7 @@ class Study(Networks):
     kinds: tuple[str, ...] = data.CORRUPTIONS
     severities: tuple[int, ...] = (1, 3, 5)
     groups: int = 40
+    families: int = 1
     numbers: pathlib.Path = pathlib.Path("experiments/numbers")
     figures: pathlib.Path = pathlib.Path("experiments/figures")
 
@@ -98,7 +100,8 @@ class Study(Networks):
     @property
     def statements(self) -> int:
         """How many differences the page shows the ends of."""
-        return len(self.pairs) * len(NUMBERS) * (len(self.severities) + 1)
+        own = len(self.pairs) * len(NUMBERS) * (len(self.severities) + 1)
+        return own * self.families
 
     @property
     def level(self) -> float:
