@@ -404,6 +404,12 @@ def test_several_processes_do_not_train_without_a_mesh(of_two_processes):
         )
 
 
+def test_processes_with_other_data_do_not_train(of_two_processes):
+    for found in of_two_processes:
+        said = str(found["other_data"])
+        assert "the processes of a run must agree, and differ: train is " in said
+
+
 def test_two_processes_train_the_network_that_one_trains(of_two_processes):
     alone = two_processes.trained()
     for found in of_two_processes:

@@ -212,9 +212,18 @@ TRAINED = train.config_for(
 """With dropout and shifts, which are drawn for each row of a batch."""
 
 
-def trained(mesh=None):
+def refusal_of_other_data(mesh):
+    """What is said where each process has images of its own."""
+    try:
+        trained(mesh, seed=jax.process_index())
+    except ValueError as error:
+        return str(error)
+    return "trained"
+
+
+def trained(mesh=None, seed=0):
     """The weights after a hundred steps, of batches of which the last are not full."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     images, labels = rng.integers(0, 256, (26, 18, 18, 1), np.uint8), np.arange(26) % 3
     made = data.from_arrays("noise", images, labels, ("a", "b", "c"))
     result = train.fit(TRAINED, made, made, mesh=mesh)
@@ -253,6 +262,7 @@ def main(port: str, rank: str, out: str) -> None:
         **of_all_examples(batches_of(int(rank), 2), sharding=batch.sharding),
         unequal=list(refusals_of_unequal_batches(mesh)),
         refusal=refusal_of_training_without_a_mesh(),
+        other_data=refusal_of_other_data(mesh),
         trained=trained(mesh),
         **of_spread_parameters(mesh, int(rank)),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from trustjax import _processes
 from trustjax.pipeline import _brought, _dataset, _network, _shifts
 from trustjax.pipeline._config import ReportConfig
 from trustjax.pipeline._dataset import Datasets
@@ -45,12 +46,21 @@ def ready(
 
     Raises:
       ValueError: if a dataset, a checkpoint or weights are not what they should be, or
-        the network cannot take the images.
+        the network cannot take the images; if the processes of a run have other data.
       OSError: if a file cannot be read.
     """
 
     def loaded() -> Datasets:
-        return load() if load else _dataset.load(config, progress)
+        datasets = load() if load else _dataset.load(config, progress)
+        parts = (datasets.train, datasets.validation, datasets.test)
+        _processes.require_same(
+            {
+                f"{part.name} {part.split}": f"{part.fingerprint[:12]} of {len(part)}"
+                for part in parts
+                if part is not None
+            }
+        )
+        return datasets
 
     def complete(datasets: Datasets) -> Datasets:
         _shifts.require(config, datasets.test)

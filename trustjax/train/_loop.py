@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -85,6 +86,9 @@ class Run(abc.ABC):
             "validation": validation.fingerprint,
             **identity,
         }
+        _processes.require_same(
+            {name: json.dumps(value) for name, value in self.identity.items()}
+        )
         self.shares = _Shares.of(config.batch_size, mesh)
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.batches = iter(
