@@ -53,7 +53,7 @@ def test_the_name_of_a_score_is_written_nowhere_but_in_its_own_file():
         if isinstance(node, ast.Constant)
         and node.value in names
         # The command that trains one.
-        and (path.name, node.value) != ("cli.py", "oracle")
+        and not (path.name in {"cli.py", "_launch.py"} and node.value == "oracle")
     ]
     assert not found
 
