@@ -100,7 +100,7 @@ STUDIES = {
         datasets=(
             OfDataset(
                 "fashion_mnist",
-                records=1280,
+                records=5000,
                 validation=2500,
                 seeds=10,
                 epochs=10,
