@@ -178,6 +178,7 @@ def test_what_aborts_for_another_has_gone_says_who():
     assert second[2].startswith("trustjax: process 0 has ended with exit code 2, and")
 
 
+@pytest.mark.exhaustive
 def test_a_signal_is_heard_where_nothing_listens(monkeypatch):
     with Processes("work", "deaf") as processes:
         processes.begun()
