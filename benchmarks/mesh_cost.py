@@ -14,7 +14,6 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=256"
 )
 
-import re
 from typing import Any, NamedTuple
 
 import jax
@@ -23,14 +22,12 @@ from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from benchmarks._collectives import COLLECTIVE
 from trustjax import bridge, gradients, models
 
 DEVICES = (1, 8, 64, 256)
 BATCH = 1024
 SHAPE = (BATCH, 28, 28, 1)
-COLLECTIVE = re.compile(
-    r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)\b"
-)
 
 
 class Cost(NamedTuple):

@@ -10,7 +10,6 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import importlib.util
-import re
 import time
 from typing import Any
 
@@ -20,13 +19,11 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from benchmarks import _ingredients
+from benchmarks._collectives import COLLECTIVE
 
 TOPOLOGY = "v5e:4x4"
 CHIPS = 16
 SHAPE = (4096, 28, 28, 1)
-COLLECTIVE = re.compile(
-    r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)(?:-start)?\("
-)
 
 
 def table(params: Any, rows: list[_ingredients.Asked]) -> None:

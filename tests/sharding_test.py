@@ -17,15 +17,13 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from benchmarks._collectives import COLLECTIVE
 from tests import problems, reference, two_processes
 from tests.gradients_test import assert_statistics_close, assert_trees_close
 from trustjax import bridge, gradients, models, scores, scoring, statistics, transforms
 from trustjax.ingredients import LAST_LAYER
 from trustjax.typing import SplitModel
 
-COLLECTIVE = re.compile(
-    r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)\b"
-)
 OF_THE_NETWORK = {
     # How often its loop runs depends on all examples.
     "branching": {"all-reduce"},

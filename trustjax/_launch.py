@@ -106,8 +106,7 @@ def place(argv: Sequence[str]) -> Place | None:
             f"{command or 'the command'} works in one process: start it once, without "
             f"--distributed, which is of {' and '.join(GAINING)}"
         )
-    environment = os.environ.get
-    coordinator = given.coordinator or environment("JAX_COORDINATOR_ADDRESS")
+    coordinator = given.coordinator or _of("COORDINATOR_ADDRESS")
     count = _number("--num-processes", given.num_processes or _of("NUM_PROCESSES"))
     number = _number("--process-id", given.process_id or _of("PROCESS_ID"))
     devices = None

@@ -153,6 +153,18 @@ def meet(
     return _joined(address, count, number, facts)
 
 
+def require_agreement(everywhere: Sequence[Mapping[str, str]]) -> None:
+    """Raises a ValueError that says which processes differ in what, if some do.
+
+    Args:
+      everywhere: what each process knows, by name.
+    """
+    if differing := differences(everywhere):
+        raise ValueError(
+            f"the processes of a run must agree, and differ: {'; '.join(differing)}"
+        )
+
+
 def differences(everywhere: Sequence[Mapping[str, str]]) -> list[str]:
     """Who differs in what, a clause for each fact.
 
@@ -200,10 +212,7 @@ def _received(port: int, count: int, facts: Mapping[str, str]) -> Meeting:
                     there[-1] = connection
                     raise ValueError(f"there are two processes with number {number}")
                 there[number], known[number] = connection, said["facts"]
-        if differing := differences([known[process] for process in sorted(known)]):
-            raise ValueError(
-                f"the processes of a run must agree, and differ: {'; '.join(differing)}"
-            )
+        require_agreement([known[process] for process in sorted(known)])
     except BaseException as error:
         refused = str(error) if isinstance(error, Exception) else "process 0 has ended"
         _answer(there.values(), {"refused": refused})

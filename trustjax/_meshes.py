@@ -8,10 +8,11 @@ type Auto, and only the results carry their sharding again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -66,16 +67,25 @@ def axes_of_batch(batch: Any) -> tuple[str, ...]:
 
 def axes_of(spec: P) -> tuple[str, ...]:
     """The axes of a mesh that a leading axis is sharded over."""
-    axes = spec[0] if len(spec) else None
-    return axes if isinstance(axes, tuple) else () if axes is None else (axes,)
+    return _names(spec[0]) if len(spec) else ()
 
 
 def without_axes(spec: P, axes: tuple[str, ...]) -> P:
     """How an array is sharded that has been gathered over some axes of a mesh."""
 
     def kept(own: Any) -> tuple[str, ...] | None:
-        names = own if isinstance(own, tuple) else () if own is None else (own,)
+        names = _names(own)
         left = tuple(name for name in names if name not in axes)
         return own if left == names else left or None
 
     return P(*(kept(own) for own in spec))
+
+
+def by_process(devices: Iterable[Any]) -> np.ndarray:
+    """Devices in the order of their processes: each process reads rows of its own."""
+    return np.array(sorted(devices, key=lambda d: (d.process_index, d.id)))
+
+
+def _names(axes: Any) -> tuple[str, ...]:
+    """The axes of a mesh that an entry of a `PartitionSpec` names."""
+    return axes if isinstance(axes, tuple) else () if axes is None else (axes,)

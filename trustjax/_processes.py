@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from trustjax._meeting import differences
+from trustjax._meeting import require_agreement
 
 
 def is_first() -> bool:
@@ -177,11 +177,7 @@ def require_same(facts: Mapping[str, Any]) -> None:
         return
     # One exchange for each fact would wait for every one of them.
     lines = [f"{name}\t{value}" for name, value in facts.items()]
-    everywhere = [
-        dict(line.split("\t", 1) for line in text.splitlines())
-        for text in told("\n".join(lines))
-    ]
-    if differing := differences(everywhere):
-        raise ValueError(
-            f"the processes of a run must agree, and differ: {'; '.join(differing)}"
-        )
+    everywhere = told("\n".join(lines))
+    require_agreement(
+        [dict(line.split("\t", 1) for line in text.splitlines()) for text in everywhere]
+    )

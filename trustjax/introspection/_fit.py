@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trustjax import _files, _processes, data, scoring, train
+from trustjax import _files, _meshes, _processes, data, scoring, train
 from trustjax.ingredients import FEATURES, LOGITS
 from trustjax.introspection import _stages
 from trustjax.introspection._asking import logits_and_embedding
@@ -345,11 +345,9 @@ def _kept(
         if mesh is not None:
             if jax.process_count() > 1:
                 # Each process reads rows of its own; training may share some.
-                devices = sorted(
-                    mesh.devices.flat, key=lambda d: (d.process_index, d.id)
-                )
+                devices = _meshes.by_process(mesh.devices.flat)
                 automatic = (jax.sharding.AxisType.Auto,)
-                mesh = jax.sharding.Mesh(np.array(devices), ("data",), automatic)
+                mesh = jax.sharding.Mesh(devices, ("data",), automatic)
             sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
         results = scoring.run(
             [LOGITS, FEATURES],

@@ -345,11 +345,13 @@ def _sort_on_device(
 
 @jax.jit
 def pack(key: jax.Array, wrong: jax.Array, kept: jax.Array) -> jax.Array:
+    """Keys with the outcome in their last bit; all bits where nothing counts."""
     return jnp.where(kept, (key << 1) | wrong.astype(key.dtype), ~jnp.zeros_like(key))
 
 
 @jax.jit
 def unpack(packed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Keys and whether each is wrong, of what `pack` gave."""
     return packed >> 1, (packed & 1).astype(bool)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from trustjax import bridge, oracles, train
+from trustjax import _meshes, bridge, oracles, train
 from trustjax.ingredients import Ingredient
 from trustjax.pipeline._config import ReportConfig, in_reach
 from trustjax.pipeline._dataset import Datasets
@@ -166,10 +166,7 @@ def _shared_out(devices: np.ndarray, batch_size: int) -> np.ndarray:
 
 def _devices() -> np.ndarray:
     """`[processes, devices of each]`."""
-    ordered = sorted(
-        jax.devices(), key=lambda device: (device.process_index, device.id)
-    )
-    return np.array(ordered).reshape(jax.process_count(), -1)
+    return _meshes.by_process(jax.devices()).reshape(jax.process_count(), -1)
 
 
 def _mesh(devices: np.ndarray) -> jax.sharding.Mesh:

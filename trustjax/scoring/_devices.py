@@ -118,8 +118,7 @@ def _parts(sharding: Sharding) -> int:
     """Among how many devices of this process the rows of a batch are divided."""
     if sharding is None:
         return 1
-    axes = sharding.spec[0] if len(sharding.spec) else None
-    names = axes if isinstance(axes, tuple) else () if axes is None else (axes,)
+    names = axes_of(sharding.spec)
     everywhere = int(np.prod([sharding.mesh.shape[name] for name in names], dtype=int))
     of_one_process = sharding.addressable_devices_indices_map((everywhere,))
     return len({rows[0].start for rows in of_one_process.values() if rows})
